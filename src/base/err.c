@@ -5,37 +5,36 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Both build the new text beside the old one, as the arguments may well point into the old one. */
+
 int err_set(struct err *err, int code, const char *format, ...) {
     if (!err)
         return code;
-    err->code = code;
+    char text[ERR_TEXT_MAX];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(err->text, sizeof err->text, format, args);
+    int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (n < 0)
-        err->text[0] = '\0';
+    err->code = code;
+    memcpy(err->text, n < 0 ? "" : text, n < 0 ? 1 : strlen(text) + 1);
     return code;
 }
 
-int err_prefix(struct err *err, const char *format, ...) {
+void err_prefix(struct err *err, const char *format, ...) {
     if (!err)
-        return 0;
-    char old[ERR_TEXT_MAX];
-    memcpy(old, err->text, sizeof old);
+        return;
+    char text[ERR_TEXT_MAX];
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(err->text, sizeof err->text, format, args);
+    int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (n < 0)
-        n = 0;
-    size_t at = (size_t)n < sizeof err->text ? (size_t)n : sizeof err->text - 1;
+    size_t prefix_n = n < 0 ? 0 : strlen(text), old_n = strlen(err->text);
     /* The cause matters more than where it happened: if both do not fit, the prefix yields. */
-    if (at + 2 + strlen(old) >= sizeof err->text)
-        memcpy(err->text, old, sizeof old);
-    else
-        snprintf(err->text + at, sizeof err->text - at, ": %s", old);
-    return err->code;
+    if (prefix_n == 0 || prefix_n + 2 + old_n >= sizeof err->text)
+        return;
+    memmove(err->text + prefix_n + 2, err->text, old_n + 1);
+    memcpy(err->text, text, prefix_n);
+    memcpy(err->text + prefix_n, ": ", 2);
 }
 
 const char *err_errno_text(int negative_errno) {

@@ -23,8 +23,8 @@ struct err {
  * `err` may be NULL. */
 int err_set(struct err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* Puts "<prefix>: " before the text already there, and returns the code already there. */
-int err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Puts "<prefix>: " before the text already there, if both fit. Gives no code back: with a NULL `err` there is none. */
+void err_prefix(struct err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The text of a negated errno value, for use inside err_set's arguments. Thread-safe; never NULL. */
 const char *err_errno_text(int negative_errno);

@@ -3,11 +3,19 @@
  *     log_info(log, "object parked", LOG_STR("bucket", name), LOG_BYTES("key", key), LOG_INT("attempts", 3));
  *
  * A `struct log` is given to whoever may speak; there is no global one. Any thread may write; a line is written with
- * one write(2). Values are escaped, so a key cannot forge a line. Never pass a secret. */
+ * one write(2). Messages and values are escaped, so a key cannot forge a line. Times are UTC. Never pass a secret.
+ *
+ *     2026-11-22 09:00:01.234 INFO  object parked bucket=b key="a b" attempts=3
+ *     {"time":"2026-11-22T09:00:01.234Z","level":"info","message":"object parked","key":"a b"}
+ *
+ * In text a value with a space, a quote, a backslash or anything but printable ASCII stands in quotes, escaped as by
+ * text_add_printable and with \" for a quote. In JSON bytes that are not UTF-8 become U+FFFD. */
 #pragma once
 
 #include "bytes.h"
 #include "clock.h"
+
+#define LOG_LINE_MAX 16384 /* bytes with the newline; a value that does not fit is cut and says how much is missing */
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_OFF };
 enum log_format { LOG_TEXT, LOG_JSON };
@@ -28,9 +36,9 @@ struct log_field {
 struct log {
     enum log_level level; /* lines below it are dropped; set before other threads use the log */
     enum log_format format;
-    int fd;               /* not owned */
-    bool colour;          /* text only */
-    const struct clock *clock;
+    int fd;                    /* not owned */
+    bool colour;               /* text only */
+    const struct clock *clock; /* NULL: clock_system */
     /* When set, called instead of writing to fd, with the finished line without its newline. */
     void (*sink)(void *arg, enum log_level level, struct bytes line);
     void *sink_arg;
@@ -43,12 +51,12 @@ static inline bool log_wants(const struct log *log, enum log_level level) {
     return log && level >= log->level;
 }
 
-#define LOG_AT(log_, level_, message_, ...)                                                                            \
-    do {                                                                                                               \
-        if (log_wants((log_), (level_)))                                                                               \
-            log_write((log_), (level_), (message_), (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0}},         \
-                      sizeof((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0}}) / sizeof(struct log_field) -   \
-                          1);                                                                                          \
+#define LOG_AT(log_, level_, message_, ...)                                                                          \
+    do {                                                                                                             \
+        if (log_wants((log_), (level_)))                                                                             \
+            log_write((log_), (level_), (message_), (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0}},       \
+                      sizeof((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){0}}) / sizeof(struct log_field) - \
+                          1);                                                                                        \
     } while (0)
 #define log_debug(log_, ...) LOG_AT(log_, LOG_DEBUG, __VA_ARGS__)
 #define log_info(log_, ...) LOG_AT(log_, LOG_INFO, __VA_ARGS__)
