@@ -1,0 +1,332 @@
+/* froe.h - durable background work: workflows whose runs survive crashes, are never run twice at once, keep to their
+ * concurrency rules, and take turns fairly. The public face of froe's engine.
+ *
+ * The shape of a program:
+ *
+ *     froe_open            a store (one file) and a libuv loop
+ *     froe_workflow_add    name, task function, cron, rules, retries ...
+ *     froe_start           the worker begins: it claims runs and calls task functions
+ *     froe_spawn_many      adds runs, from outside or from a task (fan-out)
+ *     froe_stop, froe_close
+ *
+ * Thread: everything is called on the loop's thread, and every callback runs there, never from inside the call that
+ * caused it. Text is UTF-8 and NUL-terminated; child keys, generations and checkpoints are bytes with a length. Input
+ * and metadata are JSON texts of an object.
+ *
+ * Words. A run is one execution of a workflow on one input; it is live from its spawn to its settlement. A run is tried
+ * in attempts. When the attempts are used up it is parked: kept with its last error until somebody retries or drops it.
+ * A group is all runs of a workflow for which the expression of its first GROUP_ROUND_ROBIN rule gives the same string.
+ *
+ * Durability. What froe acknowledges is on disk (fdatasync). Running is volatile: after kill -9 whatever was running is
+ * run again, so a task may run more than once (at least once), but never twice at the same time.
+ *
+ * C99 and C++ clean. Structs that callers fill begin with their size: set it to sizeof and zero the rest. */
+#ifndef FROE_H
+#define FROE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct uv_loop_s;
+
+typedef struct froe froe;
+typedef struct froe_task froe_task;
+
+/* ---- errors ---- */
+
+enum {
+    FROE_OK = 0,
+    FROE_ERR_INVALID = -3001,   /* an argument; the text names it */
+    FROE_ERR_MEMORY = -3002,
+    FROE_ERR_STATE = -3003,     /* not possible now: not started, stopping, name taken */
+    FROE_ERR_NOT_FOUND = -3004, /* no such workflow */
+    FROE_ERR_BUSY = -3005,      /* another process works on this store */
+    FROE_ERR_STORE = -3006,     /* the store cannot be opened, read or written; nothing acknowledged was lost */
+    FROE_ERR_CORRUPT = -3007,   /* the store's file is not a froe store, is damaged, or is from a newer froe */
+    FROE_ERR_FULL = -3008,      /* no space left for the store */
+};
+
+#define FROE_ERROR_TEXT_MAX 512
+typedef struct froe_error {
+    int code;
+    char text[FROE_ERROR_TEXT_MAX];
+} froe_error;
+
+/* ---- limits ---- */
+
+#define FROE_NAME_MAX 64                    /* bytes of a workflow's name: letters, digits, '_', '-', '.' */
+#define FROE_RULES_MAX 8                    /* rules of a workflow */
+#define FROE_KEY_MAX 1024                   /* bytes of a group key */
+#define FROE_CHILD_KEY_MAX 2048             /* bytes of a child key */
+#define FROE_GENERATION_MAX 512             /* bytes of a generation */
+#define FROE_INPUT_MAX (256 * 1024)         /* bytes of an input or metadata */
+#define FROE_CHECKPOINT_MAX (16 * 1024)     /* bytes of a checkpoint */
+#define FROE_SPAWN_MAX 100000               /* items of one froe_spawn_many */
+#define FROE_RUN_ID_MAX 32                  /* characters of a run id with its NUL */
+
+/* ---- opening ---- */
+
+typedef enum froe_level { FROE_DEBUG, FROE_INFO, FROE_WARN, FROE_ERROR } froe_level;
+
+typedef enum froe_event_kind {
+    FROE_EVENT_LOG,          /* a task's log line */
+    FROE_EVENT_RETRY,        /* an attempt failed; another follows after delay_us */
+    FROE_EVENT_PARKED,       /* the attempts are used up, or the task said there is no point */
+    FROE_EVENT_REFUSED,      /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
+    FROE_EVENT_LEASE_LOST,   /* the store did not answer in time: what runs is cancelled, nothing more is committed */
+    FROE_EVENT_STORE_FAILED, /* fatal: code and text say why; nothing is started any more; stop, close, exit */
+} froe_event_kind;
+
+/* Borrowed during the callback. Fields that do not apply are 0, NULL or "". */
+typedef struct froe_event {
+    froe_event_kind kind;
+    froe_level level;
+    const char *workflow, *run_id, *group;
+    const char *text;
+    const void *child_key;
+    size_t child_key_n;
+    uint32_t attempt;
+    uint64_t count;
+    int64_t delay_us;
+    int code;
+} froe_event;
+
+typedef struct froe_options {
+    size_t size;
+    const char *store;      /* "sqlite:PATH"; a missing file is made (mode 0600), missing folders of its path too (0700) */
+    struct uv_loop_s *loop; /* the caller runs it */
+    uint32_t slots;         /* task functions at once in this worker; 0: 40 */
+    int64_t lease_us;       /* a worker that the store does not hear of for so long loses its runs; 0: 30 s */
+    void (*event)(void *arg, const froe_event *event); /* may be NULL */
+    void *event_arg;
+} froe_options;
+
+/* Opens or makes the store and takes it for this process alone. `*ret_froe` is set on success only. Runs that a dead
+ * process left running are queued again (froe_recovered tells how many). Blocks for disk I/O. */
+int froe_open(const froe_options *options, froe **ret_froe, froe_error *error);
+uint64_t froe_recovered(const froe *froe);
+
+/* A descriptor whose lock lasts as long as any copy of it is open, or -1: give it to helper processes that must be dead
+ * before another froe may take the store. Borrowed. */
+int froe_lock_fd(const froe *froe);
+
+/* ---- workflows ---- */
+
+typedef enum froe_strategy {
+    /* At most max_runs of a group are admitted; the others wait. Groups with work take turns. max_runs 0: no limit, turns
+     * alone. */
+    FROE_GROUP_ROUND_ROBIN = 1,
+    /* While max_runs of a group are admitted, new ones are cancelled at once (counted, not kept). What was admitted is
+     * never evicted, and a run waiting for a retry keeps its place. */
+    FROE_CANCEL_NEWEST = 2,
+} froe_strategy;
+
+/* Several rules form a chain in the order given: a run is admitted by one after the other, and holds what it has. */
+typedef struct froe_rule {
+    const char *expression; /* gives the group key: 'constant', input.bucket, additional_metadata.x + '/' + input.y */
+    uint32_t max_runs;
+    froe_strategy strategy;
+} froe_rule;
+
+typedef void froe_task_fn(froe_task *task, void *arg);
+
+typedef struct froe_workflow {
+    size_t size;
+    const char *name;
+    /* Does the work. Must end the task exactly once, before it returns or later, with one of the froe_task_<end>
+     * functions below. */
+    froe_task_fn *run;
+    /* Asks a running task to end soon: its timeout passed, its lease was lost, or a stop-now came. It must still be ended,
+     * by any end; what it says then is overruled where the engine knows better (a timeout is a failed attempt). May be NULL. */
+    froe_task_fn *cancel;
+    void *arg;
+    const froe_rule *rules;
+    size_t n_rules;
+    const char *cron;       /* five fields, or six with leading seconds, UTC; NULL: none. Ticks missed while no worker ran are skipped. */
+    uint32_t retries;       /* attempts after the first */
+    int64_t timeout_us;     /* of an attempt, from its start; 0: none */
+    int64_t backoff_us;     /* before the first retry; doubles each time, half of it jitter; 0: 1 s */
+    int64_t backoff_max_us; /* 0: 5 min */
+} froe_workflow;
+
+/* Copies the definition. Only before froe_start. FROE_ERR_INVALID for an expression or cron text that does not compile,
+ * with the place. Limits belong to the name: a later program with another max_runs takes over all its runs. */
+int froe_workflow_add(froe *froe, const froe_workflow *workflow, froe_error *error);
+
+/* ---- running ---- */
+
+int froe_start(froe *froe, froe_error *error); /* starts claiming and the cron */
+
+typedef enum froe_stop_mode {
+    FROE_STOP_FINISH, /* start nothing new; what runs is finished */
+    FROE_STOP_NOW,    /* also cancel what runs; it is queued again, and no attempt is counted */
+} froe_stop_mode;
+/* `stopped` comes when nothing runs and all is settled and durable. May be called again to go from FINISH to NOW (the
+ * later `stopped` replaces the earlier). */
+void froe_stop(froe *froe, froe_stop_mode mode, void (*stopped)(void *arg), void *arg);
+/* After froe_stop has finished, or when froe_start was never called. The engine is gone when `closed` is called. */
+void froe_close(froe *froe, void (*closed)(void *arg), void *arg);
+
+/* ---- spawning ---- */
+
+typedef struct froe_item {
+    const void *child_key; /* NULL: none, no deduplication. While a run of the workflow with this child key is live, no other is
+                              created, whoever spawns it. */
+    size_t child_key_n;
+    const void *generation; /* which state of the thing named by the child key this is (an ETag); may be NULL. A parked run
+                               gives way to a new one with another generation. */
+    size_t generation_n;
+    const char *input; /* NULL: the spawn's */
+} froe_item;
+
+typedef struct froe_spawn {
+    size_t size;
+    const char *workflow;
+    froe_task *parent;     /* NULL, or the task that spawns: its run id is remembered as the parent, and its metadata is inherited key by key */
+    const char *input;     /* shared by all items without their own; NULL: {} */
+    const char *metadata;  /* shared; NULL: {} */
+    const froe_item *items;
+    size_t n;              /* NULL items with n = 1: one run without child key */
+    int64_t delay_us;      /* not before */
+} froe_spawn;
+
+typedef struct froe_spawned {
+    uint32_t created;
+    uint32_t duplicates; /* their child key is live (parked in the same generation included) */
+    uint32_t superseded; /* of the created: those that took a parked run's place */
+    uint32_t cancelled;  /* by CANCEL_NEWEST */
+    uint32_t failed;     /* a rule's expression gave no string for it: recorded as a failed run with the reason */
+} froe_spawned;
+
+typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_error *error);
+
+/* Copies everything. `done` (may be NULL) comes when the runs are durable, with error NULL, or with spawned NULL when the
+ * store failed. Items with the same group keys, given in sorted order of their child keys, cost least. Spawns, values and ends of
+ * tasks become durable in the order in which they were given. */
+int froe_spawn_many(froe *froe, const froe_spawn *spawn, froe_spawned_fn *done, void *arg, froe_error *error);
+
+/* ---- inside a task ---- */
+
+/* Borrowed until the task ends. */
+const char *froe_task_workflow(const froe_task *task);
+const char *froe_task_run_id(const froe_task *task); /* "page:index" */
+const char *froe_task_input(const froe_task *task);
+const char *froe_task_metadata(const froe_task *task);
+const char *froe_task_group(const froe_task *task);
+const void *froe_task_child_key(const froe_task *task, size_t *ret_n);
+const void *froe_task_generation(const froe_task *task, size_t *ret_n);
+const void *froe_task_checkpoint(const froe_task *task, size_t *ret_n); /* what an earlier attempt left; n 0: nothing */
+uint32_t froe_task_attempt(const froe_task *task);                      /* 1 is the first */
+/* For the task function's own state; NULL at first. */
+void *froe_task_data(const froe_task *task);
+void froe_task_set_data(froe_task *task, void *data);
+
+/* 0: go on. Otherwise `cancel` was called, and why. */
+typedef enum froe_cancel_reason {
+    FROE_NOT_CANCELLED = 0,
+    FROE_CANCELLED_TIMEOUT,
+    FROE_CANCELLED_STOP,
+    FROE_CANCELLED_LEASE_LOST,
+} froe_cancel_reason;
+froe_cancel_reason froe_task_cancelled(const froe_task *task);
+
+/* Is it certain that nobody else was given this run? To be asked right before an act that cannot be undone; false when the store
+ * has not been heard of for too long. */
+int froe_task_holds_lease(const froe_task *task);
+
+/* A line in the run's log: kept in the store (bounded: the newest 10000 lines) and told as an event. Cut at 1000 bytes. */
+void froe_task_log(froe_task *task, froe_level level, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 3, 4)))
+#endif
+    ;
+
+/* Bytes that the next attempt sees, should this one fail; replaces what was there; n 0 removes it. Becomes durable together with
+ * the end of this attempt. FROE_ERR_MEMORY, FROE_ERR_INVALID when too long. */
+int froe_task_set_checkpoint(froe_task *task, const void *data, size_t n);
+
+/* The state of the thing that this attempt works on. When it is not the one that earlier attempts were about, this becomes
+ * attempt 1, and their checkpoint is dropped (froe_task_checkpoint gives nothing any more). */
+int froe_task_set_generation(froe_task *task, const void *data, size_t n);
+
+/* The ends. The task is gone afterwards. */
+void froe_task_succeed(froe_task *task);
+enum { FROE_FAIL_FINAL = 1 /* no more attempts: park it at once */ };
+void froe_task_fail(froe_task *task, int flags, const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */
+/* Not the run's fault: it is queued again after delay_us with the same attempt number. */
+void froe_task_again(froe_task *task, int64_t delay_us, const char *text);
+
+/* ---- values ---- */
+
+#define FROE_VALUE_MAX (64 * 1024)
+/* A small durable value under a name; n 0 removes it. Ordered with spawns (see froe_spawn_many). `done` may be NULL. */
+int froe_value_put(froe *froe, const char *name, const void *data, size_t n, void (*done)(void *arg, const froe_error *error),
+                   void *arg, froe_error *error);
+/* `data` NULL: no such value, or an error. */
+int froe_value_get(froe *froe, const char *name, void (*done)(void *arg, const void *data, size_t n, const froe_error *error),
+                   void *arg, froe_error *error);
+
+/* ---- groups ---- */
+
+typedef struct froe_group {
+    const char *workflow, *group;
+    uint64_t live;     /* spawned and not settled: queued, running, waiting for a retry; parked ones are not in it */
+    uint64_t running;  /* in this worker, now */
+    uint64_t waiting;  /* for a retry */
+    uint64_t parked;
+    uint64_t done;     /* succeeded, ever */
+    uint64_t failed;   /* failed attempts, ever */
+    uint64_t cancelled; /* by CANCEL_NEWEST, ever */
+    uint32_t max_runs; /* of the first round-robin rule; 0: no limit */
+    uint32_t limit;    /* set by froe_group_limit; UINT32_MAX: none */
+    int64_t paused_us; /* still to go, by froe_group_limit */
+} froe_group;
+/* As this worker knows it, without asking the store: exact once what it did is settled. All zero for an unknown group. */
+void froe_group_get(froe *froe, const char *workflow, const char *group, froe_group *ret_group);
+/* All groups ever seen with live, parked or counted runs; workflow NULL: of all. `each` must not add or end tasks. */
+void froe_groups_each(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group *group), void *arg);
+
+/* Slows a group in this worker, for now: at most max_running of its runs at once (UINT32_MAX: the rules alone), none started
+ * before pause_us from now. Its slots go to others. Not durable. */
+int froe_group_limit(froe *froe, const char *workflow, const char *group, uint32_t max_running, int64_t pause_us);
+
+/* ---- parked runs ---- */
+
+typedef struct froe_parked_filter {
+    size_t size;
+    const char *workflow;  /* NULL: any, as the others */
+    const char *group;
+    const void *child_key; /* exact */
+    size_t child_key_n;
+    const char *after;     /* list only: run id after which to go on */
+    uint32_t limit;        /* list only; 0: 1000 */
+} froe_parked_filter;
+
+typedef struct froe_parked {
+    const char *run_id, *workflow, *group, *error;
+    const void *child_key, *generation;
+    size_t child_key_n, generation_n;
+    uint32_t attempts;
+    int64_t parked_utc_us;
+} froe_parked;
+
+/* Callbacks: `each` per run in order of run id, then `done` once with how many. These work without froe_start too. */
+int froe_parked_list(froe *froe, const froe_parked_filter *filter, void (*each)(void *arg, const froe_parked *parked),
+                     void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error);
+/* Queues them again with no attempts counted. Checkpoints stay. */
+int froe_parked_retry(froe *froe, const froe_parked_filter *filter,
+                      void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error);
+/* Forgets them. What they were about is not touched. */
+int froe_parked_drop(froe *froe, const froe_parked_filter *filter,
+                     void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error);
+
+const char *froe_version(void); /* "0.1.0" */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

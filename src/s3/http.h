@@ -1,0 +1,64 @@
+/* http.h - HTTP requests on one libuv loop: the small face behind which libcurl's multi interface sits.
+ *
+ * Nothing above this header knows libcurl, so another HTTP/1.1 client can take its place. Thread: the loop's; callbacks
+ * never run inside the function that started a request. No redirects are followed, no cookies, netrc or proxies from the environment
+ * are used, and only http and https are spoken. Header lines that come back are limited to HTTP_HEADERS_MAX in all. */
+#pragma once
+
+#include "bytes.h"
+#include "err.h"
+
+#include <uv.h>
+
+#define HTTP_HEADERS_MAX (64 * 1024)
+
+struct http;
+struct http_request;
+
+struct http_options {
+    const char *ca_bundle;      /* NULL: the system's */
+    uint32_t max_connections;
+    int64_t connect_timeout_us;
+    int64_t stall_timeout_us;   /* no byte moved either way for so long; pauses do not count */
+};
+int http_new(uv_loop_t *loop, const struct http_options *options, struct http **ret_http, struct err *err);
+void http_close(struct http *http, void (*closed)(void *arg), void *arg); /* running requests end with HTTP_CANCELLED */
+
+enum http_end {
+    HTTP_DONE,        /* an answer came, whole by its own framing (Content-Length or chunks) */
+    HTTP_TRUNCATED,   /* the connection ended inside the body */
+    HTTP_NO_ANSWER,   /* sent, maybe, but the connection ended before a status line */
+    HTTP_UNREACHABLE, /* name, connect or TLS failure: nothing was sent */
+    HTTP_STALLED,     /* stall_timeout_us or deadline_us passed */
+    HTTP_BAD_ANSWER,  /* not HTTP, or over a limit */
+    HTTP_CANCELLED,
+    HTTP_NO_MEMORY,
+};
+
+struct http_field {
+    struct bytes name, value; /* incoming names in lower case, values trimmed */
+};
+
+struct http_handler {
+    /* Status line and headers are in (not for 1xx). Borrowed. */
+    void (*head)(void *arg, int status, const struct http_field *fields, size_t n);
+    /* A piece of the body. false: pause after this piece (it counts as consumed) until http_resume. */
+    bool (*data)(void *arg, struct bytes piece);
+    /* The end; the request is gone afterwards. `text` says what went wrong in words, "" when HTTP_DONE. */
+    void (*done)(void *arg, enum http_end end, const char *text);
+};
+
+struct http_send {
+    const char *method;
+    const char *url;                 /* absolute, already encoded; sent as it is: dots are not squashed */
+    const struct http_field *fields; /* in this order; Host comes from the URL; no Expect: 100-continue */
+    size_t n_fields;
+    struct bytes body;   /* copied; Content-Length is set when has_body */
+    bool has_body;
+    int64_t deadline_us; /* the whole request; 0: none */
+};
+/* Copies what it needs. -ENOMEM. */
+int http_start(struct http *http, const struct http_send *send, const struct http_handler *handler, void *arg,
+               struct http_request **ret_request);
+void http_resume(struct http_request *request);
+void http_cancel(struct http_request *request); /* done(HTTP_CANCELLED) comes later, from the loop */

@@ -1,0 +1,34 @@
+/* s3_xml.h - S3's XML answers, parsed with expat: bounded depth and size, no DTD, no external anything.
+ *
+ * Each parser takes the whole body and hands out views into an arena that the result owns; free it with s3_xml_free.
+ * -EBADMSG: not well-formed, a DTD, the wrong root element, missing required elements, a bad number or date, or an escape
+ * that does not decode; -E2BIG: over the limits; -ENOMEM. "A 200 OK response can contain valid or invalid XML" (AWS), so
+ * callers treat -EBADMSG as a failed attempt. An <Error> root in a 200 is reported as S3XML_ERROR_IN_BODY with `error` filled. */
+#pragma once
+
+#include "bytes.h"
+#include "s3.h"
+
+#define S3_XML_MAX (16u * 1024 * 1024) /* bytes of an answer: ten thousand buckets or a thousand longest keys fit */
+#define S3_XML_DEPTH_MAX 16
+#define S3XML_ERROR_IN_BODY (-2001)
+
+struct s3_xml_error {
+    struct bytes code, message, region, request_id, bucket, key;
+};
+
+struct s3_xml {
+    struct s3_xml_error error;
+    struct s3_bucket_page buckets;  /* after s3_xml_buckets; buckets without a filter */
+    struct s3_object_page objects;  /* after s3_xml_objects */
+    enum s3_versioning versioning;  /* after s3_xml_versioning */
+    void *arena;                    /* private */
+};
+
+int s3_xml_error(struct bytes body, struct s3_xml *ret_xml);
+int s3_xml_buckets(struct bytes body, struct s3_xml *ret_xml);
+/* Keys are percent-decoded (`+` is a space) when the answer says <EncodingType>url</EncodingType>; a truncated page that
+ * holds no key is -EBADMSG, since the next page could never be asked for. */
+int s3_xml_objects(struct bytes body, struct s3_xml *ret_xml);
+int s3_xml_versioning(struct bytes body, struct s3_xml *ret_xml);
+void s3_xml_free(struct s3_xml *xml);

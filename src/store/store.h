@@ -1,0 +1,223 @@
+/* store.h - what the engine asks of a store, whichever database it is.
+ *
+ * The model. Runs are spawned in pages: up to STORE_PAGE_MAX sibling runs of one workflow that share their rule keys. A
+ * lane is all runs of a workflow that have the same keys under all of its rules; lanes, not runs, are scheduled. A worker
+ * holds tokens on a lane (how many of its runs it may have running at once) and leases on ranges of the lane's pages
+ * (which runs are its own). admitted(rule, key) = the sum of tokens over the lanes with that key, and never exceeds the
+ * rule's max_runs. Tokens are given back by themselves when the worker's last leased run of the lane is settled.
+ *
+ * Lanes with work take turns: first by the key of the workflow's first round-robin rule (the group), least recently
+ * granted first, across workflows too; inside a group by lane, likewise. In a lane, due retries go before new work, and
+ * pages go in spawn order.
+ *
+ * Rules are a chain. A CANCEL_NEWEST rule before any GROUP_ROUND_ROBIN rule is decided at the spawn: the run takes a place or
+ * is cancelled, and holds the place until it is settled (done, dropped, parked). One after a GROUP_ROUND_ROBIN rule is decided when
+ * the run is claimed, likewise. All GROUP_ROUND_ROBIN rules are taken together at the claim.
+ *
+ * Thread. A store is used by one thread at a time, and every call may block. Changes are made in batches:
+ *
+ *     store_begin, any number of calls, store_commit
+ *
+ * and are durable, all together, when store_commit returns 0; the engine acknowledges nothing earlier. Reads and claims may be in the
+ * batch too. When any call of a batch fails with a store error (STORE_ERR_*), the batch is gone and the store must only
+ * be closed: what was committed before is safe, and a new open starts from there. -EINVAL refusals change nothing and do
+ * not hurt the batch.
+ *
+ * All stores pass tests/unit/store/conformance.c. */
+#pragma once
+
+#include "bytes.h"
+#include "clock.h"
+#include "err.h"
+
+enum {
+    STORE_ERR_BUSY = -1101,    /* another process has it */
+    STORE_ERR_IO = -1102,      /* cannot be opened, read, written, synced */
+    STORE_ERR_CORRUPT = -1103, /* damaged, not ours, or newer than this program */
+    STORE_ERR_FULL = -1104,    /* no space left */
+};
+
+#define STORE_PAGE_MAX 1000
+#define STORE_RULES_MAX 8
+#define STORE_LOG_LINES_MAX 10000
+
+struct store;
+
+struct store_options {
+    const struct clock *clock; /* NULL: the system's. Leases and due times are judged by it. */
+    int64_t lease_us;          /* 0: 30 s */
+};
+
+/* "sqlite:PATH". -EINVAL for an unknown kind, STORE_ERR_*, -ENOMEM. */
+int store_open(const char *uri, const struct store_options *options, struct store **ret_store, struct err *err);
+void store_close(struct store *store); /* also after an error; NULL is fine */
+int store_lock_fd(const struct store *store);        /* see froe_lock_fd in froe.h */
+uint64_t store_recovered(const struct store *store); /* runs that were leased by a dead process and are queued again */
+const char *store_describe(const struct store *store); /* for people: "SQLite 3.40.1, /path/file" */
+
+int store_begin(struct store *store, struct err *err);
+int store_commit(struct store *store, struct err *err);
+
+/* ---- workflows and workers ---- */
+
+enum store_strategy { STORE_GROUP_ROUND_ROBIN = 1, STORE_CANCEL_NEWEST = 2 };
+struct store_rule {
+    enum store_strategy strategy;
+    uint32_t max_runs; /* 0: no limit (round robin only) */
+};
+/* Makes it known, or replaces the rules of one known by that name. When the number of rules differs from what live pages were
+ * spawned with, those pages keep the keys they have, and rules without a key for them do not apply to them. */
+int store_workflow_put(struct store *store, struct bytes name, const struct store_rule *rules, size_t n_rules,
+                       int64_t *ret_workflow, struct err *err);
+int store_worker_add(struct store *store, struct bytes name, int64_t *ret_worker, struct err *err);
+/* Renews all the worker's leases for lease_us from the store's now. -ESTALE: they ran out and were taken back; the worker must
+ * drop what it holds and add itself anew. */
+int store_heartbeat(struct store *store, int64_t worker, struct err *err);
+/* Takes back all that the worker holds (unfinished runs are queued again) and forgets it. */
+int store_worker_remove(struct store *store, int64_t worker, struct err *err);
+
+/* ---- spawning ---- */
+
+struct store_item {
+    struct bytes child_key;  /* empty: none */
+    struct bytes generation; /* may be empty */
+    struct bytes input;      /* empty: the page's */
+};
+struct store_page {
+    int64_t workflow;
+    const struct bytes *keys; /* one per rule of the workflow */
+    size_t n_keys;
+    struct bytes input, metadata; /* JSON texts, may be empty */
+    int64_t parent_page;          /* 0: none */
+    uint32_t parent_index;
+    int64_t not_before_utc_us;    /* 0: now */
+    const struct store_item *items;
+    size_t n; /* 1..STORE_PAGE_MAX */
+};
+struct store_spawned {
+    int64_t page; /* 0 when nothing was created. Run ids are page:index, indexes counted over the created ones. */
+    uint32_t created, duplicates, superseded, cancelled;
+};
+/* Exact deduplication: of items whose child key belongs to a live or parked run of the same workflow (or to an earlier item of
+ * this page) none is created, but a parked run whose generation is not the item's gives way (it is forgotten). */
+int store_spawn(struct store *store, const struct store_page *page, struct store_spawned *ret_spawned, struct err *err);
+
+/* ---- claiming ---- */
+
+struct store_want { /* for a lane on which the worker has tokens already */
+    int64_t lane;
+    uint32_t runs;   /* lease so many more */
+    uint32_t tokens; /* and hold so many in all, as far as the rules let; may be less than now, but never less than 1 */
+};
+struct store_claim {
+    int64_t worker;
+    const struct store_want *wants; /* served first */
+    size_t n_wants;
+    uint32_t new_lanes;  /* of lanes on which the worker holds no tokens, in turn, at most so many */
+    uint32_t new_runs;   /* at most so many runs of each */
+    uint32_t new_tokens; /* at most so many tokens on each */
+    const int64_t *workflows; /* only of these */
+    size_t n_workflows;
+};
+struct store_run {
+    uint32_t index;
+    uint32_t attempts; /* failed ones so far */
+    struct bytes child_key, generation, input /* never empty */, checkpoint;
+};
+struct store_lease {
+    int64_t id, page, workflow, lane;
+    uint32_t tokens;        /* that the worker holds on the lane now */
+    struct bytes group;     /* the key under the workflow's first round-robin rule; "" when it has none */
+    struct bytes metadata;
+    const struct store_run *runs; /* in page order */
+    size_t n;
+};
+struct store_claimed {
+    const struct store_lease *leases;
+    size_t n;
+    bool more;                 /* lanes with admissible work were left because new_lanes was used up */
+    int64_t next_due_utc_us;   /* when the earliest waiting retry or delayed page becomes due; 0: none waits */
+    void *arena;
+};
+/* Takes back leases of workers whose heartbeat is too old first. Nothing to give is not an error: n is 0. The result belongs to
+ * the caller; store_claimed_free from any thread. */
+int store_claim(struct store *store, const struct store_claim *claim, struct store_claimed *ret_claimed, struct err *err);
+void store_claimed_free(struct store_claimed *claimed);
+
+/* ---- settling ---- */
+
+enum store_outcome {
+    STORE_DONE,     /* settled; its child key is free again */
+    STORE_RETRY,    /* waits until due_utc_us; `attempts` is what counts so far */
+    STORE_PARKED,   /* kept with its error; its child key stays taken */
+    STORE_RELEASED, /* as if never claimed (attempts, generation and checkpoint as they were in the store) */
+};
+struct store_settled {
+    int64_t lease;
+    uint32_t index;
+    enum store_outcome outcome;
+    uint32_t attempts;      /* RETRY, PARKED */
+    bool failed;            /* count a failed attempt in the lane's numbers (RETRY without it: "again") */
+    int64_t due_utc_us;     /* RETRY */
+    struct bytes child_key; /* always, as it was claimed, so that the store need not read the page */
+    struct bytes input, generation, checkpoint, error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all */
+};
+/* Of leases that are not the worker's any more, or runs that are not in the lease, nothing is changed: *ret_ignored counts
+ * them. */
+int store_settle(struct store *store, int64_t worker, const struct store_settled *settled, size_t n, size_t *ret_ignored,
+                 struct err *err);
+
+/* ---- cron, values, log lines ---- */
+
+/* Records the tick; *ret_first is false when this workflow's tick of that time was recorded before (by any host). */
+int store_tick(struct store *store, int64_t workflow, int64_t tick_utc_us, bool *ret_first, struct err *err);
+int store_value_put(struct store *store, struct bytes name, struct bytes value, struct err *err); /* empty: removes */
+int store_value_get(struct store *store, struct bytes name, struct buf *ret_value, bool *ret_found, struct err *err);
+/* Keeps the newest STORE_LOG_LINES_MAX (or up to twice as many before it tidies). */
+int store_log_add(struct store *store, int64_t page, uint32_t index, int level, struct bytes text, struct err *err);
+int store_log_each(struct store *store, int64_t page, uint32_t index, /* page 0: all */
+                   int (*each)(void *arg, int64_t page, uint32_t index, int64_t utc_us, int level, struct bytes text),
+                   void *arg, struct err *err);
+
+/* ---- looking ---- */
+
+struct store_lane_info {
+    int64_t lane, workflow;
+    struct bytes workflow_name, group;
+    uint64_t queued, leased, waiting, parked; /* runs now */
+    uint64_t done, failed, cancelled;         /* ever; failed counts attempts */
+    uint32_t tokens;                          /* held by all workers */
+    int64_t last_granted_utc_us;              /* 0: never */
+};
+/* Every lane that has runs or numbers. `each` returns < 0 to stop with that code. */
+int store_lanes_each(struct store *store, int (*each)(void *arg, const struct store_lane_info *info), void *arg,
+                     struct err *err);
+/* Of one lane, or -ENOENT. */
+int store_lane_get(struct store *store, int64_t lane, struct store_lane_info *ret_info, struct err *err);
+
+struct store_parked_filter {
+    struct bytes workflow, group, child_key; /* empty: any */
+    int64_t after_page;                      /* list only */
+    uint32_t after_index;
+    uint32_t limit; /* list only; 0: all */
+};
+struct store_parked {
+    int64_t page;
+    uint32_t index;
+    struct bytes workflow_name, group, child_key, generation, error;
+    uint32_t attempts;
+    int64_t parked_utc_us;
+};
+int store_parked_each(struct store *store, const struct store_parked_filter *filter,
+                      int (*each)(void *arg, const struct store_parked *parked), void *arg, struct err *err);
+/* Queue them again with attempts 0 (where a CANCEL_NEWEST rule has no place for one it stays parked), or forget them. */
+int store_parked_retry(struct store *store, const struct store_parked_filter *filter, uint64_t *ret_count, struct err *err);
+int store_parked_drop(struct store *store, const struct store_parked_filter *filter, uint64_t *ret_count, struct err *err);
+
+/* For tests: does everything kept in memory or in counters equal what the rows say? STORE_ERR_CORRUPT with the
+ * difference. */
+int store_check(struct store *store, struct err *err);
+
+/* ---- for kinds of stores ---- */
+
+struct store_ops; /* store_ops.h: the same calls as function pointers */
