@@ -33,7 +33,13 @@ static int64_t days_from_civil(int64_t y, int m, int d) {
 
 int64_t clock_from_date_utc(const struct clock_date *date) {
     int64_t days = days_from_civil(date->year, date->month, date->day);
-    return ((days * 24 + date->hour) * 60 + date->minute) * US_PER_MIN + date->second * US_PER_S + date->us;
+    int64_t seconds = ((days * 24 + date->hour) * 60 + date->minute) * 60 + date->second;
+    int64_t us = date->us;
+    if (seconds < 0) { /* towards zero first, so that the earliest times that have a date also have a way back */
+        seconds++;
+        us -= US_PER_S;
+    }
+    return seconds * US_PER_S + us;
 }
 
 void clock_date_utc(int64_t utc_us, struct clock_date *ret_date) {

@@ -35,4 +35,5 @@ struct clock_date {
     int weekday; /* 0: Sunday */
 };
 void clock_date_utc(int64_t utc_us, struct clock_date *ret_date);
-int64_t clock_from_date_utc(const struct clock_date *date); /* weekday is not read */
+/* The way back; weekday is not read, and the year must be one that microseconds reach (within 292 thousand of 1970). */
+int64_t clock_from_date_utc(const struct clock_date *date);

@@ -3,16 +3,18 @@
 
 #include "rng.h"
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "words are read as they lie in memory");
+
 static uint64_t rotl(uint64_t x, int k) {
     return (x << k) | (x >> (64 - k));
 }
 
-#define SIP_ROUND                                                                                                      \
-    do {                                                                                                               \
-        v0 += v1, v1 = rotl(v1, 13) ^ v0, v0 = rotl(v0, 32);                                                           \
-        v2 += v3, v3 = rotl(v3, 16) ^ v2;                                                                              \
-        v0 += v3, v3 = rotl(v3, 21) ^ v0;                                                                              \
-        v2 += v1, v1 = rotl(v1, 17) ^ v2, v2 = rotl(v2, 32);                                                           \
+#define SIP_ROUND                                            \
+    do {                                                     \
+        v0 += v1, v1 = rotl(v1, 13) ^ v0, v0 = rotl(v0, 32); \
+        v2 += v3, v3 = rotl(v3, 16) ^ v2;                    \
+        v0 += v3, v3 = rotl(v3, 21) ^ v0;                    \
+        v2 += v1, v1 = rotl(v1, 17) ^ v2, v2 = rotl(v2, 32); \
     } while (0)
 
 static struct hash128 siphash(const struct hash_key *key, struct bytes data, bool wide) {
@@ -23,7 +25,7 @@ static struct hash128 siphash(const struct hash_key *key, struct bytes data, boo
     size_t whole = data.n / 8 * 8;
     for (size_t i = 0; i < whole; i += 8) {
         uint64_t m;
-        memcpy(&m, data.p + i, 8); /* little-endian hosts only, as the rest of froe's memory formats */
+        memcpy(&m, data.p + i, 8);
         v3 ^= m;
         SIP_ROUND;
         SIP_ROUND;

@@ -18,6 +18,7 @@ char *mem_memdup(const void *data, size_t size); /* a copy with a NUL after it *
 void mem_free(void *ptr);                       /* NULL is fine */
 
 /* Tests only. The n-th allocation from now (1 is the next) fails, and with `sticky` all after it too; 0 turns it off.
- * mem_fail_count() tells how many allocations were made since. Process-wide, so single-threaded tests only. */
+ * mem_fail_count() tells how many allocations were made since, while it was on (so: mem_fail_at(UINT64_MAX, 0) counts
+ * without failing). Process-wide, so single-threaded tests only. */
 void mem_fail_at(uint64_t n, int sticky);
 uint64_t mem_fail_count(void);

@@ -17,13 +17,11 @@ void rng_seed(struct rng *rng, uint64_t seed) {
 }
 
 void rng_seed_system(struct rng *rng) {
-    uint64_t seed;
-    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) {
-        struct timespec ts;
-        clock_gettime(CLOCK_MONOTONIC, &ts);
-        seed = (uint64_t)ts.tv_nsec ^ (uint64_t)(uintptr_t)rng;
-    }
-    rng_seed(rng, seed);
+    if (getrandom(rng->s, sizeof rng->s, 0) == (ssize_t)sizeof rng->s)
+        return; /* the one state it must not have is all zero: not in this universe's lifetime */
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    rng_seed(rng, (uint64_t)ts.tv_sec * UINT64_C(1000000000) ^ (uint64_t)ts.tv_nsec ^ (uint64_t)(uintptr_t)rng);
 }
 
 static uint64_t rotl(uint64_t x, int k) {
