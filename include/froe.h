@@ -255,7 +255,10 @@ int froe_task_set_generation(froe_task *task, const void *data, size_t n);
 
 /* The ends. The task is gone afterwards. */
 void froe_task_succeed(froe_task *task);
-enum { FROE_FAIL_FINAL = 1 /* no more attempts: park it at once */ };
+enum {
+    FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once */
+    FROE_FAIL_FORGET = 2, /* no more attempts, and not parked either: settled, counted as failed; its child key is free */
+};
 void froe_task_fail(froe_task *task, int flags, const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */
 /* Not the run's fault: it is queued again after delay_us with the same attempt number. */
 void froe_task_again(froe_task *task, int64_t delay_us, const char *text);
