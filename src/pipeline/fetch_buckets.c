@@ -1,0 +1,140 @@
+/* fetch_buckets.c - fetch_s3_buckets: pages through the buckets and spawns a fetch_s3_objects for each. */
+#include "private.h"
+
+#include "text.h"
+
+struct buckets_task {
+    struct pipeline *pipeline;
+    froe_task *task;
+    struct s3_call *call;
+    struct buf token; /* of the next page; empty after the last */
+    uint64_t found;
+};
+
+static void next_page(struct buckets_task *run);
+
+static void finish(struct buckets_task *run, const char *failure) {
+    froe_task *task = run->task;
+    buf_free(&run->token);
+    mem_free(run);
+    if (failure)
+        froe_task_fail(task, FROE_FAIL_FORGET, failure); /* the next tick is the retry */
+    else
+        froe_task_succeed(task);
+}
+
+static void spawned(void *arg, const froe_spawned *result, const froe_error *error) {
+    struct buckets_task *run = arg;
+    (void)result;
+    if (error) {
+        finish(run, error->text);
+        return;
+    }
+    if (run->token.n > 0) {
+        next_page(run);
+        return;
+    }
+    run->pipeline->buckets_listed = true;
+    log_debug(run->pipeline->options.log, "buckets listed", LOG_INT("buckets", (int64_t)run->found));
+    if (run->found == 0)
+        log_warn(run->pipeline->options.log, "no bucket's name starts with the prefix",
+                 LOG_STR("prefix", run->pipeline->prefix));
+    finish(run, NULL);
+}
+
+/* One item a bucket, each with its own input: the bucket is what the rules of fetch_s3_objects group by. */
+static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *page) {
+    struct pipeline *pipeline = run->pipeline;
+    _cleanup_free_ froe_item *items = mem_calloc(page->n, sizeof *items);
+    _cleanup_free_ size_t *at = mem_calloc(page->n, sizeof *at);
+    _cleanup_buf_ struct buf inputs = {0};
+    if (!items || !at)
+        return -ENOMEM;
+    size_t n = 0;
+    for (size_t i = 0; i < page->n; i++) {
+        struct bytes name = page->buckets[i].name;
+        struct bucket *bucket = bucket_get(pipeline, name);
+        if (!bucket)
+            return -ENOMEM;
+        run->found++;
+        if (pipeline->options.once && (bucket->lister_spawned || bucket->stats.listing != LISTING_NONE))
+            continue; /* --once lists each bucket once */
+        at[n] = inputs.n;
+        if (buf_add_str(&inputs, "{\"bucket\":") < 0 || text_add_json(&inputs, name) < 0 ||
+            buf_add(&inputs, "}", 2) < 0)
+            return -ENOMEM;
+        items[n] = (froe_item){.child_key = bucket->name, .child_key_n = name.n};
+        bucket->lister_spawned = true;
+        n++;
+    }
+    for (size_t i = 0; i < n; i++)
+        items[i].input = inputs.p + at[i];
+    if (n == 0) {
+        spawned(run, NULL, NULL);
+        return 0;
+    }
+    froe_spawn spawn = {
+        .size = sizeof spawn, .workflow = PIPELINE_FETCH_OBJECTS, .parent = run->task, .items = items, .n = n};
+    return froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, NULL);
+}
+
+static void listed(void *arg, const struct s3_result *result, const struct s3_bucket_page *page) {
+    struct buckets_task *run = arg;
+    struct pipeline *pipeline = run->pipeline;
+    run->call = NULL;
+    bool first_answer = !pipeline->s3_worked;
+    pipeline_note(pipeline, NULL, result);
+    if (result->status == S3_CANCELLED) {
+        froe_task *task = run->task;
+        buf_free(&run->token);
+        mem_free(run);
+        froe_task_again(task, 0, "stopped");
+        return;
+    }
+    if (result->status != S3_OK) {
+        log_error(pipeline->options.log, "buckets cannot be listed", LOG_STR("error", result->text));
+        if (result->status == S3_DENIED && (first_answer || pipeline->options.once))
+            pipeline_end(pipeline, PIPELINE_DENIED, result->text);
+        if (result->status == S3_UNREACHABLE && first_answer && pipeline->options.once)
+            pipeline_end(pipeline, PIPELINE_UNREACHABLE, result->text);
+        if (pipeline->options.once && !pipeline->ended) {
+            /* There is no next tick. */
+            froe_task *task = run->task;
+            buf_free(&run->token);
+            mem_free(run);
+            froe_task_again(task, US_PER_S, result->text);
+            return;
+        }
+        finish(run, result->text);
+        return;
+    }
+    buf_reset(&run->token);
+    if (buf_add_bytes(&run->token, page->next_token) < 0 || spawn_page(run, page) < 0)
+        finish(run, "out of memory");
+}
+
+static void next_page(struct buckets_task *run) {
+    struct pipeline *pipeline = run->pipeline;
+    if (s3_list_buckets(pipeline->options.s3, bytes_str(pipeline->prefix), buf_bytes(&run->token), listed, run,
+                        &run->call) < 0)
+        finish(run, "out of memory");
+}
+
+void fetch_buckets_run(froe_task *task, void *arg) {
+    struct buckets_task *run = mem_zalloc(sizeof *run);
+    if (!run) {
+        froe_task_fail(task, FROE_FAIL_FORGET, "out of memory");
+        return;
+    }
+    run->pipeline = arg;
+    run->task = task;
+    froe_task_set_data(task, run);
+    next_page(run);
+}
+
+void fetch_buckets_cancel(froe_task *task, void *arg) {
+    (void)arg;
+    struct buckets_task *run = froe_task_data(task);
+    if (run && run->call)
+        s3_cancel(run->call);
+}

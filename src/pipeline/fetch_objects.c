@@ -1,0 +1,251 @@
+/* fetch_objects.c - fetch_s3_objects: lists a bucket from its cursor while there is look-ahead, spawns a process_object
+ * per key, and ends; it never waits for room on its slot.
+ *
+ * The saved value "cursor/<bucket>" is the key after which to go on; none means from the start. It is saved after the
+ * spawns it stands for, and values become durable in order, so a crash lists some keys again but never skips one; those
+ * that are live are duplicates and dropped by their child keys. */
+#include "private.h"
+
+#include "text.h"
+
+#define LIST_FAILURES_MAX 5 /* --once: tries before a bucket is given up */
+
+struct objects_task {
+    struct pipeline *pipeline;
+    struct bucket *bucket;
+    froe_task *task;
+    struct s3_call *call;
+    struct buf cursor; /* the last key whose page was spawned, or whose page is being spawned */
+    bool truncated;    /* more follows it */
+    uint64_t skipped[SKIP_KINDS];
+};
+
+static void next_page(struct objects_task *run);
+
+/* FROE_VALUE names are text and cursors are bytes, so only the bucket's name is in the value's name. */
+static void save_cursor(struct objects_task *run, struct bytes cursor) {
+    _cleanup_buf_ struct buf name = {0};
+    if (buf_printf(&name, "cursor/%s", run->bucket->name) == 0)
+        froe_value_put(run->pipeline->options.engine, name.p, cursor.p, cursor.n, NULL, NULL, NULL);
+    bucket_set_cursor(run->bucket,
+                      cursor); /* on failure the status shows the old one; the next listing reads the saved one */
+}
+
+static froe_task *dispose(struct objects_task *run) {
+    froe_task *task = run->task;
+    run->bucket->lister_spawned = false;
+    buf_free(&run->cursor);
+    mem_free(run);
+    return task;
+}
+
+static void fail(struct objects_task *run, const char *text) {
+    log_error(run->pipeline->options.log, "bucket cannot be listed", LOG_BYTES("bucket", run->bucket->stats.name),
+              LOG_STR("error", text));
+    run->bucket->listing_failed = true;
+    _cleanup_buf_ struct buf copy = {0};
+    const char *kept = buf_add_str(&copy, text) == 0 ? copy.p : "listing failed";
+    froe_task_fail(dispose(run), FROE_FAIL_FORGET, kept); /* the next tick is the retry */
+}
+
+/* The whole bucket was seen: the next pass begins at its first key. */
+static void complete(struct objects_task *run) {
+    struct bucket *bucket = run->bucket;
+    save_cursor(run, BYTES_NONE);
+    bucket->stats.listing = LISTING_COMPLETE;
+    bucket->listing_failed = false;
+    memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
+    froe_task_succeed(dispose(run));
+}
+
+static void stop_at_look_ahead(struct objects_task *run) {
+    struct bucket *bucket = run->bucket;
+    save_cursor(run, buf_bytes(&run->cursor));
+    bucket->stats.listing = LISTING_PARTIAL;
+    memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
+    froe_task_succeed(dispose(run));
+    bucket_refill(bucket); /* the backlog may have drained while the last page was on its way */
+}
+
+static void spawned(void *arg, const froe_spawned *result, const froe_error *error) {
+    struct objects_task *run = arg;
+    if (error) {
+        fail(run, error->text);
+        return;
+    }
+    run->bucket->stats.listed += result->created;
+    if (run->truncated)
+        next_page(run);
+    else
+        complete(run);
+}
+
+/* -ENOMEM, or 0 and how many items; keys of the page go into `keys` as "bucket/key" one after the other. */
+static int take_page(struct objects_task *run, const struct s3_object_page *page, froe_item *items, struct buf *keys,
+                     size_t *ret_n) {
+    struct pipeline *pipeline = run->pipeline;
+    int64_t now = clock_utc_us(pipeline->options.clock);
+    size_t n = 0, total = 0;
+    for (size_t i = 0; i < page->n; i++)
+        total += run->bucket->stats.name.n + 1 + page->objects[i].key.n;
+    int r = buf_reserve(keys, total); /* so that the items' pointers stay */
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < page->n; i++) {
+        const struct s3_object *object = &page->objects[i];
+        enum pipeline_skip skip = pipeline_filter_object(&pipeline->options.filter, object, now);
+        run->skipped[skip]++;
+        if (skip != SKIP_NOT)
+            continue;
+        size_t at = keys->n;
+        r = buf_add_bytes(keys, run->bucket->stats.name);
+        r = r < 0 ? r : buf_add_byte(keys, '/');
+        r = r < 0 ? r : buf_add_bytes(keys, object->key);
+        if (r < 0)
+            return r;
+        items[n++] = (froe_item){.child_key = keys->p + at,
+                                 .child_key_n = keys->n - at,
+                                 .generation = object->etag.p,
+                                 .generation_n = object->etag.n};
+    }
+    *ret_n = n;
+    return 0;
+}
+
+static void list_failed(struct objects_task *run, const struct s3_result *result) {
+    struct pipeline *pipeline = run->pipeline;
+    if (result->status == S3_NO_BUCKET) { /* deleted since it was found */
+        log_info(pipeline->options.log, "bucket is gone", LOG_BYTES("bucket", run->bucket->stats.name));
+        complete(run);
+        return;
+    }
+    bool passing = result->status != S3_DENIED && result->status != S3_BAD_REQUEST && result->status != S3_CREDENTIALS;
+    if (passing && (pipeline->options.once || result->status == S3_THROTTLED) &&
+        froe_task_attempt(run->task) <= LIST_FAILURES_MAX) {
+        int64_t delay = throttle_delay_us(run->bucket);
+        log_warn(pipeline->options.log, "listing will be tried again", LOG_BYTES("bucket", run->bucket->stats.name),
+                 LOG_STR("error", result->text));
+        save_cursor(run, buf_bytes(&run->cursor));
+        run->bucket->stats.listing = LISTING_PARTIAL;
+        bool spawned_still = run->bucket->lister_spawned;
+        struct bucket *bucket = run->bucket;
+        froe_task_again(dispose(run), delay, "listing failed");
+        bucket->lister_spawned = spawned_still; /* the same run comes again */
+        return;
+    }
+    if (result->status == S3_DENIED && pipeline->options.once)
+        pipeline_end(pipeline, PIPELINE_DENIED, result->text);
+    fail(run, result->text);
+}
+
+static void listed(void *arg, const struct s3_result *result, const struct s3_object_page *page) {
+    struct objects_task *run = arg;
+    struct pipeline *pipeline = run->pipeline;
+    run->call = NULL;
+    pipeline_note(pipeline, run->bucket, result);
+    if (result->status == S3_CANCELLED) {
+        froe_task_again(dispose(run), 0, "stopped");
+        return;
+    }
+    if (result->status != S3_OK) {
+        list_failed(run, result);
+        return;
+    }
+    _cleanup_free_ froe_item *items = mem_calloc(page->n, sizeof *items);
+    _cleanup_buf_ struct buf keys = {0};
+    size_t n;
+    if (!items || take_page(run, page, items, &keys, &n) < 0) {
+        fail(run, "out of memory");
+        return;
+    }
+    run->truncated = page->truncated;
+    if (page->last_key.n > 0) {
+        buf_reset(&run->cursor);
+        if (buf_add_bytes(&run->cursor, page->last_key) < 0) {
+            fail(run, "out of memory");
+            return;
+        }
+    }
+    if (n == 0) {
+        if (run->truncated)
+            next_page(run);
+        else
+            complete(run);
+        return;
+    }
+    froe_spawn spawn = {.size = sizeof spawn,
+                        .workflow = PIPELINE_PROCESS_OBJECT,
+                        .parent = run->task,
+                        .input = froe_task_input(run->task),
+                        .items = items,
+                        .n = n};
+    froe_error error = {0};
+    if (froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, &error) != FROE_OK)
+        fail(run, error.text);
+}
+
+static void next_page(struct objects_task *run) {
+    struct pipeline *pipeline = run->pipeline;
+    froe_group group;
+    froe_group_get(pipeline->options.engine, PIPELINE_PROCESS_OBJECT, run->bucket->name, &group);
+    if (group.live >= pipeline->options.look_ahead || pipeline->ended) {
+        stop_at_look_ahead(run);
+        return;
+    }
+    uint64_t room = pipeline->options.look_ahead - group.live;
+    uint32_t keys = room < S3_LIST_MAX ? (uint32_t)room : S3_LIST_MAX;
+    /* A page that is nearly empty costs as much as a full one: better to wait for the low mark than to list crumbs. */
+    if (keys < S3_LIST_MAX && keys < pipeline->options.look_ahead / 4 && run->cursor.n > 0) {
+        stop_at_look_ahead(run);
+        return;
+    }
+    if (s3_list_objects(pipeline->options.s3, run->bucket->stats.name, BYTES_NONE, buf_bytes(&run->cursor), keys,
+                        listed, run, &run->call) < 0)
+        fail(run, "out of memory, or a bucket name that cannot be sent");
+}
+
+static void cursor_read(void *arg, const void *data, size_t n, const froe_error *error) {
+    struct objects_task *run = arg;
+    if (error) {
+        fail(run, error->text);
+        return;
+    }
+    if (run->bucket->restart)
+        run->bucket->restart = false;
+    else if (buf_add(&run->cursor, data, n) < 0) {
+        fail(run, "out of memory");
+        return;
+    }
+    if (run->cursor.n > 0) /* the pass goes on, and so does its count */
+        memcpy(run->skipped, run->bucket->stats.skipped, sizeof run->skipped);
+    next_page(run);
+}
+
+void fetch_objects_run(froe_task *task, void *arg) {
+    struct pipeline *pipeline = arg;
+    size_t n;
+    const void *name = froe_task_child_key(task, &n);
+    struct bucket *bucket = bucket_get(pipeline, bytes_of(name, n));
+    struct objects_task *run = bucket ? mem_zalloc(sizeof *run) : NULL;
+    if (!run) {
+        froe_task_fail(task, FROE_FAIL_FORGET, "out of memory");
+        return;
+    }
+    bucket->lister_spawned = true;
+    run->pipeline = pipeline;
+    run->bucket = bucket;
+    run->task = task;
+    froe_task_set_data(task, run);
+    _cleanup_buf_ struct buf value = {0};
+    froe_error cause = {0};
+    if (buf_printf(&value, "cursor/%s", bucket->name) < 0 ||
+        froe_value_get(pipeline->options.engine, value.p, cursor_read, run, &cause) != FROE_OK)
+        fail(run, cause.code ? cause.text : "out of memory");
+}
+
+void fetch_objects_cancel(froe_task *task, void *arg) {
+    (void)arg;
+    struct objects_task *run = froe_task_data(task);
+    if (run && run->call)
+        s3_cancel(run->call);
+}

@@ -1,0 +1,171 @@
+/* guard.c - deleting exactly what was read.
+ *
+ * A versioned object is deleted by its version id, which can never hit a newer write. Otherwise the delete carries
+ * If-Match with the ETag that was read. Servers that do not know that header ignore it in silence and delete whatever
+ * is there, so a server that is not AWS is asked once, with a conditional delete of a key that does not exist: 404 or
+ * 412 mean that it looks at the condition. If it does not, a HEAD right before the delete compares the ETag; the window
+ * between the two is open, and status, log and metrics say "unguarded". The header is sent all the same unless the
+ * server refuses it: some honour it for keys that exist. */
+#include "private.h"
+
+static const struct bytes null_version = {"null",
+                                          4}; /* the version of a bucket whose versioning is suspended: not unique */
+
+static bool by_version(const struct guarded_delete *deletion) {
+    return deletion->read.version_id.n > 0 && !bytes_equal(deletion->read.version_id, null_version);
+}
+
+static void end(struct guarded_delete *deletion, enum deleted deleted, const char *text) {
+    deletion->call = NULL;
+    deletion->done(deletion, deleted, text);
+}
+
+static enum deleted judge(const struct s3_result *result) {
+    switch (result->status) {
+    case S3_OK:
+    case S3_NO_KEY:
+    case S3_NO_BUCKET:
+        return DELETED;
+    case S3_PRECONDITION:
+        return DELETE_OVERWRITTEN;
+    case S3_THROTTLED:
+    case S3_UNREACHABLE:
+    case S3_CREDENTIALS:
+    case S3_NO_MEMORY:
+        return DELETE_LATER;
+    case S3_CANCELLED:
+        return DELETE_CANCELLED;
+    default:
+        return DELETE_FAILED;
+    }
+}
+
+static int step(struct guarded_delete *deletion);
+
+static void deleted(void *arg, const struct s3_result *result) {
+    struct guarded_delete *deletion = arg;
+    struct pipeline *pipeline = deletion->pipeline;
+    deletion->call = NULL;
+    pipeline_note(pipeline, deletion->bucket, result);
+    if (result->status == S3_NOT_SUPPORTED && pipeline->guard.state != PROBE_REFUSES_CONDITION &&
+        !by_version(deletion)) {
+        pipeline->guard.state = PROBE_REFUSES_CONDITION;
+        if (step(deletion) < 0)
+            end(deletion, DELETE_LATER, "out of memory");
+        return;
+    }
+    end(deletion, judge(result), result->text);
+}
+
+static void compared(void *arg, const struct s3_result *result, const struct s3_object_info *info) {
+    struct guarded_delete *deletion = arg;
+    struct pipeline *pipeline = deletion->pipeline;
+    deletion->call = NULL;
+    pipeline_note(pipeline, deletion->bucket, result);
+    if (result->status != S3_OK) {
+        end(deletion, judge(result), result->text);
+        return;
+    }
+    if (!bytes_equal(info->etag, deletion->read.etag)) {
+        end(deletion, DELETE_OVERWRITTEN, "overwritten");
+        return;
+    }
+    if (deletion->cancelled) {
+        end(deletion, DELETE_CANCELLED, "cancelled");
+        return;
+    }
+    bool null_one = deletion->read.version_id.n > 0; /* only then no delete marker is left behind */
+    bool condition = !null_one && pipeline->guard.state != PROBE_REFUSES_CONDITION;
+    if (s3_delete(pipeline->options.s3, deletion->bucket->stats.name, deletion->key, deletion->read.version_id,
+                  condition ? deletion->read.etag : BYTES_NONE, deleted, deletion, &deletion->call) < 0)
+        end(deletion, DELETE_LATER, "out of memory");
+}
+
+static void wake_waiting(struct pipeline *pipeline, const char *failure) {
+    struct list waiting;
+    list_init(&waiting);
+    list_splice_back(&waiting, &pipeline->guard.waiting);
+    for (struct list *link; (link = list_pop_front(&waiting));) {
+        struct guarded_delete *deletion = LIST_ENTRY(link, struct guarded_delete, waiting);
+        if (deletion->cancelled)
+            end(deletion, DELETE_CANCELLED, "cancelled");
+        else if (failure)
+            end(deletion, DELETE_LATER, failure);
+        else if (step(deletion) < 0)
+            end(deletion, DELETE_LATER, "out of memory");
+    }
+}
+
+static void probed(void *arg, const struct s3_result *result) {
+    struct pipeline *pipeline = arg;
+    struct guard *guard = &pipeline->guard;
+    pipeline_note(pipeline, NULL, result);
+    switch (result->status) {
+    case S3_NO_KEY:
+    case S3_PRECONDITION:
+        guard->state = PROBE_GUARDED;
+        break;
+    case S3_OK:
+        guard->state = PROBE_UNGUARDED;
+        break;
+    case S3_NOT_SUPPORTED:
+        guard->state = PROBE_REFUSES_CONDITION;
+        break;
+    case S3_DENIED: /* nothing was learnt, and a policy may allow only some keys: take the careful way */
+        guard->state = PROBE_UNGUARDED;
+        break;
+    default:
+        guard->state = PROBE_NEEDED;
+        wake_waiting(pipeline, result->text);
+        return;
+    }
+    if (guard->state != PROBE_GUARDED)
+        log_warn(pipeline->options.log,
+                 "deletes are unguarded: the server ignores If-Match on DELETE; a HEAD is compared before each");
+    wake_waiting(pipeline, NULL);
+}
+
+/* Does the next thing that the delete needs. */
+static int step(struct guarded_delete *deletion) {
+    struct pipeline *pipeline = deletion->pipeline;
+    struct guard *guard = &pipeline->guard;
+    struct s3_client *s3 = pipeline->options.s3;
+    struct bucket *bucket = deletion->bucket;
+    if (by_version(deletion)) {
+        bucket->stats.guard = GUARD_VERSION;
+        return s3_delete(s3, bucket->stats.name, deletion->key, deletion->read.version_id, BYTES_NONE, deleted,
+                         deletion, &deletion->call);
+    }
+    /* The probe would leave a delete marker in a bucket that has versions. */
+    bool may_probe = deletion->read.version_id.n == 0;
+    if ((guard->state == PROBE_NEEDED && may_probe) || guard->state == PROBE_RUNNING) {
+        if (guard->state == PROBE_NEEDED) {
+            int r = s3_probe_conditional_delete(s3, bucket->stats.name, probed, pipeline, NULL);
+            if (r < 0)
+                return r;
+            guard->state = PROBE_RUNNING;
+        }
+        list_push_back(&guard->waiting, &deletion->waiting);
+        return 0;
+    }
+    if (guard->state == PROBE_GUARDED) {
+        bucket->stats.guard = GUARD_IF_MATCH;
+        return s3_delete(s3, bucket->stats.name, deletion->key, BYTES_NONE, deletion->read.etag, deleted, deletion,
+                         &deletion->call);
+    }
+    bucket->stats.guard = GUARD_UNGUARDED;
+    return s3_head(s3, bucket->stats.name, deletion->key, BYTES_NONE, compared, deletion, &deletion->call);
+}
+
+int guarded_delete_start(struct guarded_delete *deletion) {
+    deletion->call = NULL;
+    deletion->cancelled = false;
+    list_init(&deletion->waiting);
+    return step(deletion);
+}
+
+void guarded_delete_cancel(struct guarded_delete *deletion) {
+    deletion->cancelled = true;
+    if (deletion->call)
+        s3_cancel(deletion->call);
+}

@@ -1,0 +1,220 @@
+/* pipeline.c - puts the three workflows together, and knows when a drain has come to its end. */
+#include "private.h"
+
+#define DRAINED_LOOK_MS 10
+
+const char *pipeline_guard_name(enum pipeline_guard guard) {
+    static const char *const names[] = {"unknown", "guarded", "versioned", "unguarded"};
+    return names[guard];
+}
+
+static int add_workflows(struct pipeline *pipeline, struct err *err) {
+    const struct pipeline_options *options = &pipeline->options;
+    const froe_rule singleton = {"'singleton'", 1, FROE_CANCEL_NEWEST};
+    const froe_rule pollers[] = {{"input.bucket", 1, FROE_CANCEL_NEWEST},
+                                 {"'constant'", options->max_pollers, FROE_GROUP_ROUND_ROBIN}};
+    const froe_rule per_bucket = {"input.bucket", options->max_runs_per_bucket, FROE_GROUP_ROUND_ROBIN};
+    const froe_workflow workflows[] = {
+        {
+            .size = sizeof(froe_workflow),
+            .name = PIPELINE_FETCH_BUCKETS,
+            .run = fetch_buckets_run,
+            .cancel = fetch_buckets_cancel,
+            .arg = pipeline,
+            .rules = &singleton,
+            .n_rules = 1,
+            .cron = options->once ? NULL : pipeline->cron,
+        },
+        {
+            .size = sizeof(froe_workflow),
+            .name = PIPELINE_FETCH_OBJECTS,
+            .run = fetch_objects_run,
+            .cancel = fetch_objects_cancel,
+            .arg = pipeline,
+            .rules = pollers,
+            .n_rules = 2,
+        },
+        {
+            .size = sizeof(froe_workflow),
+            .name = PIPELINE_PROCESS_OBJECT,
+            .run = process_object_run,
+            .cancel = process_object_cancel,
+            .arg = pipeline,
+            .rules = &per_bucket,
+            .n_rules = 1,
+            .retries = options->retries,
+            .timeout_us = options->timeout_us,
+            .backoff_us = options->backoff_us,
+        },
+    };
+    for (size_t i = 0; i < sizeof workflows / sizeof workflows[0]; i++) {
+        froe_error error = {0};
+        int r = froe_workflow_add(options->engine, &workflows[i], &error);
+        if (r != FROE_OK)
+            return err_set(err, r, "%s", error.text);
+    }
+    return 0;
+}
+
+int pipeline_new(uv_loop_t *loop, const struct pipeline_options *options, struct pipeline **ret_pipeline,
+                 struct err *err) {
+    struct pipeline *pipeline = mem_zalloc(sizeof *pipeline);
+    if (!pipeline)
+        return err_set(err, -ENOMEM, "out of memory");
+    pipeline->loop = loop;
+    pipeline->options = *options;
+    if (!pipeline->options.clock)
+        pipeline->options.clock = &clock_system;
+    list_init(&pipeline->free_objects);
+    list_init(&pipeline->guard.waiting);
+    pipeline->guard.state = options->trust_if_match ? PROBE_GUARDED : PROBE_NEEDED;
+    rng_seed_system(&pipeline->rng);
+    pipeline->last_success_mono_us = pipeline_mono_us(pipeline);
+    pipeline->prefix = mem_strdup(options->bucket_prefix);
+    pipeline->cron = mem_strdup(options->cron ? options->cron : "");
+    int r = pipeline->prefix && pipeline->cron ? 0 : err_set(err, -ENOMEM, "out of memory");
+    if (r == 0)
+        r = add_workflows(pipeline, err);
+    if (r < 0) {
+        mem_free(pipeline->prefix);
+        mem_free(pipeline->cron);
+        mem_free(pipeline);
+        return r;
+    }
+    pipeline->options.bucket_prefix = pipeline->prefix;
+    uv_timer_init(loop, &pipeline->timer);
+    pipeline->timer.data = pipeline;
+    pipeline->timer_open = true;
+    *ret_pipeline = pipeline;
+    return 0;
+}
+
+void pipeline_end(struct pipeline *pipeline, enum pipeline_end end, const char *text) {
+    if (pipeline->ended)
+        return;
+    pipeline->ended = true;
+    uv_timer_stop(&pipeline->timer);
+    pipeline->options.ended(pipeline->options.arg, end, text);
+}
+
+void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struct s3_result *result) {
+    if (result->throttled && bucket)
+        throttle_hit(bucket);
+    switch (result->status) {
+    case S3_OK:
+        if (bucket && !result->throttled)
+            throttle_success(bucket);
+        break;
+    case S3_UNREACHABLE:
+    case S3_TIMEOUT:
+    case S3_CREDENTIALS:
+    case S3_SERVER:
+        pipeline->last_failure = result->status;
+        buf_reset(&pipeline->last_failure_text);
+        buf_add_str(&pipeline->last_failure_text, result->text);
+        if (result->status == S3_CREDENTIALS && (!pipeline->s3_worked || pipeline->options.once))
+            pipeline_end(pipeline, PIPELINE_NO_CREDENTIALS, result->text);
+        return;
+    case S3_CANCELLED:
+    case S3_NO_MEMORY:
+    case S3_BAD_REQUEST:
+        return;
+    default: /* any other answer shows that somebody is there */
+        break;
+    }
+    pipeline->s3_worked = true;
+    pipeline->last_success_mono_us = pipeline_mono_us(pipeline);
+}
+
+/* ---- has all been drained? ---- */
+
+struct tally {
+    uint64_t live;
+    bool failed;
+};
+
+static void tally_group(void *arg, const froe_group *group) {
+    struct tally *tally = arg;
+    tally->live += group->live;
+}
+
+bool pipeline_listing_complete(const struct pipeline *pipeline) {
+    if (!pipeline->buckets_listed)
+        return false;
+    struct bytes name;
+    void *value;
+    for (size_t at = 0; map_next(&pipeline->buckets, &at, &name, &value);) {
+        const struct bucket *bucket = value;
+        if (bucket->lister_spawned || (bucket->stats.listing == LISTING_PARTIAL && !bucket->listing_failed))
+            return false;
+    }
+    return true;
+}
+
+static void look_whether_drained(uv_timer_t *timer) {
+    struct pipeline *pipeline = timer->data;
+    if (pipeline->last_failure == S3_UNREACHABLE &&
+        pipeline_mono_us(pipeline) - pipeline->last_success_mono_us > PIPELINE_GIVE_UP_US) {
+        pipeline_end(pipeline, PIPELINE_UNREACHABLE, pipeline->last_failure_text.p);
+        return;
+    }
+    if (!pipeline_listing_complete(pipeline))
+        return;
+    struct tally tally = {0};
+    froe_groups_each(pipeline->options.engine, NULL, tally_group, &tally);
+    if (tally.live > 0)
+        return;
+    struct bytes name;
+    void *value;
+    for (size_t at = 0; map_next(&pipeline->buckets, &at, &name, &value);)
+        if (((struct bucket *)value)->listing_failed)
+            tally.failed = true;
+    if (tally.failed)
+        pipeline_end(pipeline, PIPELINE_LISTING_FAILED, "not every bucket could be listed");
+    else
+        pipeline_end(pipeline, PIPELINE_DRAINED, "");
+}
+
+int pipeline_begin(struct pipeline *pipeline, struct err *err) {
+    froe_spawn spawn = {.size = sizeof spawn, .workflow = PIPELINE_FETCH_BUCKETS, .n = 1};
+    froe_error error = {0};
+    int r = froe_spawn_many(pipeline->options.engine, &spawn, NULL, NULL, &error);
+    if (r != FROE_OK)
+        return err_set(err, r, "%s", error.text);
+    pipeline->last_success_mono_us = pipeline_mono_us(pipeline);
+    if (pipeline->options.once)
+        uv_timer_start(&pipeline->timer, look_whether_drained, DRAINED_LOOK_MS, DRAINED_LOOK_MS);
+    return 0;
+}
+
+void pipeline_buckets_each(struct pipeline *pipeline, void (*each)(void *arg, const struct pipeline_bucket *bucket),
+                           void *arg) {
+    struct bytes name;
+    void *value;
+    for (size_t at = 0; map_next(&pipeline->buckets, &at, &name, &value);)
+        each(arg, &((struct bucket *)value)->stats);
+}
+
+static void timer_closed(uv_handle_t *handle) {
+    struct pipeline *pipeline = handle->data;
+    void (*closed)(void *arg) = pipeline->closed;
+    void *arg = pipeline->closed_arg;
+    struct bytes name;
+    void *value;
+    for (size_t at = 0; map_next(&pipeline->buckets, &at, &name, &value);)
+        bucket_free(value);
+    map_free(&pipeline->buckets);
+    process_object_free_all(pipeline);
+    buf_free(&pipeline->last_failure_text);
+    mem_free(pipeline->prefix);
+    mem_free(pipeline->cron);
+    mem_free(pipeline);
+    closed(arg);
+}
+
+void pipeline_close(struct pipeline *pipeline, void (*closed)(void *arg), void *arg) {
+    pipeline->closed = closed;
+    pipeline->closed_arg = arg;
+    pipeline->ended = true;
+    uv_close((uv_handle_t *)&pipeline->timer, timer_closed);
+}

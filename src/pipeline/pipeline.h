@@ -1,0 +1,129 @@
+/* pipeline.h - draining S3: three workflows on froe's public API.
+ *
+ *     fetch_s3_buckets   cron, singleton        pages through ListBuckets, spawns a fetch_s3_objects per bucket
+ *     fetch_s3_objects   one per bucket, N at once   lists from the bucket's cursor while there is look-ahead, spawns a
+ *                                               process_object per key, saves the cursor and ends
+ *     process_object     capped per bucket      GET, verify, hand to the user's code, delete exactly what was read
+ *
+ * Thread: the loop's. The pipeline logs what it does to the log it is given. */
+#pragma once
+
+#include "bytes.h"
+#include "clock.h"
+#include "err.h"
+#include "handler.h"
+#include "log.h"
+#include "s3.h"
+
+#include <froe.h>
+
+#define PIPELINE_FETCH_BUCKETS "fetch_s3_buckets"
+#define PIPELINE_FETCH_OBJECTS "fetch_s3_objects"
+#define PIPELINE_PROCESS_OBJECT "process_object"
+
+struct pipeline;
+
+/* Which objects of a listing are taken. */
+struct pipeline_filter {
+    int64_t min_age_us;         /* skip what was modified more recently */
+    const char *const *include; /* globs on the key; none: all */
+    size_t n_include;
+    const char *const *exclude;
+    size_t n_exclude;
+};
+
+enum pipeline_skip {
+    SKIP_NOT,       /* it is taken */
+    SKIP_MARKER,    /* zero bytes and the key ends in '/': a folder marker */
+    SKIP_ARCHIVED,  /* GLACIER or DEEP_ARCHIVE without a restored copy */
+    SKIP_EXCLUDED,  /* by --include or --exclude */
+    SKIP_TOO_YOUNG, /* by --min-age */
+    SKIP_KINDS,
+};
+const char *pipeline_skip_name(enum pipeline_skip skip); /* "marker", "archived", "excluded", "too_young" */
+enum pipeline_skip pipeline_filter_object(const struct pipeline_filter *filter, const struct s3_object *object,
+                                          int64_t now_utc_us);
+
+/* How deletes of a bucket are protected. */
+enum pipeline_guard {
+    GUARD_UNKNOWN,   /* nothing was deleted yet */
+    GUARD_IF_MATCH,  /* by If-Match on the ETag that was read */
+    GUARD_VERSION,   /* by the version id that was read */
+    GUARD_UNGUARDED, /* the server ignores conditions: a HEAD is compared right before the delete */
+};
+const char *pipeline_guard_name(enum pipeline_guard guard); /* "unknown", "guarded", "versioned", "unguarded" */
+
+/* Why a pipeline cannot go on. */
+enum pipeline_end {
+    PIPELINE_DRAINED,        /* --once: all was listed and nothing is live; parked runs may be left */
+    PIPELINE_NO_CREDENTIALS, /* S3 refused the keys, and no call ever succeeded; or there are none any more */
+    PIPELINE_UNREACHABLE,    /* --once: no S3 call succeeded for PIPELINE_GIVE_UP_US */
+    PIPELINE_DENIED, /* buckets may not be listed (any mode, at the first try), or with --once a bucket's keys */
+    PIPELINE_LISTING_FAILED, /* --once: a bucket could not be listed for another reason, all else was drained */
+};
+#define PIPELINE_GIVE_UP_US (20 * US_PER_S)
+
+struct pipeline_options {
+    const char *bucket_prefix;
+    uint32_t max_pollers;
+    uint32_t max_runs_per_bucket; /* 0: no cap */
+    uint32_t slots;
+    const char *cron;
+    uint32_t retries;
+    int64_t timeout_us, backoff_us;
+    uint64_t look_ahead;           /* keys a bucket that may be live at once */
+    struct pipeline_filter filter; /* strings are borrowed for the pipeline's life */
+    bool once;
+    bool trust_if_match;     /* AWS itself: no probe needed */
+    struct handler *handler; /* borrowed, as all below */
+    struct s3_client *s3;
+    froe *engine;
+    struct log *log;
+    const struct clock *clock; /* NULL: the system's */
+    /* Called once, from the loop, when there is nothing more to do (`text` says why). NULL is not allowed. */
+    void (*ended)(void *arg, enum pipeline_end end, const char *text);
+    void *arg;
+};
+
+/* Adds the workflows to the engine, which must not be started yet. */
+int pipeline_new(uv_loop_t *loop, const struct pipeline_options *options, struct pipeline **ret_pipeline,
+                 struct err *err);
+/* After froe_start: triggers a first fetch_s3_buckets at once instead of waiting for the cron. */
+int pipeline_begin(struct pipeline *pipeline, struct err *err);
+/* After the engine has stopped. Calls `closed` from the loop; the pipeline is gone. */
+void pipeline_close(struct pipeline *pipeline, void (*closed)(void *arg), void *arg);
+
+/* Numbers of this process, for progress and status. */
+struct pipeline_bucket {
+    struct bytes name;
+    uint64_t listed;              /* spawned */
+    uint64_t done;                /* processed and deleted, or found gone */
+    uint64_t gone;                /* of the done: were not there any more */
+    uint64_t bytes;               /* of the processed bodies */
+    uint64_t failed;              /* attempts */
+    uint64_t again;               /* overwritten while being processed */
+    uint64_t skipped[SKIP_KINDS]; /* in the last pass */
+    struct bytes cursor;          /* where the next listing goes on; empty: at the start */
+    enum { LISTING_NONE, LISTING_PARTIAL, LISTING_COMPLETE } listing; /* of the last pass */
+    enum pipeline_guard guard;
+    bool throttled; /* S3 asked to slow down, and the limit is still in force */
+    uint32_t limit; /* runs at once by that limit; UINT32_MAX: none */
+};
+void pipeline_buckets_each(struct pipeline *pipeline, void (*each)(void *arg, const struct pipeline_bucket *bucket),
+                           void *arg);
+/* True once a fetch_s3_buckets has told all buckets and none of them is still being listed: totals are final. */
+bool pipeline_listing_complete(const struct pipeline *pipeline);
+
+/* `--dry-run`: lists and counts, without an engine, handler or store, and touches nothing. `bucket` is called per
+ * bucket with its numbers (listed: would be processed; bytes: of those), `done` once. */
+struct dry_run_options {
+    const char *bucket_prefix;
+    struct pipeline_filter filter;
+    struct s3_client *s3;
+    const struct clock *clock;
+    void (*bucket)(void *arg, const struct pipeline_bucket *bucket,
+                   const struct s3_result *failed); /* failed NULL: fine */
+    void (*done)(void *arg, const struct s3_result *failed, uint64_t buckets);
+    void *arg;
+};
+int dry_run_start(const struct dry_run_options *options, struct err *err);

@@ -1,0 +1,118 @@
+/* private.h - what the pipeline's files share. */
+#pragma once
+
+#include "cleanup.h"
+#include "list.h"
+#include "map.h"
+#include "mem.h"
+#include "pipeline.h"
+#include "rng.h"
+
+/* Slows one bucket when S3 says so: halves how many of its objects run at once and pauses it, then lets it grow again
+ * by one per round of successes (additive increase, multiplicative decrease). */
+struct throttle {
+    uint32_t limit;      /* UINT32_MAX: none */
+    uint32_t successes;  /* since the limit last moved */
+    uint32_t hits;       /* in a row, for the length of the pause */
+    int64_t hit_mono_us; /* the last one that counted */
+};
+
+struct bucket {
+    struct pipeline *pipeline;
+    struct pipeline_bucket stats; /* name and cursor are views into the two below */
+    char *name;
+    struct buf cursor;
+    struct throttle throttle;
+    uint32_t running;    /* process_object tasks */
+    bool lister_spawned; /* a fetch_s3_objects is queued or runs, as far as this process knows */
+    bool listing_failed; /* the last fetch_s3_objects gave up */
+    bool restart;        /* --once: the next listing starts at the first key, whatever cursor was saved */
+    bool deletes_denied; /* said once in the log */
+};
+
+/* Does the server honour If-Match on DELETE? Asked once per server, before the first delete that needs it. */
+struct guard {
+    enum { PROBE_NEEDED, PROBE_RUNNING, PROBE_GUARDED, PROBE_UNGUARDED, PROBE_REFUSES_CONDITION } state;
+    struct list waiting; /* object tasks that wait for the answer */
+};
+
+struct pipeline {
+    struct pipeline_options options;
+    uv_loop_t *loop;
+    char *prefix, *cron;
+    struct map buckets; /* name -> struct bucket */
+    struct rng rng;
+    struct guard guard;
+    struct list free_objects; /* object tasks to reuse */
+    uv_timer_t timer;         /* --once: looks whether all is drained */
+    bool timer_open;
+    bool buckets_listed; /* a fetch_s3_buckets has come to its end */
+    bool s3_worked;      /* some call succeeded */
+    bool ended;
+    int64_t last_success_mono_us;
+    enum s3_status last_failure;
+    struct buf last_failure_text;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+static inline int64_t pipeline_mono_us(const struct pipeline *pipeline) {
+    return clock_mono_us(pipeline->options.clock);
+}
+
+/* Notes how a call ended, for "can S3 be reached at all?" and for throttling. `bucket` may be NULL. */
+void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struct s3_result *result);
+/* Tells the owner that the pipeline cannot or need not go on; the first call counts. */
+void pipeline_end(struct pipeline *pipeline, enum pipeline_end end, const char *text);
+
+/* The bucket's record, made when it is new; NULL when memory is out. */
+struct bucket *bucket_get(struct pipeline *pipeline, struct bytes name);
+int bucket_set_cursor(struct bucket *bucket, struct bytes cursor);
+/* Spawns fetch_s3_objects for a bucket whose listing stopped at the look-ahead, when its backlog is low again. */
+void bucket_refill(struct bucket *bucket);
+void bucket_free(struct bucket *bucket);
+
+void throttle_init(struct throttle *throttle);
+void throttle_hit(struct bucket *bucket);
+void throttle_success(struct bucket *bucket);
+/* How long a run should wait that failed for S3's sake, not its own. */
+int64_t throttle_delay_us(struct bucket *bucket);
+
+/* The task functions of the three workflows; `arg` is the pipeline. */
+void fetch_buckets_run(froe_task *task, void *arg);
+void fetch_buckets_cancel(froe_task *task, void *arg);
+void fetch_objects_run(froe_task *task, void *arg);
+void fetch_objects_cancel(froe_task *task, void *arg);
+void process_object_run(froe_task *task, void *arg);
+void process_object_cancel(froe_task *task, void *arg);
+void process_object_free_all(struct pipeline *pipeline);
+
+/* What of an object was read, and must be what is deleted. */
+struct read_state {
+    struct bytes etag, version_id;
+};
+
+/* How a guarded delete ended. */
+enum deleted {
+    DELETED,            /* or found gone */
+    DELETE_OVERWRITTEN, /* something else is there now: it was left alone */
+    DELETE_LATER,       /* throttled, unreachable, no valid keys: not the object's fault */
+    DELETE_FAILED,      /* denied, or the server failed on it: counts as a failed attempt */
+    DELETE_CANCELLED,
+};
+struct guarded_delete {
+    struct pipeline *pipeline;
+    struct bucket *bucket;
+    struct bytes key;
+    struct read_state read;
+    struct s3_call *call; /* NULL: none under way */
+    struct list waiting;  /* in guard.waiting */
+    bool cancelled;
+    void (*done)(struct guarded_delete *deletion, enum deleted deleted, const char *text);
+};
+/* Deletes what `read` names and nothing else; it must name something. Fill pipeline, bucket, key, read and done; all
+ * must live until done, which never comes from inside this call. On a negative code nothing was started and done does
+ * not come. */
+int guarded_delete_start(struct guarded_delete *deletion);
+void guarded_delete_cancel(
+    struct guarded_delete *deletion); /* ends it soon, with DELETE_CANCELLED or what came first */
