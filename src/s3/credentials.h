@@ -15,6 +15,10 @@
 
 #include <uv.h>
 
+#define CREDENTIALS_KEY_ID_MAX 128 /* bytes; longer ones are refused where they are read */
+#define CREDENTIALS_SECRET_MAX 256
+#define CREDENTIALS_TOKEN_MAX (16 * 1024)
+
 struct credentials {
     struct bytes access_key_id, secret_access_key, session_token; /* token may be empty */
     int64_t expires_utc_us;                                       /* 0: never */
