@@ -76,6 +76,7 @@ int buf_reserve(struct buf *buf, size_t more) {
     if (!p)
         return -ENOMEM;
     buf->p = p;
+    buf->p[buf->n] = '\0';
     buf->cap = cap;
     return 0;
 }

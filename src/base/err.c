@@ -38,6 +38,7 @@ void err_prefix(struct err *err, const char *format, ...) {
 }
 
 const char *err_errno_text(int negative_errno) {
-    const char *text = strerrordesc_np(-negative_errno);
+    const char *text =
+        negative_errno < -4095 ? NULL : strerrordesc_np(-negative_errno); /* the kernel has no larger ones */
     return text ? text : "unknown error";
 }

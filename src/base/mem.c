@@ -35,7 +35,10 @@ void *mem_zalloc(size_t size) {
 }
 
 void *mem_calloc(size_t count, size_t size) {
-    return must_fail() ? NULL : calloc(count ? count : 1, size ? size : 1);
+    size_t total;
+    if (__builtin_mul_overflow(count, size, &total)) /* calloc checks too, but sanitizers end the program then */
+        return NULL;
+    return mem_zalloc(total);
 }
 
 void *mem_realloc(void *ptr, size_t size) {

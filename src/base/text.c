@@ -157,7 +157,7 @@ int text_add_size(struct buf *buf, uint64_t bytes) {
     int shift = 10;
     while (shift < 60 && bytes >> (shift + 10))
         shift += 10;
-    uint64_t tenths = ((bytes >> (shift - 10)) & 1023) * 10 / 1024;
+    uint64_t tenths = (bytes & ((UINT64_C(1) << shift) - 1)) * 10 >> shift; /* below 2^60, times 10 fits */
     return buf_printf(buf, "%ju.%ju %ciB", (uintmax_t)(bytes >> shift), (uintmax_t)tenths, "KMGTPE"[shift / 10 - 1]);
 }
 
