@@ -368,7 +368,8 @@ static int add_field(struct buf *out, uint64_t bits, unsigned low, unsigned high
     unsigned span = high - low + 1;
     for (unsigned step = 1; step <= span && star != STAR_NEVER; step++) {
         uint64_t covered = bits_between(low, high, step);
-        if (star == STAR_MUST ? (covered & ~bits) != 0 : covered != bits || span % step != 0)
+        bool fits = star == STAR_MUST ? (covered & ~bits) == 0 : covered == bits && step < span && span % step == 0;
+        if (!fits)
             continue;
         int r = step == 1 ? buf_add_str(out, "*") : buf_printf(out, "*/%u", step);
         return r < 0 ? r : add_ranges(out, bits & ~covered, ",");
