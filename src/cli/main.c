@@ -1,0 +1,86 @@
+/* main.c - the program froe: which command, and what holds for all of them. */
+#include "commands.h"
+#include "spawner.h"
+
+#include <froe.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNDER_SANITIZER 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UNDER_SANITIZER 1
+#endif
+#endif
+#ifndef UNDER_SANITIZER
+#define UNDER_SANITIZER 0
+#endif
+
+int command_fail(int exit_code, const char *text) {
+    fprintf(stderr, "froe: %s\n", text);
+    return exit_code;
+}
+
+void command_log_init(struct log *log, const struct options *options) {
+    bool terminal = isatty(STDERR_FILENO);
+    *log = (struct log){
+        .level = options->log_level,
+        .format = options->log_format_set ? options->log_format
+                  : terminal              ? LOG_TEXT
+                                          : LOG_JSON,
+        .fd = STDERR_FILENO,
+        .clock = &clock_system,
+    };
+    const char *no_colour = getenv("NO_COLOR"); /* no-color.org */
+    log->colour = terminal && log->format == LOG_TEXT && !(no_colour && no_colour[0]);
+}
+
+static int help(const struct options *options) {
+    enum command_id command = options->help ? options->command : COMMAND_HELP;
+    struct err err;
+    if (options->action && options->command == COMMAND_HELP && options_command(options->action, &command, &err) < 0)
+        return command_fail(EXIT_USAGE, err.text);
+    options_help(stdout, command);
+    return EXIT_DRAINED;
+}
+
+static int dispatch(const struct options *options) {
+    if (options->help || options->command == COMMAND_HELP)
+        return help(options);
+    switch (options->command) {
+    case COMMAND_RUN:
+        return command_run(options);
+    case COMMAND_STATUS:
+        return command_status(options);
+    case COMMAND_PARKED:
+        return command_parked(options);
+    case COMMAND_CHECK:
+        return command_check(options);
+    case COMMAND_DEMO:
+        return command_demo(options);
+    case COMMAND_VERSION:
+        printf("froe %s\n", froe_version());
+        return EXIT_DRAINED;
+    case COMMAND_HELP:
+        break;
+    }
+    return EXIT_INTERNAL;
+}
+
+int main(int argc, char **argv) {
+    spawner_main_if_asked(argc, argv);
+    /* Memory holds secrets: no core dumps, no tracing by others. The leak checker would need to be one. */
+    if (!UNDER_SANITIZER)
+        prctl(PR_SET_DUMPABLE, 0);
+    signal(SIGPIPE, SIG_IGN); /* a program that does not read its input closes the pipe; that is not froe's end */
+    struct options options;
+    struct err err = {0};
+    if (options_parse(argc, argv, &options, &err) < 0)
+        return command_fail(EXIT_USAGE, err.text);
+    int r = dispatch(&options);
+    options_free(&options);
+    return r;
+}

@@ -1,0 +1,67 @@
+/* options.h - the command line and the environment, from one table: parsing, defaults, help.
+ *
+ * Precedence: command line, variable, default. A value that does not parse is an error that names where it came from.
+ */
+#pragma once
+
+#include "bytes.h"
+#include "err.h"
+#include "log.h"
+
+#include <stdio.h>
+
+enum exit_code {
+    EXIT_DRAINED = 0,
+    EXIT_INTERNAL = 1,
+    EXIT_USAGE = 2,
+    EXIT_CREDENTIALS = 3,
+    EXIT_UNREACHABLE = 4,
+    EXIT_STORE = 5,
+    EXIT_PARKED = 6,
+    EXIT_INTERRUPTED = 7,
+    EXIT_DENIED = 8,
+};
+
+enum command_id {
+    COMMAND_RUN,
+    COMMAND_STATUS,
+    COMMAND_PARKED,
+    COMMAND_CHECK,
+    COMMAND_DEMO,
+    COMMAND_VERSION,
+    COMMAND_HELP
+};
+
+#define GLOBS_MAX 64
+
+struct options {
+    enum command_id command;
+    const char *bucket_prefix;
+    uint32_t max_pollers, max_runs_per_bucket, slots, retries;
+    uint64_t look_ahead;
+    int64_t timeout_us, backoff_us, min_age_us;
+    const char *cron;
+    char *store; /* owned: "sqlite:PATH" */
+    const char *include[GLOBS_MAX], *exclude[GLOBS_MAX];
+    size_t n_include, n_exclude;
+    bool once, dry_run, discard, all, json, help;
+    bool log_format_set;
+    enum log_format log_format;
+    enum log_level log_level;
+    const char *bucket, *key; /* froe parked */
+    const char *action;       /* froe parked list|retry|drop; froe help COMMAND */
+    char **program;           /* after `--`: NULL-terminated, NULL when none was given */
+};
+
+/* Reads argv (argv[0] skipped) and the environment. Strings of the result point into argv and the environment. -EINVAL
+ * with a text that ends in the remedy. With `--help` (or `help`) only command and action are certain. */
+int options_parse(int argc, char **argv, struct options *ret_options, struct err *err);
+void options_free(struct options *options);
+
+/* Prints the help of one command, or the overview for COMMAND_HELP. */
+void options_help(FILE *out, enum command_id command);
+/* The command of that name, or -EINVAL. */
+int options_command(const char *name, enum command_id *ret_command, struct err *err);
+
+/* The path of the store's file ("sqlite:" cut off). */
+const char *options_store_path(const struct options *options);
