@@ -397,7 +397,7 @@ void cel_free(struct cel_program *program) {
 /* Evaluating. */
 
 static struct bytes text_of(const struct cel_program *program, struct span span) {
-    return bytes_of(program->pool.p + span.at, span.n);
+    return span.n ? bytes_of(program->pool.p + span.at, span.n) : BYTES_NONE;
 }
 
 static void free_json(json_t **json) {

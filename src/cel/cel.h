@@ -26,6 +26,6 @@ int cel_compile(struct bytes source, struct cel_program **ret_program, struct er
 void cel_free(struct cel_program *program); /* NULL is fine */
 
 /* Appends the string that the expression gives. -EINVAL: no such key, not a string, input that is not a JSON object;
- * -E2BIG: longer than CEL_RESULT_MAX. `out` is then as it was. */
+ * -E2BIG: longer than CEL_RESULT_MAX; -ENOMEM (which jansson, short of memory in the midst of a token, reports as bad
+ * JSON: -EINVAL). `out` is then as it was. Input that the expression does not use is not read. */
 int cel_eval_string(const struct cel_program *program, const struct cel_vars *vars, struct buf *out, struct err *err);
-
