@@ -1,0 +1,234 @@
+/* cmd_check.c - froe check: tries, bucket by bucket, what a drain would need, and deletes nothing.
+ *
+ * Reading and deleting are tried on a key that does not exist, so a permission that depends on the key can look better
+ * or worse here than it is for the objects. */
+#include "aws.h"
+#include "cleanup.h"
+#include "commands.h"
+#include "pipeline.h"
+#include "text.h"
+
+#include <jansson.h>
+
+#define MISSING_KEY "froe-check/does-not-exist"
+
+struct check {
+    const struct options *options;
+    uv_loop_t loop;
+    struct aws aws;
+    json_t *report, *buckets;
+    json_t *bucket; /* the one that is being looked at */
+    char **names;
+    size_t n_names, at;
+    struct buf token;
+    bool versioned;
+    int exit_code;
+};
+
+static void next_bucket(struct check *check);
+
+static void nothing(void *arg) {
+    (void)arg;
+}
+
+static void finish(struct check *check) {
+    for (size_t i = 0; i < check->n_names; i++)
+        mem_free(check->names[i]);
+    mem_free(check->names);
+    check->names = NULL;
+    check->n_names = check->at = 0;
+    aws_close(&check->aws, nothing, NULL);
+}
+
+/* Notes a finding on the bucket; a bad one also decides the exit code. */
+static void note(struct check *check, const char *what, const char *finding, int bad_exit_code) {
+    json_object_set_new(check->bucket, what, json_string(finding));
+    if (bad_exit_code && check->exit_code == EXIT_DRAINED)
+        check->exit_code = bad_exit_code;
+}
+
+static int exit_code_of(enum s3_status status) {
+    return status == S3_DENIED ? EXIT_DENIED : status == S3_CREDENTIALS ? EXIT_CREDENTIALS : EXIT_UNREACHABLE;
+}
+
+static void deleted(void *arg, const struct s3_result *result) {
+    struct check *check = arg;
+    switch (result->status) {
+    case S3_NO_KEY:
+    case S3_PRECONDITION:
+        note(check, "delete", "ok", 0);
+        note(check, "deletes", check->versioned ? "versioned" : "guarded", 0);
+        break;
+    case S3_OK:
+    case S3_NOT_SUPPORTED:
+        note(check, "delete", "ok", 0);
+        note(check, "deletes", "unguarded", 0);
+        break;
+    default:
+        note(check, "delete", result->text, exit_code_of(result->status));
+    }
+    check->at++;
+    next_bucket(check);
+}
+
+static void try_delete(struct check *check, struct bytes name) {
+    /* On a server that ignores the condition the probe would leave a delete marker in a versioned bucket. */
+    if (check->versioned && check->aws.settings.endpoint) {
+        note(check, "delete", "not tried: the bucket has versions", 0);
+        note(check, "deletes", "versioned", 0);
+        check->at++;
+        next_bucket(check);
+    } else if (s3_probe_conditional_delete(check->aws.s3, name, deleted, check, NULL) < 0)
+        finish(check);
+}
+
+static void versioning_told(void *arg, const struct s3_result *result, enum s3_versioning versioning) {
+    struct check *check = arg;
+    static const char *const names[] = {
+        [S3_VERSIONING_OFF] = "off", [S3_VERSIONING_ENABLED] = "enabled", [S3_VERSIONING_SUSPENDED] = "suspended"};
+    /* Not being allowed to ask is fine: froe learns it from each object it reads. */
+    bool known = result->status == S3_OK;
+    check->versioned = known ? versioning != S3_VERSIONING_OFF : true;
+    note(check, "versioning", known ? names[versioning] : "unknown (no s3:GetBucketVersioning)", 0);
+    try_delete(check, bytes_str(check->names[check->at]));
+}
+
+static void read_tried(void *arg, const struct s3_result *result, const struct s3_object_info *info) {
+    struct check *check = arg;
+    (void)info;
+    bool good = result->status == S3_NO_KEY || result->status == S3_OK;
+    note(check, "read", good ? "ok" : result->text, good ? 0 : exit_code_of(result->status));
+    if (s3_get_versioning(check->aws.s3, bytes_str(check->names[check->at]), versioning_told, check, NULL) < 0)
+        finish(check);
+}
+
+static void listed(void *arg, const struct s3_result *result, const struct s3_object_page *page) {
+    struct check *check = arg;
+    (void)page;
+    bool good = result->status == S3_OK;
+    note(check, "list", good ? "ok" : result->text, good ? 0 : exit_code_of(result->status));
+    if (s3_head(check->aws.s3, bytes_str(check->names[check->at]), BYTES(MISSING_KEY), BYTES_NONE, read_tried, check,
+                NULL) < 0)
+        finish(check);
+}
+
+static void buckets_listed(void *arg, const struct s3_result *result, const struct s3_bucket_page *page);
+
+static void next_bucket(struct check *check) {
+    if (check->at < check->n_names) {
+        const char *name = check->names[check->at];
+        check->bucket = json_pack("{s:s}", "bucket", name);
+        json_array_append_new(check->buckets, check->bucket);
+        if (s3_list_objects(check->aws.s3, bytes_str(name), BYTES_NONE, BYTES_NONE, 1, listed, check, NULL) < 0)
+            finish(check);
+        return;
+    }
+    if (check->token.n == 0 || s3_list_buckets(check->aws.s3, bytes_str(check->options->bucket_prefix),
+                                               buf_bytes(&check->token), buckets_listed, check, NULL) < 0)
+        finish(check);
+}
+
+static void buckets_listed(void *arg, const struct s3_result *result, const struct s3_bucket_page *page) {
+    struct check *check = arg;
+    bool good = result->status == S3_OK;
+    json_object_set_new(check->report, "list_buckets", json_string(good ? "ok" : result->text));
+    if (!good) {
+        check->exit_code = exit_code_of(result->status);
+        finish(check);
+        return;
+    }
+    for (size_t i = 0; i < check->n_names; i++)
+        mem_free(check->names[i]);
+    mem_free(check->names);
+    check->n_names = check->at = 0;
+    buf_reset(&check->token);
+    check->names = mem_calloc(page->n, sizeof *check->names);
+    for (size_t i = 0; check->names && i < page->n; i++) {
+        check->names[i] = mem_memdup(page->buckets[i].name.p, page->buckets[i].name.n);
+        if (!check->names[i])
+            break;
+        check->n_names++;
+    }
+    if (check->n_names < page->n || buf_add_bytes(&check->token, page->next_token) < 0) {
+        check->exit_code = EXIT_INTERNAL;
+        finish(check);
+        return;
+    }
+    next_bucket(check);
+}
+
+/* ---- report ---- */
+
+static void print_line(const char *what, const char *finding, bool good) {
+    _cleanup_buf_ struct buf printable = {0};
+    text_add_printable(&printable, bytes_str(finding));
+    printf("%-5s %s: %s\n", good ? "ok" : "FAIL", what, printable.p ? printable.p : "");
+}
+
+static void print_people(struct check *check) {
+    print_line("credentials", json_string_value(json_object_get(check->report, "credentials")), true);
+    print_line("endpoint", json_string_value(json_object_get(check->report, "endpoint")), true);
+    const char *list = json_string_value(json_object_get(check->report, "list_buckets"));
+    print_line("list buckets", list ? list : "not tried", list && strcmp(list, "ok") == 0);
+    size_t i;
+    json_t *bucket;
+    json_array_foreach(check->buckets, i, bucket) {
+        static const char *const tried[] = {"list", "read", "delete"};
+        const char *name = json_string_value(json_object_get(bucket, "bucket"));
+        for (size_t t = 0; t < sizeof tried / sizeof tried[0]; t++) {
+            const char *finding = json_string_value(json_object_get(bucket, tried[t]));
+            _cleanup_buf_ struct buf what = {0};
+            if (finding && buf_printf(&what, "%s: %s", name, tried[t]) == 0)
+                print_line(what.p, finding,
+                           strcmp(finding, "ok") == 0 || bytes_starts(bytes_str(finding), BYTES("not tried")));
+        }
+        const char *versioning = json_string_value(json_object_get(bucket, "versioning"));
+        const char *deletes = json_string_value(json_object_get(bucket, "deletes"));
+        if (deletes)
+            printf("%-5s %s: versioning %s, deletes %s%s\n", strcmp(deletes, "unguarded") == 0 ? "note" : "ok", name,
+                   versioning ? versioning : "unknown", deletes,
+                   strcmp(deletes, "unguarded") == 0
+                       ? ": the server ignores If-Match, so an overwrite between a HEAD and the delete would be lost"
+                       : "");
+    }
+    if (list && strcmp(list, "ok") == 0 && json_array_size(check->buckets) == 0)
+        printf("note  no bucket's name starts with '%s'\n", check->options->bucket_prefix);
+}
+
+int command_check(const struct options *options) {
+    struct check check = {.options = options, .report = json_object(), .buckets = json_array()};
+    struct err err = {0};
+    if (uv_loop_init(&check.loop) < 0)
+        return command_fail(EXIT_INTERNAL, "no event loop");
+    int r = aws_open(&check.loop, 4, &check.aws, &err);
+    if (r != 0)
+        command_fail(r, err.text);
+    else {
+        json_object_set_new(check.report, "credentials", json_string(credentials_source(check.aws.credentials)));
+        json_object_set_new(check.report, "endpoint",
+                            json_string(check.aws.settings.endpoint ? check.aws.settings.endpoint : "AWS"));
+        if (check.aws.settings.region)
+            json_object_set_new(check.report, "region", json_string(check.aws.settings.region));
+        if (s3_list_buckets(check.aws.s3, bytes_str(options->bucket_prefix), BYTES_NONE, buckets_listed, &check, NULL) <
+            0) {
+            r = command_fail(EXIT_INTERNAL, "out of memory");
+            finish(&check);
+        }
+    }
+    uv_run(&check.loop, UV_RUN_DEFAULT);
+    uv_loop_close(&check.loop);
+    if (r == 0) {
+        r = check.exit_code;
+        json_object_set_new(check.report, "ok", json_boolean(r == EXIT_DRAINED));
+        json_object_set(check.report, "buckets", check.buckets);
+        if (options->json) {
+            json_dumpf(check.report, stdout, JSON_COMPACT);
+            putchar('\n');
+        } else
+            print_people(&check);
+    }
+    buf_free(&check.token);
+    json_decref(check.buckets);
+    json_decref(check.report);
+    return fflush(stdout) == 0 ? r : command_fail(EXIT_INTERNAL, "cannot write to standard output");
+}
