@@ -75,8 +75,8 @@ static inline struct bytes buf_bytes(const struct buf *buf) {
     return (struct bytes){buf->p, buf->n};
 }
 
-/* Like buf_free, but overwrites what was there first: for secrets. Growing leaves copies behind in freed memory, so reserve
- * all that a secret needs before adding it. */
+/* Like buf_free, but overwrites what was there first: for secrets. Growing leaves copies behind in freed memory, so
+ * reserve all that a secret needs before adding it. */
 void buf_wipe(struct buf *buf);
 
 static inline void cleanup_buf(struct buf *buf) {

@@ -36,22 +36,22 @@ static inline void cleanup_fclose(FILE **file) {
 #define _cleanup_fclose_ _cleanup_(cleanup_fclose)
 
 /* Declares `cleanup_<name>` for a pointer type with a destructor that accepts NULL. */
-#define DEFINE_CLEANUP(type, destructor)                                                                               \
-    static inline void cleanup_##destructor(type **ptr) {                                                              \
-        if (*ptr)                                                                                                      \
-            destructor(*ptr);                                                                                          \
+#define DEFINE_CLEANUP(type, destructor)                  \
+    static inline void cleanup_##destructor(type **ptr) { \
+        if (*ptr)                                         \
+            destructor(*ptr);                             \
     }
 
-#define TAKE_PTR(ptr)                                                                                                  \
-    ({                                                                                                                 \
-        __typeof__(ptr) taken_ = (ptr);                                                                                \
-        (ptr) = NULL;                                                                                                  \
-        taken_;                                                                                                        \
+#define TAKE_PTR(ptr)                   \
+    ({                                  \
+        __typeof__(ptr) taken_ = (ptr); \
+        (ptr) = NULL;                   \
+        taken_;                         \
     })
 
-#define TAKE_FD(fd)                                                                                                    \
-    ({                                                                                                                 \
-        int taken_ = (fd);                                                                                             \
-        (fd) = -1;                                                                                                     \
-        taken_;                                                                                                        \
+#define TAKE_FD(fd)        \
+    ({                     \
+        int taken_ = (fd); \
+        (fd) = -1;         \
+        taken_;            \
     })

@@ -10,11 +10,11 @@ struct list {
     struct list *next, *prev;
 };
 
-#define LIST_ENTRY(link, type, member) ((type *)(void *)((char *)(link) - offsetof(type, member)))
+#define LIST_ENTRY(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 #define LIST_EACH(link, head) for (struct list *link = (head)->next; link != (head); link = link->next)
 /* The current entry may be removed inside the loop. */
-#define LIST_EACH_SAFE(link, following, head)                                                                          \
-    for (struct list *link = (head)->next, *following = link->next; link != (head);                                    \
+#define LIST_EACH_SAFE(link, following, head)                                       \
+    for (struct list *link = (head)->next, *following = link->next; link != (head); \
          link = following, following = link->next)
 
 static inline void list_init(struct list *list) {
