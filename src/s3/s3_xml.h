@@ -1,13 +1,14 @@
 /* s3_xml.h - S3's XML answers, parsed with expat: bounded depth and size, no DTD, no external anything.
  *
  * Each parser takes the whole body and hands out views into an arena that the result owns; free it with s3_xml_free.
- * -EBADMSG: not well-formed, a DTD, the wrong root element, missing required elements, a bad number or date, or an escape
- * that does not decode; -E2BIG: over the limits; -ENOMEM. "A 200 OK response can contain valid or invalid XML" (AWS), so
- * callers treat -EBADMSG as a failed attempt. An <Error> root in a 200 is reported as S3XML_ERROR_IN_BODY with `error` filled
- * as far as the answer told. After any other negative code *ret_xml is all-zero, so that s3_xml_free is always right.
+ * -EBADMSG: not well-formed, a DTD, the wrong root element, missing required elements, a bad number or date, or an
+ * escape that does not decode; -E2BIG: over the limits; -ENOMEM. "A 200 OK response can contain valid or invalid XML"
+ * (AWS), so callers treat -EBADMSG as a failed attempt. An <Error> root in a 200 is reported as S3XML_ERROR_IN_BODY
+ * with `error` filled as far as the answer told. After any other negative code *ret_xml is all-zero, so that
+ * s3_xml_free is always right.
  *
- * Elements that are not asked for are ignored, as is any namespace. Elements may come in any order; one that may come once and
- * comes twice is -EBADMSG. */
+ * Elements that are not asked for are ignored, as is any namespace. Elements may come in any order; one that may come
+ * once and comes twice is -EBADMSG. */
 #pragma once
 
 #include "bytes.h"
@@ -23,19 +24,20 @@ struct s3_xml_error {
 
 struct s3_xml {
     struct s3_xml_error error;
-    struct s3_bucket_page buckets;  /* after s3_xml_buckets; buckets without a filter */
-    struct s3_object_page objects;  /* after s3_xml_objects */
-    enum s3_versioning versioning;  /* after s3_xml_versioning */
-    void *arena;                    /* private */
+    struct s3_bucket_page buckets; /* after s3_xml_buckets; buckets without a filter */
+    struct s3_object_page objects; /* after s3_xml_objects */
+    enum s3_versioning versioning; /* after s3_xml_versioning */
+    void *arena;                   /* private */
 };
 
 /* The answer to a failed request. Code is required; the rest may be empty. */
 int s3_xml_error(struct bytes body, struct s3_xml *ret_xml);
 /* A bucket needs its name; BucketRegion and ContinuationToken may be missing. */
 int s3_xml_buckets(struct bytes body, struct s3_xml *ret_xml);
-/* IsTruncated, and each object's Key and Size, are required; ETag, StorageClass, LastModified (0 then) and RestoreStatus are
- * not. A key over S3_KEY_MAX (decoded) or an ETag over S3_ETAG_MAX is -EBADMSG. Keys are percent-decoded (`+` is a space) when the answer says <EncodingType>url</EncodingType>; a truncated page that
- * holds no key is -EBADMSG, since the next page could never be asked for. */
+/* IsTruncated, and each object's Key and Size, are required; ETag, StorageClass, LastModified (0 then) and
+ * RestoreStatus are not. A key over S3_KEY_MAX (decoded) or an ETag over S3_ETAG_MAX is -EBADMSG. Keys are
+ * percent-decoded (`+` is a space) when the answer says <EncodingType>url</EncodingType>; a truncated page that holds
+ * no key is -EBADMSG, since the next page could never be asked for. */
 int s3_xml_objects(struct bytes body, struct s3_xml *ret_xml);
 /* No Status (never set): S3_VERSIONING_OFF. */
 int s3_xml_versioning(struct bytes body, struct s3_xml *ret_xml);

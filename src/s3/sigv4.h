@@ -1,7 +1,7 @@
 /* sigv4.h - AWS Signature Version 4 for S3, in the Authorization header.
  *
- * Source: "Signing AWS API requests" (AWS General Reference) and "Authenticating Requests (AWS Signature Version 4)" (S3 API
- * Reference). For S3 the path is encoded once and never normalised. */
+ * Source: "Signing AWS API requests" (AWS General Reference) and "Authenticating Requests (AWS Signature Version 4)"
+ * (S3 API Reference). For S3 the path is encoded once and never normalised. */
 #pragma once
 
 #include "bytes.h"
@@ -32,9 +32,9 @@ struct sigv4_request {
     int64_t now_utc_us;
 };
 
-/* All functions that append leave `out` as it was when they fail. Errors: -ENOMEM (or -E2BIG at the buffer's limit), -E2BIG
- * past SIGV4_FIELDS_MAX, -EINVAL for a year that has not four digits, a region or service over its limit, or a secret over
- * CREDENTIALS_SECRET_MAX, -EIO when OpenSSL fails. */
+/* All functions that append leave `out` as it was when they fail. Errors: -ENOMEM (or -E2BIG at the buffer's limit),
+ * -E2BIG past SIGV4_FIELDS_MAX, -EINVAL for a year that has not four digits, a region or service over its limit, or a
+ * secret over CREDENTIALS_SECRET_MAX, -EIO when OpenSSL fails. */
 
 /* Writes the query as it must go on the wire: encoded, sorted by name then value, `a=b&c=`. */
 int sigv4_add_query(struct buf *out, const struct sigv4_param *params, size_t n);
@@ -45,7 +45,7 @@ int sigv4_add_date(struct buf *out, int64_t utc_us);
  * thread-safe. */
 struct sigv4_signer;
 int sigv4_signer_new(struct sigv4_signer **ret_signer);
-void sigv4_signer_free(struct sigv4_signer *signer);    /* wipes the keys */
+void sigv4_signer_free(struct sigv4_signer *signer); /* wipes the keys */
 
 /* Appends the value of the Authorization header. */
 int sigv4_sign(struct sigv4_signer *signer, const struct credentials *keys, const struct sigv4_request *request,

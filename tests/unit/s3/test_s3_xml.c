@@ -156,7 +156,7 @@ static void test_objects(void **state) {
                 "<Name>b</Name><Prefix></Prefix><StartAfter>%2B</StartAfter><KeyCount>3</KeyCount><MaxKeys>1000</"
                 "MaxKeys>"
                 "<EncodingType>url</EncodingType>" MORE "<Contents><Key>a+b%2Bc%25%01%E2%82%AC/../%0A</"
-                                                        "Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
+                "Key><LastModified>2026-01-02T03:04:05.000Z</LastModified>"
                 "<ETag>&quot;9b2cf535f27731c974343645a3985328&quot;</ETag><ChecksumAlgorithm>CRC32</ChecksumAlgorithm>"
                 "<Size>18446744073709551615</Size><Owner><ID>k</ID></Owner><StorageClass>STANDARD</StorageClass></"
                 "Contents>"
