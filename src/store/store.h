@@ -1,27 +1,31 @@
 /* store.h - what the engine asks of a store, whichever database it is.
  *
  * The model. Runs are spawned in pages: up to STORE_PAGE_MAX sibling runs of one workflow that share their rule keys. A
- * lane is all runs of a workflow that have the same keys under all of its rules; lanes, not runs, are scheduled. A worker
- * holds tokens on a lane (how many of its runs it may have running at once) and leases on ranges of the lane's pages
- * (which runs are its own). admitted(rule, key) = the sum of tokens over the lanes with that key, and never exceeds the
- * rule's max_runs. Tokens are given back by themselves when the worker's last leased run of the lane is settled.
+ * lane is all runs of a workflow that have the same keys under all of its rules; lanes, not runs, are scheduled. A
+ * worker holds tokens on a lane (how many of its runs it may have running at once) and leases on ranges of the lane's
+ * pages (which runs are its own). admitted(rule, key) = the sum of tokens over the lanes with that key, and never
+ * exceeds the rule's max_runs. Tokens are given back by themselves when the worker's last leased run of the lane is
+ * settled. They are never more than the runs that the worker has leased there when it claims.
  *
  * Lanes with work take turns: first by the key of the workflow's first round-robin rule (the group), least recently
- * granted first, across workflows too; inside a group by lane, likewise. In a lane, due retries go before new work, and
- * pages go in spawn order.
+ * granted first, across workflows too; inside a group by lane, likewise. A new group or lane counts as granted when it
+ * came into being (so a stream of new ones cannot starve those that wait). In a lane, due retries go before new work,
+ * and pages go in spawn order.
  *
- * Rules are a chain. A CANCEL_NEWEST rule before any GROUP_ROUND_ROBIN rule is decided at the spawn: the run takes a place or
- * is cancelled, and holds the place until it is settled (done, dropped, parked). One after a GROUP_ROUND_ROBIN rule is decided when
- * the run is claimed, likewise. All GROUP_ROUND_ROBIN rules are taken together at the claim.
+ * Rules are a chain. A CANCEL_NEWEST rule before any GROUP_ROUND_ROBIN rule is decided at the spawn: the run takes a
+ * place or is cancelled, and holds the place until it is settled (done, dropped, parked). One after a GROUP_ROUND_ROBIN
+ * rule is decided when the run is claimed, likewise; in such lanes no more runs are leased than the worker has tokens.
+ * All GROUP_ROUND_ROBIN rules are taken together at the claim. A run that waits for a retry keeps the places it holds.
  *
  * Thread. A store is used by one thread at a time, and every call may block. Changes are made in batches:
  *
  *     store_begin, any number of calls, store_commit
  *
- * and are durable, all together, when store_commit returns 0; the engine acknowledges nothing earlier. Reads and claims may be in the
- * batch too. When any call of a batch fails with a store error (STORE_ERR_*), the batch is gone and the store must only
- * be closed: what was committed before is safe, and a new open starts from there. -EINVAL refusals change nothing and do
- * not hurt the batch.
+ * and are durable, all together, when store_commit returns 0; the engine acknowledges nothing earlier. Reads and claims
+ * may be in the batch too, or outside of any, as may calls about workers. When any call fails with a store error
+ * (STORE_ERR_*, or -ENOMEM), the batch is gone and the store must only be closed: what was committed before is safe,
+ * and a new open starts from there; every other call gives the same error again. -EINVAL refusals (also: a change
+ * outside of a batch) change nothing and do not hurt the batch.
  *
  * All stores pass tests/unit/store/conformance.c. */
 #pragma once
@@ -40,17 +44,21 @@ enum {
 #define STORE_PAGE_MAX 1000
 #define STORE_RULES_MAX 8
 #define STORE_LOG_LINES_MAX 10000
+#define STORE_NAME_MAX 4096          /* bytes of a workflow's name, rule key, child key, generation, name of a value */
+#define STORE_DATA_MAX (1024 * 1024) /* bytes of an input, metadata, checkpoint, error, value, log line */
+#define STORE_ITEMS_MAX (512 * 1024 * 1024) /* bytes of a page's items together */
 
 struct store;
 
 struct store_options {
     const struct clock *clock; /* NULL: the system's. Leases and due times are judged by it. */
     int64_t lease_us;          /* 0: 30 s */
+    int64_t lock_wait_us;      /* how long to wait for another process to let go of it; 0: 3 s; < 0: not at all */
 };
 
 /* "sqlite:PATH". -EINVAL for an unknown kind, STORE_ERR_*, -ENOMEM. */
 int store_open(const char *uri, const struct store_options *options, struct store **ret_store, struct err *err);
-void store_close(struct store *store); /* also after an error; NULL is fine */
+void store_close(struct store *store);               /* also after an error; NULL is fine */
 int store_lock_fd(const struct store *store);        /* see froe_lock_fd in froe.h */
 uint64_t store_recovered(const struct store *store); /* runs that were leased by a dead process and are queued again */
 const char *store_describe(const struct store *store); /* for people: "SQLite 3.40.1, /path/file" */
@@ -65,13 +73,14 @@ struct store_rule {
     enum store_strategy strategy;
     uint32_t max_runs; /* 0: no limit (round robin only) */
 };
-/* Makes it known, or replaces the rules of one known by that name. When the number of rules differs from what live pages were
- * spawned with, those pages keep the keys they have, and rules without a key for them do not apply to them. */
+/* Makes it known, or replaces the rules of one known by that name. When the number of rules differs from what live
+ * pages were spawned with, those pages keep the keys they have, and rules without a key for them do not apply to them.
+ */
 int store_workflow_put(struct store *store, struct bytes name, const struct store_rule *rules, size_t n_rules,
                        int64_t *ret_workflow, struct err *err);
 int store_worker_add(struct store *store, struct bytes name, int64_t *ret_worker, struct err *err);
-/* Renews all the worker's leases for lease_us from the store's now. -ESTALE: they ran out and were taken back; the worker must
- * drop what it holds and add itself anew. */
+/* Renews all the worker's leases for lease_us from the store's now. -ESTALE: they ran out and were taken back; the
+ * worker must drop what it holds and add itself anew. */
 int store_heartbeat(struct store *store, int64_t worker, struct err *err);
 /* Takes back all that the worker holds (unfinished runs are queued again) and forgets it. */
 int store_worker_remove(struct store *store, int64_t worker, struct err *err);
@@ -90,7 +99,7 @@ struct store_page {
     struct bytes input, metadata; /* JSON texts, may be empty */
     int64_t parent_page;          /* 0: none */
     uint32_t parent_index;
-    int64_t not_before_utc_us;    /* 0: now */
+    int64_t not_before_utc_us; /* 0: now */
     const struct store_item *items;
     size_t n; /* 1..STORE_PAGE_MAX */
 };
@@ -98,8 +107,9 @@ struct store_spawned {
     int64_t page; /* 0 when nothing was created. Run ids are page:index, indexes counted over the created ones. */
     uint32_t created, duplicates, superseded, cancelled;
 };
-/* Exact deduplication: of items whose child key belongs to a live or parked run of the same workflow (or to an earlier item of
- * this page) none is created, but a parked run whose generation is not the item's gives way (it is forgotten). */
+/* Exact deduplication: of items whose child key belongs to a live or parked run of the same workflow (or to an earlier
+ * item of this page) none is created, but a parked run whose generation is not the item's gives way (it is forgotten).
+ */
 int store_spawn(struct store *store, const struct store_page *page, struct store_spawned *ret_spawned, struct err *err);
 
 /* ---- claiming ---- */
@@ -113,9 +123,9 @@ struct store_claim {
     int64_t worker;
     const struct store_want *wants; /* served first */
     size_t n_wants;
-    uint32_t new_lanes;  /* of lanes on which the worker holds no tokens, in turn, at most so many */
-    uint32_t new_runs;   /* at most so many runs of each */
-    uint32_t new_tokens; /* at most so many tokens on each */
+    uint32_t new_lanes;       /* of lanes on which the worker holds no tokens, in turn, at most so many */
+    uint32_t new_runs;        /* at most so many runs of each */
+    uint32_t new_tokens;      /* at most so many tokens on each */
     const int64_t *workflows; /* only of these */
     size_t n_workflows;
 };
@@ -126,8 +136,8 @@ struct store_run {
 };
 struct store_lease {
     int64_t id, page, workflow, lane;
-    uint32_t tokens;        /* that the worker holds on the lane now */
-    struct bytes group;     /* the key under the workflow's first round-robin rule; "" when it has none */
+    uint32_t tokens;    /* that the worker holds on the lane now */
+    struct bytes group; /* the key under the workflow's first round-robin rule; "" when it has none */
     struct bytes metadata;
     const struct store_run *runs; /* in page order */
     size_t n;
@@ -135,13 +145,16 @@ struct store_lease {
 struct store_claimed {
     const struct store_lease *leases;
     size_t n;
-    bool more;                 /* lanes with admissible work were left because new_lanes was used up */
-    int64_t next_due_utc_us;   /* when the earliest waiting retry or delayed page becomes due; 0: none waits */
+    bool more;               /* lanes with admissible work were left because new_lanes was used up */
+    const uint32_t *held;    /* for each want: the tokens that the worker holds on that lane now; 0: none any more */
+    uint32_t cancelled;      /* by CANCEL_NEWEST rules that are decided at the claim */
+    int64_t next_due_utc_us; /* when the earliest waiting retry or delayed page becomes due; 0: none waits */
     void *arena;
 };
-/* Takes back leases of workers whose heartbeat is too old first. Nothing to give is not an error: n is 0. The result belongs to
- * the caller; store_claimed_free from any thread. */
-int store_claim(struct store *store, const struct store_claim *claim, struct store_claimed *ret_claimed, struct err *err);
+/* Takes back leases of workers whose heartbeat is too old first; -ESTALE when the worker itself is one of them. Nothing
+ * to give is not an error: n is 0. The result belongs to the caller; store_claimed_free from any thread. */
+int store_claim(struct store *store, const struct store_claim *claim, struct store_claimed *ret_claimed,
+                struct err *err);
 void store_claimed_free(struct store_claimed *claimed);
 
 /* ---- settling ---- */
@@ -160,12 +173,13 @@ struct store_settled {
     bool failed;            /* count a failed attempt in the lane's numbers (RETRY without it: "again") */
     int64_t due_utc_us;     /* RETRY */
     struct bytes child_key; /* always, as it was claimed, so that the store need not read the page */
-    struct bytes input, generation, checkpoint, error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all */
+    struct bytes input, generation, checkpoint,
+        error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all */
 };
-/* Of leases that are not the worker's any more, or runs that are not in the lease, nothing is changed: *ret_ignored counts
- * them. */
-int store_settle(struct store *store, int64_t worker, const struct store_settled *settled, size_t n, size_t *ret_ignored,
-                 struct err *err);
+/* Of leases that are not the worker's any more, or runs that are not in the lease, nothing is changed: *ret_ignored
+ * counts them. */
+int store_settle(struct store *store, int64_t worker, const struct store_settled *settled, size_t n,
+                 size_t *ret_ignored, struct err *err);
 
 /* ---- cron, values, log lines ---- */
 
@@ -184,10 +198,10 @@ int store_log_each(struct store *store, int64_t page, uint32_t index, /* page 0:
 struct store_lane_info {
     int64_t lane, workflow;
     struct bytes workflow_name, group;
-    uint64_t queued, leased, waiting, parked; /* runs now */
+    uint64_t queued, leased, waiting, parked; /* runs now; waiting: for a retry that is not due yet */
     uint64_t done, failed, cancelled;         /* ever; failed counts attempts */
     uint32_t tokens;                          /* held by all workers */
-    int64_t last_granted_utc_us;              /* 0: never */
+    int64_t last_granted_utc_us;              /* 0: never, or not since the store was opened */
 };
 /* Every lane that has runs or numbers. `each` returns < 0 to stop with that code. */
 int store_lanes_each(struct store *store, int (*each)(void *arg, const struct store_lane_info *info), void *arg,
@@ -210,9 +224,12 @@ struct store_parked {
 };
 int store_parked_each(struct store *store, const struct store_parked_filter *filter,
                       int (*each)(void *arg, const struct store_parked *parked), void *arg, struct err *err);
-/* Queue them again with attempts 0 (where a CANCEL_NEWEST rule has no place for one it stays parked), or forget them. */
-int store_parked_retry(struct store *store, const struct store_parked_filter *filter, uint64_t *ret_count, struct err *err);
-int store_parked_drop(struct store *store, const struct store_parked_filter *filter, uint64_t *ret_count, struct err *err);
+/* Queue them again with attempts 0 (where a CANCEL_NEWEST rule has no place for one it stays parked), or forget them.
+ */
+int store_parked_retry(struct store *store, const struct store_parked_filter *filter, uint64_t *ret_count,
+                       struct err *err);
+int store_parked_drop(struct store *store, const struct store_parked_filter *filter, uint64_t *ret_count,
+                      struct err *err);
 
 /* For tests: does everything kept in memory or in counters equal what the rows say? STORE_ERR_CORRUPT with the
  * difference. */

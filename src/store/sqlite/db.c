@@ -1,0 +1,360 @@
+/* db.c - see db.h. */
+#include "db.h"
+
+#include "cleanup.h"
+#include "lock.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define APPLICATION_ID 0x66726f65 /* "froe" */
+#define VERSION 1
+#define CHECKPOINT_FRAMES 4096             /* 16 MiB */
+#define JOURNAL_SIZE_LIMIT "33554432"      /* what the WAL is cut back to when it was longer */
+#define SHRINK_FREE_PAGES (64 << 20 >> 12) /* a file with so much free ... */
+#define SHRINK_USED_PAGES (16 << 20 >> 12) /* ... and no more in use is rewritten at open */
+
+/* Blobs and no text: names, keys and the like may hold any byte. */
+static const char schema[] =
+    "CREATE TABLE state(name INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
+    "CREATE TABLE workflow(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, rules BLOB NOT NULL);"
+    "CREATE TABLE lane(id INTEGER PRIMARY KEY, workflow INTEGER NOT NULL, keys BLOB NOT NULL, done INTEGER NOT NULL,"
+    " failed INTEGER NOT NULL, cancelled INTEGER NOT NULL);"
+    /* A page and its runs that are neither settled nor in trouble. Its row is written once and read when it is claimed.
+     */
+    "CREATE TABLE page(id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, n INTEGER NOT NULL, not_before INTEGER NOT NULL,"
+    " parent_page INTEGER NOT NULL, parent_index INTEGER NOT NULL, input BLOB NOT NULL, metadata BLOB NOT NULL,"
+    " items BLOB NOT NULL);"
+    /* Which runs of the page are left. No row: all. Apart from the page, as it is written often. */
+    "CREATE TABLE live(page INTEGER PRIMARY KEY, bits BLOB NOT NULL);"
+    /* A run in trouble: waiting for a retry (at: when it is due) or parked (at: since when). Needs its page no more. */
+    "CREATE TABLE run(page INTEGER NOT NULL, idx INTEGER NOT NULL, lane INTEGER NOT NULL, state INTEGER NOT NULL,"
+    " at INTEGER NOT NULL, attempts INTEGER NOT NULL, child_key BLOB NOT NULL, generation BLOB NOT NULL,"
+    " input BLOB NOT NULL, metadata BLOB NOT NULL, checkpoint BLOB NOT NULL, error BLOB NOT NULL,"
+    " PRIMARY KEY(page, idx)) WITHOUT ROWID;"
+    "CREATE TABLE tick(workflow INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(workflow, at)) WITHOUT ROWID;"
+    "CREATE TABLE value(name BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;"
+    "CREATE TABLE log(id INTEGER PRIMARY KEY, page INTEGER NOT NULL, idx INTEGER NOT NULL, at INTEGER NOT NULL,"
+    " level INTEGER NOT NULL, line BLOB NOT NULL);"
+    "INSERT INTO state VALUES(1, 1), (2, 0);";
+
+static const char *const sql[DB_STATEMENTS] = {
+    [DB_BEGIN] = "BEGIN IMMEDIATE",
+    [DB_COMMIT] = "COMMIT",
+    [DB_STATE_PUT] = "UPDATE state SET value = ?2 WHERE name = ?1",
+    [DB_STATE_GET] = "SELECT value FROM state WHERE name = ?1",
+    [DB_WORKFLOW_PUT] = "INSERT INTO workflow(id, name, rules) VALUES(?1, ?2, ?3)"
+                        " ON CONFLICT(id) DO UPDATE SET rules = excluded.rules",
+    [DB_WORKFLOW_EACH] = "SELECT id, name, rules FROM workflow ORDER BY id",
+    [DB_LANE_ADD] = "INSERT INTO lane(id, workflow, keys, done, failed, cancelled) VALUES(?1, ?2, ?3, 0, 0, 0)",
+    [DB_LANE_NUMBERS] = "UPDATE lane SET done = ?2, failed = ?3, cancelled = ?4 WHERE id = ?1",
+    [DB_LANE_EACH] = "SELECT id, workflow, keys, done, failed, cancelled FROM lane ORDER BY id",
+    [DB_PAGE_ADD] = "INSERT INTO page(id, lane, n, not_before, parent_page, parent_index, input, metadata, items)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [DB_PAGE_DROP] = "DELETE FROM page WHERE id = ?1",
+    [DB_PAGE_READ] = "SELECT input, metadata, items FROM page WHERE id = ?1",
+    [DB_PAGE_EACH] = "SELECT p.id, p.lane, p.n, p.not_before, p.items, l.bits FROM page p"
+                     " LEFT JOIN live l ON l.page = p.id ORDER BY p.id",
+    [DB_LIVE_PUT] = "INSERT INTO live(page, bits) VALUES(?1, ?2) ON CONFLICT(page) DO UPDATE SET bits = excluded.bits",
+    [DB_LIVE_DROP] = "DELETE FROM live WHERE page = ?1",
+    [DB_LIVE_ORPHANS] = "SELECT page FROM live WHERE page NOT IN (SELECT id FROM page) LIMIT 1",
+    /* The metadata comes from the page, which is still there in this transaction. */
+    [DB_RUN_ADD] = "INSERT INTO run(page, idx, lane, state, at, attempts, child_key, generation, input, metadata,"
+                   " checkpoint, error) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, metadata, ?10, ?11 FROM page"
+                   " WHERE id = ?1",
+    [DB_RUN_UPDATE] =
+        "UPDATE run SET state = ?4, at = ?5, attempts = ?6, generation = ?8, input = ?9, checkpoint = ?10,"
+        " error = ?11 WHERE page = ?1 AND idx = ?2 AND lane = ?3 AND child_key = ?7",
+    [DB_RUN_REQUEUE] = "UPDATE run SET state = 1, at = ?3, attempts = 0 WHERE page = ?1 AND idx = ?2",
+    [DB_RUN_DROP] = "DELETE FROM run WHERE page = ?1 AND idx = ?2",
+    [DB_RUN_READ] = "SELECT attempts, child_key, generation, input, metadata, checkpoint FROM run"
+                    " WHERE page = ?1 AND idx = ?2",
+    [DB_RUN_GENERATION] = "SELECT generation, lane FROM run WHERE page = ?1 AND idx = ?2 AND state = 2",
+    [DB_RUN_EACH] = "SELECT page, idx, lane, state, at, child_key FROM run ORDER BY page, idx",
+    [DB_PARKED_EACH] = "SELECT page, idx, lane, at, attempts, child_key, generation, error FROM run"
+                       " WHERE state = 2 AND (page, idx) > (?1, ?2) ORDER BY page, idx",
+    [DB_TICK_ADD] = "INSERT OR IGNORE INTO tick(workflow, at) VALUES(?1, ?2)",
+    /* The oldest of the newest ?2, when there are as many. */
+    [DB_TICK_OLDEST] = "SELECT at FROM tick WHERE workflow = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2 - 1",
+    [DB_TICK_TRIM] = "DELETE FROM tick WHERE workflow = ?1 AND at < ?2",
+    [DB_VALUE_PUT] =
+        "INSERT INTO value(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+    [DB_VALUE_DROP] = "DELETE FROM value WHERE name = ?1",
+    [DB_VALUE_GET] = "SELECT value FROM value WHERE name = ?1",
+    [DB_LOG_ADD] = "INSERT INTO log(id, page, idx, at, level, line) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [DB_LOG_TRIM] = "DELETE FROM log WHERE id < ?1",
+    [DB_LOG_RANGE] = "SELECT ifnull(min(id), 1), ifnull(max(id), 0) FROM log",
+    [DB_LOG_EACH] = "SELECT page, idx, at, level, line FROM log ORDER BY id",
+    [DB_LOG_OF_RUN] = "SELECT page, idx, at, level, line FROM log WHERE page = ?1 AND idx = ?2 ORDER BY id",
+    [DB_QUICK_CHECK] = "PRAGMA quick_check(1)",
+};
+
+/* ---- errors ---- */
+
+static int code_of(sqlite3 *handle, int rc) {
+    switch (rc & 0xff) {
+    case SQLITE_NOMEM:
+        return -ENOMEM;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+    case SQLITE_PROTOCOL:
+        return STORE_ERR_BUSY;
+    case SQLITE_FULL:
+        return STORE_ERR_FULL;
+    case SQLITE_IOERR: {
+        if (rc == SQLITE_IOERR_NOMEM)
+            return -ENOMEM;
+        int error = handle ? sqlite3_system_errno(handle) : 0;
+        return error == ENOSPC || error == EDQUOT ? STORE_ERR_FULL : STORE_ERR_IO;
+    }
+    case SQLITE_CANTOPEN:
+    case SQLITE_READONLY:
+    case SQLITE_PERM:
+    case SQLITE_AUTH:
+        return STORE_ERR_IO;
+    default: /* SQLITE_CORRUPT, SQLITE_NOTADB, a constraint, a table that is not as it should be */
+        return STORE_ERR_CORRUPT;
+    }
+}
+
+static int fail_with(struct db *db, int rc, const char *doing, struct err *err) {
+    const char *text = db->handle ? sqlite3_errmsg(db->handle) : sqlite3_errstr(rc);
+    int error = db->handle ? sqlite3_system_errno(db->handle) : 0;
+    bool tell = error && ((rc & 0xff) == SQLITE_IOERR || (rc & 0xff) == SQLITE_CANTOPEN);
+    return err_set(err, code_of(db->handle, rc), "store '%s': cannot %s: %s%s%s%s", db->path, doing, text,
+                   tell ? " (" : "", tell ? err_errno_text(-error) : "", tell ? ")" : "");
+}
+
+int db_fail(struct db *db, const char *doing, struct err *err) {
+    return fail_with(db, sqlite3_extended_errcode(db->handle), doing, err);
+}
+
+int db_corrupt(struct db *db, struct err *err, const char *format, ...) {
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return err_set(err, STORE_ERR_CORRUPT, "store '%s': %s", db->path, text);
+}
+
+/* ---- statements ---- */
+
+struct db_use db_use(struct db *db, enum db_statement which) {
+    return (struct db_use){.db = db, .stmt = db->statements[which], .rc = SQLITE_OK};
+}
+
+void db_int(struct db_use *use, int at, int64_t value) {
+    int rc = sqlite3_bind_int64(use->stmt, at, value);
+    if (use->rc == SQLITE_OK)
+        use->rc = rc;
+}
+
+void db_blob(struct db_use *use, int at, struct bytes value) {
+    /* A NULL pointer would bind NULL. */
+    int rc = sqlite3_bind_blob64(use->stmt, at, value.n ? value.p : "", value.n, SQLITE_STATIC);
+    if (use->rc == SQLITE_OK)
+        use->rc = rc;
+}
+
+int db_row(struct db_use *use, const char *doing, struct err *err) {
+    int rc = use->rc == SQLITE_OK ? sqlite3_step(use->stmt) : use->rc;
+    if (rc == SQLITE_ROW)
+        return 1;
+    int r = 0;
+    if (rc != SQLITE_DONE)
+        r = fail_with(use->db, use->rc == SQLITE_OK ? sqlite3_extended_errcode(use->db->handle) : use->rc, doing, err);
+    db_done(use);
+    return r;
+}
+
+void db_done(struct db_use *use) {
+    sqlite3_reset(use->stmt); /* reports the step's error again */
+}
+
+int db_run(struct db_use *use, const char *doing, struct err *err) {
+    int r = db_row(use, doing, err);
+    if (r > 0)
+        db_done(use);
+    return r < 0 ? r : 0;
+}
+
+int64_t db_get_int(struct db_use *use, int column) {
+    return sqlite3_column_int64(use->stmt, column);
+}
+
+int db_get_blob(struct db_use *use, int column, struct bytes *ret_value, struct err *err) {
+    const void *p = sqlite3_column_blob(use->stmt, column);
+    int n = sqlite3_column_bytes(use->stmt, column);
+    if (!p && sqlite3_errcode(use->db->handle) == SQLITE_NOMEM)
+        return db_fail(use->db, "read", err);
+    *ret_value = p && n > 0 ? bytes_of(p, (size_t)n) : BYTES_NONE;
+    return 0;
+}
+
+/* ---- opening ---- */
+
+static int exec(struct db *db, const char *text, const char *doing, struct err *err) {
+    if (sqlite3_exec(db->handle, text, NULL, NULL, NULL) != SQLITE_OK)
+        return db_fail(db, doing, err);
+    return 0;
+}
+
+/* The one number that the query gives. */
+static int number(struct db *db, const char *query, int64_t *ret_value, struct err *err) {
+    sqlite3_stmt *stmt = NULL;
+    int r = 0;
+    if (sqlite3_prepare_v2(db->handle, query, -1, &stmt, NULL) != SQLITE_OK || sqlite3_step(stmt) != SQLITE_ROW)
+        r = db_fail(db, "read", err);
+    else
+        *ret_value = sqlite3_column_int64(stmt, 0);
+    sqlite3_finalize(stmt);
+    return r;
+}
+
+/* Settings that touch nothing on disk. */
+static int set_up(struct db *db, struct err *err) {
+    sqlite3_extended_result_codes(db->handle, 1);
+    if (sqlite3_db_readonly(db->handle, "main") == 1)
+        return err_set(err, STORE_ERR_IO, "store '%s': cannot write to it", db->path);
+    if (sqlite3_db_config(db->handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL) != SQLITE_OK ||
+        sqlite3_db_config(db->handle, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL) != SQLITE_OK)
+        return db_fail(db, "configure", err);
+    /* secure_delete is on in some builds: it would write every page of a settled backlog once more. */
+    return exec(db,
+                "PRAGMA locking_mode=EXCLUSIVE; PRAGMA trusted_schema=OFF; PRAGMA cell_size_check=ON;"
+                "PRAGMA mmap_size=0; PRAGMA cache_size=-4096; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=OFF;"
+                "PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=" JOURNAL_SIZE_LIMIT,
+                "open", err);
+}
+
+/* 1: an empty file, 0: a store of this version. Changes nothing, so a foreign file stays as it is. */
+static int identify(struct db *db, struct err *err) {
+    int64_t id = 0, version = 0, things = 0;
+    int r = number(db, "PRAGMA application_id", &id, err);
+    if (r == 0)
+        r = number(db, "PRAGMA user_version", &version, err);
+    if (r == 0)
+        r = number(db, "SELECT count(*) FROM sqlite_schema", &things, err);
+    if (r < 0)
+        return r;
+    if (id == 0 && version == 0 && things == 0)
+        return 1;
+    if (id != APPLICATION_ID)
+        return db_corrupt(db, err, "this is an SQLite file, but not froe's; name another file");
+    if (version > VERSION)
+        return db_corrupt(db, err, "made by a newer froe (format %lld, this one reads up to %d)", (long long)version,
+                          VERSION);
+    if (version < 1)
+        return db_corrupt(db, err, "format %lld is not known", (long long)version);
+    return 0;
+}
+
+/* SQLite keeps the old mode without an error where it cannot change it. */
+static int use_wal(struct db *db, struct err *err) {
+    sqlite3_stmt *stmt = NULL;
+    int r = 0;
+    if (sqlite3_prepare_v2(db->handle, "PRAGMA journal_mode=WAL", -1, &stmt, NULL) != SQLITE_OK ||
+        sqlite3_step(stmt) != SQLITE_ROW)
+        r = db_fail(db, "open", err);
+    else if (sqlite3_stricmp((const char *)sqlite3_column_text(stmt, 0), "wal") != 0)
+        r = err_set(err, STORE_ERR_IO, "store '%s': the file system does not allow a write-ahead log", db->path);
+    sqlite3_finalize(stmt);
+    return r;
+}
+
+static int make_schema(struct db *db, struct err *err) {
+    char text[sizeof schema + 128];
+    snprintf(text, sizeof text, "BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema,
+             APPLICATION_ID, VERSION);
+    return exec(db, text, "make the tables", err);
+}
+
+static int checkpoint(struct db *db, int mode, struct err *err) {
+    if (sqlite3_wal_checkpoint_v2(db->handle, "main", mode, NULL, NULL) != SQLITE_OK)
+        return db_fail(db, "bring the WAL into the file", err);
+    db->wal_frames = 0;
+    return 0;
+}
+
+/* Its cost is bounded by what is in use. A file that cannot be rewritten is fine as it is. */
+static int shrink(struct db *db, struct err *err) {
+    int64_t all = 0, unused = 0;
+    int r = number(db, "PRAGMA page_count", &all, err);
+    if (r == 0)
+        r = number(db, "PRAGMA freelist_count", &unused, err);
+    if (r < 0 || unused < SHRINK_FREE_PAGES || all - unused > SHRINK_USED_PAGES)
+        return r;
+    int rc = sqlite3_exec(db->handle, "VACUUM", NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        return checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE, err);
+    return code_of(db->handle, sqlite3_extended_errcode(db->handle)) == STORE_ERR_FULL ? 0 : db_fail(db, "shrink", err);
+}
+
+static int on_wal(void *arg, sqlite3 *handle, const char *name, int frames) {
+    struct db *db = arg;
+    db->wal_frames = frames;
+    return SQLITE_OK;
+}
+
+static int open_steps(struct db *db, const char *path, struct err *err) {
+    /* "./" keeps SQLite from seeing a URI or a special name in it. */
+    _cleanup_buf_ struct buf name = {0};
+    if (buf_printf(&name, "%s%s", path[0] == '/' ? "" : "./", path) < 0)
+        return -ENOMEM;
+    int rc = sqlite3_open_v2(name.p, &db->handle,
+                             SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_PRIVATECACHE, NULL);
+    if (rc != SQLITE_OK)
+        return fail_with(db, db->handle ? sqlite3_extended_errcode(db->handle) : rc, "open", err);
+    int r = set_up(db, err);
+    if (r == 0)
+        r = identify(db, err);
+    if (r < 0)
+        return r;
+    bool empty = r == 1;
+    r = use_wal(db, err);
+    if (r == 0 && empty)
+        r = make_schema(db, err);
+    /* Frames whose sync failed in an earlier process may be readable and yet not on disk. After this nothing rests on
+     * them. */
+    if (r == 0)
+        r = checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE, err);
+    if (r == 0)
+        r = shrink(db, err);
+    for (int i = 0; i < DB_STATEMENTS && r == 0; i++)
+        if (sqlite3_prepare_v3(db->handle, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &db->statements[i], NULL) !=
+            SQLITE_OK)
+            r = db_fail(db, "prepare", err);
+    if (r == 0)
+        sqlite3_wal_hook(db->handle, on_wal, db);
+    return r;
+}
+
+int db_open(struct db *db, const char *path, struct err *err) {
+    *db = (struct db){.path = mem_strdup(path)};
+    if (!db->path)
+        return -ENOMEM;
+    int r = open_steps(db, path, err);
+    if (r < 0)
+        db_close(db, false);
+    return r;
+}
+
+void db_close(struct db *db, bool clean) {
+    for (int i = 0; i < DB_STATEMENTS; i++)
+        sqlite3_finalize(db->statements[i]);
+    if (db->handle && clean)
+        (void)checkpoint(db, SQLITE_CHECKPOINT_TRUNCATE, NULL); /* else the next open does it */
+    sqlite3_close(db->handle);
+    mem_free(db->path);
+    *db = (struct db){0};
+}
+
+int db_commit(struct db *db, int *ret_after, struct err *err) {
+    struct db_use use = db_use(db, DB_COMMIT);
+    *ret_after = 0;
+    int r = db_run(&use, "commit", err);
+    if (r == 0 && db->wal_frames >= CHECKPOINT_FRAMES)
+        *ret_after = checkpoint(db, SQLITE_CHECKPOINT_PASSIVE, err);
+    return r;
+}

@@ -1,0 +1,442 @@
+/* lanes.c - see lanes.h. */
+#include "lanes.h"
+
+#include "mem.h"
+#include "packing.h"
+
+#include <errno.h>
+
+static bool group_before(struct heap_link *a, struct heap_link *b) {
+    return LIST_ENTRY(a, struct group, link)->turn < LIST_ENTRY(b, struct group, link)->turn;
+}
+
+static bool lane_before(struct heap_link *a, struct heap_link *b) {
+    return LIST_ENTRY(a, struct lane, link)->turn < LIST_ENTRY(b, struct lane, link)->turn;
+}
+
+static bool blocked_before(struct heap_link *a, struct heap_link *b) {
+    const struct lane *x = LIST_ENTRY(a, struct lane, link), *y = LIST_ENTRY(b, struct lane, link);
+    if (x->blocked_group_turn != y->blocked_group_turn)
+        return x->blocked_group_turn < y->blocked_group_turn;
+    return x->turn < y->turn;
+}
+
+/* ---- rules ---- */
+
+static bool is_late(const struct workflow *workflow, size_t rule) {
+    return rule > workflow->first_round_robin;
+}
+
+uint64_t rule_key_room(const struct rule_key *key) {
+    uint32_t max = key->workflow->rules[key->rule].max_runs;
+    if (max == 0)
+        return UINT64_MAX;
+    return key->used < max ? max - key->used : 0;
+}
+
+static bool rounds_robin(const struct lane *lane, size_t rule) {
+    return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == STORE_GROUP_ROUND_ROBIN;
+}
+
+static bool cancels(const struct lane *lane, size_t rule) {
+    return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == STORE_CANCEL_NEWEST;
+}
+
+uint64_t lane_tokens_free(const struct lane *lane) {
+    uint64_t room = UINT64_MAX;
+    for (size_t i = 0; i < lane->n_keys; i++) {
+        if (!rounds_robin(lane, i))
+            continue;
+        uint64_t here = rule_key_room(lane->keys[i].rule_key);
+        room = here < room ? here : room;
+    }
+    return room;
+}
+
+uint64_t lane_places_free(const struct lane *lane, enum lane_when when) {
+    uint64_t room = UINT64_MAX;
+    for (size_t i = 0; lane->workflow->cancels && i < lane->n_keys; i++) {
+        if (!cancels(lane, i) || (when != LANE_AT_BOTH && is_late(lane->workflow, i) != (when == LANE_AT_CLAIM)))
+            continue;
+        uint64_t here = rule_key_room(lane->keys[i].rule_key);
+        room = here < room ? here : room;
+    }
+    return room;
+}
+
+/* A place decided at the spawn is held by whatever is live, one decided at the claim by what was claimed: leased runs
+ * and those that were in trouble since. */
+static bool takes_place(const struct lane *lane, size_t rule, enum lane_kind kind) {
+    return kind == LANE_LEASED || kind == LANE_RETRIES || (kind == LANE_QUEUED && !is_late(lane->workflow, rule));
+}
+
+static void add_to(uint64_t *sum, int64_t change) {
+    *sum += (uint64_t)change;
+}
+
+void lane_count(struct lane *lane, enum lane_kind kind, int64_t change) {
+    add_to(&lane->counts[kind], change);
+    for (size_t i = 0; lane->workflow->cancels && i < lane->n_keys; i++)
+        if (cancels(lane, i) && takes_place(lane, i, kind))
+            add_to(&lane->keys[i].rule_key->used, change);
+}
+
+/* ---- turns ---- */
+
+static void make_ready(struct lane *lane) {
+    struct group *group = lane->group;
+    if (!heap_top(&group->lanes))
+        heap_push(&lane->workflow->ready, &group->link);
+    heap_push(&group->lanes, &lane->link);
+    lane->place = LANE_READY;
+}
+
+/* Lets in the lane that has waited longest for room under the key, if there is room and none let in is still undecided.
+ */
+static void let_in(struct rule_key *key) {
+    while (!key->candidate && heap_top(&key->blocked) && rule_key_room(key) > 0) {
+        struct lane *lane = LIST_ENTRY(heap_pop(&key->blocked), struct lane, link);
+        if (lane->blocked_group_turn < lane->group->turn) {
+            /* Its group was granted meanwhile (through another lane): it goes back to where it belongs now. */
+            lane->blocked_group_turn = lane->group->turn;
+            heap_push(&key->blocked, &lane->link);
+            continue;
+        }
+        lane->blocked_on = NULL;
+        lane->candidate_of = key;
+        key->candidate = lane;
+        make_ready(lane);
+    }
+}
+
+static void decided(struct lane *lane) {
+    struct rule_key *key = lane->candidate_of;
+    if (!key)
+        return;
+    lane->candidate_of = NULL;
+    key->candidate = NULL;
+    let_in(key);
+}
+
+static void take_out(struct lane *lane) {
+    if (lane->place == LANE_READY) {
+        heap_remove(&lane->group->lanes, &lane->link);
+        if (!heap_top(&lane->group->lanes))
+            heap_remove(&lane->workflow->ready, &lane->group->link);
+    } else if (lane->place == LANE_BLOCKED) {
+        heap_remove(&lane->blocked_on->blocked, &lane->link);
+        lane->blocked_on = NULL;
+    }
+    lane->place = LANE_IDLE;
+}
+
+static bool has_work(const struct lane *lane) {
+    return heap_top(&lane->pages) || heap_top(&lane->retries);
+}
+
+void lane_work_changed(struct lane *lane) {
+    if (lane->place == LANE_ASIDE)
+        return; /* lane_put_back looks */
+    if (!has_work(lane)) {
+        take_out(lane);
+        decided(lane);
+    } else if (lane->place == LANE_IDLE) {
+        make_ready(lane);
+    }
+}
+
+void lane_put_aside(struct lane *lane) {
+    take_out(lane);
+    lane->place = LANE_ASIDE;
+    decided(lane);
+}
+
+void lane_put_back(struct lane *lane) {
+    lane->place = LANE_IDLE;
+    lane_work_changed(lane);
+}
+
+static void block(struct lane *lane, struct rule_key *key) {
+    take_out(lane);
+    lane->blocked_on = key;
+    lane->blocked_group_turn = lane->group->turn;
+    heap_push(&key->blocked, &lane->link);
+    lane->place = LANE_BLOCKED;
+    decided(lane);
+}
+
+static struct rule_key *full_key(const struct lane *lane) {
+    for (size_t i = 0; i < lane->n_keys; i++)
+        if (rounds_robin(lane, i) && rule_key_room(lane->keys[i].rule_key) == 0)
+            return lane->keys[i].rule_key;
+    return NULL;
+}
+
+struct lane *lanes_next(struct lanes *lanes, const int64_t *workflows, size_t n) {
+    for (;;) {
+        struct group *first = NULL;
+        for (size_t i = 0; i < n; i++) {
+            struct workflow *workflow = lanes_workflow(lanes, workflows[i]);
+            struct heap_link *top = workflow ? heap_top(&workflow->ready) : NULL;
+            if (top && (!first || LIST_ENTRY(top, struct group, link)->turn < first->turn))
+                first = LIST_ENTRY(top, struct group, link);
+        }
+        if (!first)
+            return NULL;
+        struct lane *lane = LIST_ENTRY(heap_top(&first->lanes), struct lane, link);
+        struct rule_key *full = full_key(lane);
+        if (!full)
+            return lane;
+        block(lane, full);
+    }
+}
+
+void lane_granted(struct lanes *lanes, struct lane *lane, int64_t now_utc_us) {
+    struct group *group = lane->group;
+    enum lane_place place = lane->place;
+    if (place == LANE_READY || place == LANE_BLOCKED)
+        take_out(lane);
+    bool others = heap_top(&group->lanes);
+    if (others)
+        heap_remove(&lane->workflow->ready, &group->link);
+    lane->turn = group->turn = ++lanes->turn;
+    lane->last_granted_utc_us = now_utc_us;
+    if (others)
+        heap_push(&lane->workflow->ready, &group->link);
+    if (place == LANE_READY || place == LANE_BLOCKED) {
+        decided(lane);
+        lane_work_changed(lane);
+    }
+}
+
+void lane_tokens(struct lane *lane, int64_t change) {
+    add_to(&lane->tokens, change);
+    for (size_t i = 0; i < lane->n_keys; i++)
+        if (rounds_robin(lane, i)) {
+            add_to(&lane->keys[i].rule_key->used, change);
+            if (change < 0)
+                let_in(lane->keys[i].rule_key);
+        }
+}
+
+/* ---- workflows and lanes ---- */
+
+struct workflow *lanes_workflow(const struct lanes *lanes, int64_t id) {
+    return id >= 1 && (uint64_t)id <= lanes->n_workflows ? lanes->workflows[id - 1] : NULL;
+}
+
+struct lane *lanes_lane(const struct lanes *lanes, int64_t id) {
+    return id >= 1 && (uint64_t)id <= lanes->n_lanes ? lanes->lanes[id - 1] : NULL;
+}
+
+struct workflow *lanes_workflow_named(const struct lanes *lanes, struct bytes name) {
+    for (size_t i = 0; i < lanes->n_workflows; i++)
+        if (bytes_equal(bytes_of(lanes->workflows[i]->name, lanes->workflows[i]->name_n), name))
+            return lanes->workflows[i];
+    return NULL;
+}
+
+struct lane *lanes_lane_with(const struct workflow *workflow, struct bytes packed) {
+    return map_get(&workflow->lanes, packed);
+}
+
+struct bytes lane_group_key(const struct lane *lane) {
+    size_t first = lane->workflow->first_round_robin;
+    return first < lane->n_keys && first < lane->workflow->n_rules ? lane->keys[first].key : BYTES("");
+}
+
+/* The array with room for one more pointer; NULL: as it was. */
+static void *grown(void *array, size_t n, size_t *cap) {
+    if (n < *cap)
+        return array;
+    size_t more = *cap ? *cap * 2 : 16;
+    void *bigger = mem_reallocarray(array, more, sizeof(void *));
+    if (bigger)
+        *cap = more;
+    return bigger;
+}
+
+int lanes_workflow_add(struct lanes *lanes, struct bytes name, struct hash_key hash_key,
+                       struct workflow **ret_workflow) {
+    struct workflow **workflows = grown(lanes->workflows, lanes->n_workflows, &lanes->cap_workflows);
+    if (!workflows)
+        return -ENOMEM;
+    lanes->workflows = workflows;
+    struct workflow *workflow = mem_zalloc(sizeof *workflow);
+    if (!workflow)
+        return -ENOMEM;
+    workflow->name = mem_memdup(name.p, name.n);
+    if (!workflow->name) {
+        mem_free(workflow);
+        return -ENOMEM;
+    }
+    workflow->name_n = name.n;
+    workflow->hash_key = hash_key;
+    workflow->id = (int64_t)lanes->n_workflows + 1;
+    heap_init(&workflow->ready, group_before);
+    lanes->workflows[lanes->n_workflows++] = workflow;
+    *ret_workflow = workflow;
+    return 0;
+}
+
+static int rule_key_of(struct workflow *workflow, size_t rule, struct bytes key, struct rule_key **ret_key) {
+    struct rule_key *rule_key = map_get(&workflow->keys[rule], key);
+    if (!rule_key) {
+        rule_key = mem_zalloc(sizeof *rule_key);
+        if (!rule_key)
+            return -ENOMEM;
+        rule_key->workflow = workflow;
+        rule_key->rule = rule;
+        heap_init(&rule_key->blocked, blocked_before);
+        if (map_put(&workflow->keys[rule], key, rule_key) < 0) {
+            mem_free(rule_key);
+            return -ENOMEM;
+        }
+    }
+    *ret_key = rule_key;
+    return 0;
+}
+
+static int group_of(struct workflow *workflow, struct bytes key, struct group **ret_group) {
+    struct group *group = map_get(&workflow->groups, key);
+    if (!group) {
+        group = mem_zalloc(sizeof *group);
+        if (!group)
+            return -ENOMEM;
+        heap_init(&group->lanes, lane_before);
+        if (map_put(&workflow->groups, key, group) < 0) {
+            mem_free(group);
+            return -ENOMEM;
+        }
+    }
+    *ret_group = group;
+    return 0;
+}
+
+/* Finds the lane's keys and group under the workflow's rules. A group's turn is the latest of its lanes'. */
+static int attach(struct lane *lane) {
+    struct workflow *workflow = lane->workflow;
+    for (size_t i = 0; i < lane->n_keys; i++) {
+        lane->keys[i].rule_key = NULL;
+        int r = i < workflow->n_rules ? rule_key_of(workflow, i, lane->keys[i].key, &lane->keys[i].rule_key) : 0;
+        if (r < 0)
+            return r;
+    }
+    int r = group_of(workflow, lane_group_key(lane), &lane->group);
+    if (r == 0 && lane->group->turn == 0)
+        lane->group->turn = lane->turn;
+    return r;
+}
+
+int lanes_lane_add(struct lanes *lanes, struct workflow *workflow, struct bytes packed, struct heap pages,
+                   struct heap retries, struct lane **ret_lane) {
+    struct bytes keys[STORE_RULES_MAX];
+    int n = packing_read_keys(packed, keys);
+    if (n < 0)
+        return n;
+    struct lane **array = grown(lanes->lanes, lanes->n_lanes, &lanes->cap_lanes);
+    if (!array)
+        return -ENOMEM;
+    lanes->lanes = array;
+    struct lane *lane = mem_zalloc(sizeof *lane + (size_t)n * sizeof lane->keys[0]);
+    if (!lane)
+        return -ENOMEM;
+    lane->packed = mem_memdup(packed.p, packed.n);
+    if (!lane->packed) {
+        mem_free(lane);
+        return -ENOMEM;
+    }
+    lane->packed_n = packed.n;
+    lane->n_keys = (size_t)n;
+    for (size_t i = 0; i < lane->n_keys; i++)
+        lane->keys[i].key = keys[i].n ? bytes_of(lane->packed + (keys[i].p - packed.p), keys[i].n) : BYTES_NONE;
+    lane->workflow = workflow;
+    lane->id = (int64_t)lanes->n_lanes + 1;
+    lane->turn = ++lanes->turn;
+    lane->pages = pages;
+    lane->retries = retries;
+    list_init(&lane->holds);
+    int r = attach(lane);
+    if (r == 0)
+        r = map_put(&workflow->lanes, packed, lane);
+    if (r < 0) {
+        mem_free(lane->packed);
+        mem_free(lane);
+        return r;
+    }
+    lanes->lanes[lanes->n_lanes++] = lane;
+    *ret_lane = lane;
+    return 0;
+}
+
+static void free_values(struct map *map) {
+    struct bytes key;
+    void *value;
+    for (size_t at = 0; map_next(map, &at, &key, &value);)
+        mem_free(value);
+    map_free(map);
+}
+
+static void forget_rules(struct workflow *workflow) {
+    for (size_t i = 0; i < STORE_RULES_MAX; i++)
+        free_values(&workflow->keys[i]);
+    free_values(&workflow->groups);
+    heap_init(&workflow->ready, group_before);
+}
+
+int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct store_rule *rules, size_t n) {
+    forget_rules(workflow);
+    workflow->n_rules = workflow->first_round_robin = n;
+    workflow->cancels = workflow->cancels_late = false;
+    for (size_t i = n; i-- > 0;) {
+        workflow->rules[i] = rules[i];
+        if (rules[i].strategy == STORE_GROUP_ROUND_ROBIN)
+            workflow->first_round_robin = i;
+    }
+    for (size_t i = 0; i < n; i++)
+        if (rules[i].strategy == STORE_CANCEL_NEWEST) {
+            workflow->cancels = true;
+            workflow->cancels_late |= is_late(workflow, i);
+        }
+    for (size_t i = 0; i < lanes->n_lanes; i++) {
+        struct lane *lane = lanes->lanes[i];
+        if (lane->workflow != workflow)
+            continue;
+        lane->place = LANE_IDLE; /* the heaps it may have been in are gone */
+        lane->blocked_on = lane->candidate_of = NULL;
+        int r = attach(lane);
+        if (r < 0)
+            return r;
+        if (lane->group->turn < lane->turn)
+            lane->group->turn = lane->turn; /* it is in no heap yet */
+        for (int kind = 0; kind < LANE_KINDS; kind++) {
+            int64_t count = (int64_t)lane->counts[kind];
+            lane->counts[kind] = 0;
+            lane_count(lane, (enum lane_kind)kind, count);
+        }
+        int64_t tokens = (int64_t)lane->tokens;
+        lane->tokens = 0;
+        lane_tokens(lane, tokens);
+    }
+    for (size_t i = 0; i < lanes->n_lanes; i++)
+        if (lanes->lanes[i]->workflow == workflow)
+            lane_work_changed(lanes->lanes[i]);
+    return 0;
+}
+
+void lanes_free(struct lanes *lanes) {
+    for (size_t i = 0; i < lanes->n_lanes; i++) {
+        mem_free(lanes->lanes[i]->packed);
+        mem_free(lanes->lanes[i]);
+    }
+    for (size_t i = 0; i < lanes->n_workflows; i++) {
+        struct workflow *workflow = lanes->workflows[i];
+        forget_rules(workflow);
+        map_free(&workflow->lanes);
+        mem_free(workflow->name);
+        mem_free(workflow);
+    }
+    mem_free(lanes->lanes);
+    mem_free(lanes->workflows);
+    *lanes = (struct lanes){0};
+}

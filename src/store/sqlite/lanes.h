@@ -1,0 +1,138 @@
+/* lanes.h - the scheduler in memory: workflows, their rules, groups and lanes, and whose turn it is. No I/O.
+ *
+ * Turns. One counter numbers all grants. A group's turn is the number of its last grant, a lane's likewise; the
+ * smallest is next. A new group or lane counts as granted when it came into being: so it waits for those that wait
+ * already, and a stream of new ones cannot starve them. Each workflow has a heap of its groups that have ready lanes,
+ * each group one of its ready lanes; a pick compares the first groups of the workflows asked for.
+ *
+ * A lane with work that is found over a rule's limit is taken out and put with the rule's key until that has room
+ * again. Then one lane of those that wait there is let in (the `candidate`), and when it was granted, or turned out to
+ * wait for something else, the next, while there is room. So a full key costs nothing however many lanes wait for it,
+ * and each grant O(log n).
+ *
+ * Counting. What a lane has now is in counts[]; every change goes through lane_count and lane_tokens, which keep the
+ * keys' sums: tokens for a GROUP_ROUND_ROBIN rule, places for a CANCEL_NEWEST rule. */
+#pragma once
+
+#include "hash.h"
+#include "heap.h"
+#include "map.h"
+#include "store.h"
+
+enum lane_kind {
+    LANE_QUEUED,  /* runs of pages, delayed ones too */
+    LANE_RETRIES, /* runs in trouble that wait or are queued again */
+    LANE_LEASED,
+    LANE_PARKED,
+    LANE_KINDS,
+};
+
+enum lane_place { LANE_IDLE, LANE_READY, LANE_BLOCKED, LANE_ASIDE };
+
+struct group {
+    uint64_t turn;
+    struct heap_link link; /* in its workflow's `ready` while `lanes` is not empty */
+    struct heap lanes;     /* the ready ones */
+};
+
+struct rule_key {
+    struct workflow *workflow;
+    size_t rule;
+    uint64_t used;       /* tokens, or places */
+    struct heap blocked; /* lanes with work that wait for room here */
+    struct lane *candidate;
+};
+
+struct workflow {
+    int64_t id;
+    char *name;
+    size_t name_n;
+    struct hash_key hash_key; /* of its child keys' fingerprints */
+    struct store_rule rules[STORE_RULES_MAX];
+    size_t n_rules;
+    size_t first_round_robin;         /* n_rules: none */
+    bool cancels, cancels_late;       /* has CANCEL_NEWEST rules at all; after a GROUP_ROUND_ROBIN rule */
+    struct map lanes;                 /* packed keys -> struct lane, borrowed */
+    struct map keys[STORE_RULES_MAX]; /* rule key -> struct rule_key, owned */
+    struct map groups;                /* key -> struct group, owned */
+    struct heap ready;
+};
+
+struct lane_key {
+    struct bytes key;          /* points into `packed` */
+    struct rule_key *rule_key; /* NULL: no such rule any more */
+};
+
+struct lane {
+    int64_t id;
+    struct workflow *workflow;
+    struct group *group;
+    uint64_t turn;
+    int64_t last_granted_utc_us;
+
+    enum lane_place place;
+    struct heap_link link; /* in group->lanes or blocked_on->blocked */
+    struct rule_key *blocked_on;
+    uint64_t blocked_group_turn; /* the group's turn when it was put there: never more than the true one */
+    struct rule_key *candidate_of;
+
+    struct heap pages;   /* with queued runs, in spawn order: struct page */
+    struct heap retries; /* due ones, the longest due first: struct retry */
+    uint64_t counts[LANE_KINDS];
+    uint64_t waiting; /* of LANE_RETRIES: not yet due */
+    uint64_t done, failed, cancelled;
+    uint64_t tokens;
+    struct list holds; /* struct hold */
+
+    bool dirty; /* numbers are not in the file yet */
+    struct lane *next_dirty;
+    struct lane *next_aside; /* while it is LANE_ASIDE */
+    char *packed;
+    size_t packed_n, n_keys;
+    struct lane_key keys[];
+};
+
+struct lanes {
+    struct workflow **workflows; /* by id - 1 */
+    size_t n_workflows, cap_workflows;
+    struct lane **lanes; /* by id - 1 */
+    size_t n_lanes, cap_lanes;
+    uint64_t turn;
+};
+
+void lanes_free(struct lanes *lanes); /* not what hangs on pages, retries, holds */
+
+struct workflow *lanes_workflow(const struct lanes *lanes, int64_t id); /* NULL: unknown */
+struct workflow *lanes_workflow_named(const struct lanes *lanes, struct bytes name);
+/* Its id is the next one: n_workflows + 1. -ENOMEM. */
+int lanes_workflow_add(struct lanes *lanes, struct bytes name, struct hash_key hash_key,
+                       struct workflow **ret_workflow);
+/* Replaces its rules, and reckons anew all that follows from them. After -ENOMEM the scheduler must only be freed. */
+int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct store_rule *rules, size_t n);
+
+struct lane *lanes_lane(const struct lanes *lanes, int64_t id); /* NULL: unknown */
+/* By packed keys (packing.h); NULL when there is none yet. */
+struct lane *lanes_lane_with(const struct workflow *workflow, struct bytes packed);
+/* Its id is the next one: n_lanes + 1. -ENOMEM, -EBADMSG for keys that do not unpack. */
+int lanes_lane_add(struct lanes *lanes, struct workflow *workflow, struct bytes packed, struct heap pages,
+                   struct heap retries, struct lane **ret_lane);
+
+uint64_t rule_key_room(const struct rule_key *key);   /* UINT64_MAX without a limit */
+struct bytes lane_group_key(const struct lane *lane); /* "" when there is none */
+void lane_count(struct lane *lane, enum lane_kind kind, int64_t change);
+/* Changes the tokens on the lane, by all workers together. */
+void lane_tokens(struct lane *lane, int64_t change);
+/* How many tokens its rules have left; UINT64_MAX without limits. */
+uint64_t lane_tokens_free(const struct lane *lane);
+/* How many places its CANCEL_NEWEST rules have left: those decided at the spawn, at the claim, or all. */
+enum lane_when { LANE_AT_SPAWN, LANE_AT_CLAIM, LANE_AT_BOTH };
+uint64_t lane_places_free(const struct lane *lane, enum lane_when when);
+
+/* To be called when `pages` or `retries` got something or became empty. */
+void lane_work_changed(struct lane *lane);
+/* The lane with admissible work among these workflows whose turn it is; NULL: none. Unknown ids are passed over. */
+struct lane *lanes_next(struct lanes *lanes, const int64_t *workflows, size_t n);
+/* Takes a ready lane out of the turns, and puts it back where it belongs. */
+void lane_put_aside(struct lane *lane);
+void lane_put_back(struct lane *lane);
+void lane_granted(struct lanes *lanes, struct lane *lane, int64_t now_utc_us);

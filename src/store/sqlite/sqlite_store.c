@@ -1,0 +1,382 @@
+/* sqlite_store.c - the store as a whole: opening and closing, batches, and what happens after an error.
+ *
+ * After any failure but a refusal (-EINVAL, -ESTALE, -ENOENT) memory and file may differ, so nothing more is done:
+ * every later call gives the same error. SQLite rolls the open batch back when the connection is closed. */
+#include "sqlite_store.h"
+
+#include "cleanup.h"
+
+#define LEASE_DEFAULT_US (30 * US_PER_S)
+#define LEASE_MAX_US (INT64_C(366) * 24 * US_PER_HOUR)
+
+static struct sqlite_store *of(struct store *store) {
+    return (struct sqlite_store *)(void *)store;
+}
+
+static const struct sqlite_store *of_const(const struct store *store) {
+    return (const struct sqlite_store *)(const void *)store;
+}
+
+static void set_failed(struct sqlite_store *store, int code, const struct err *why) {
+    if (code == -ENOMEM && why->code != -ENOMEM)
+        err_set(&store->failed, code, "store '%s': out of memory", store->db.path);
+    else
+        store->failed = *why;
+}
+
+/* To begin a call with: 0, or what failed before. */
+static int ready(const struct sqlite_store *store, struct err *err) {
+    return store->failed.code ? err_set(err, store->failed.code, "%s", store->failed.text) : 0;
+}
+
+static int ready_in_batch(const struct sqlite_store *store, struct err *err) {
+    int r = ready(store, err);
+    if (r == 0 && !store->in_batch)
+        r = err_set(err, -EINVAL, "a change outside of a batch");
+    return r;
+}
+
+/* To end a call with: passes its result on, and remembers a failure. */
+static int ended(struct sqlite_store *store, int r, const struct err *inner, struct err *err) {
+    if (r >= 0)
+        return r;
+    if (r == -EINVAL || r == -ESTALE || r == -ENOENT)
+        return err_set(err, r, "%s", inner->text);
+    set_failed(store, r, inner);
+    return ready(store, err);
+}
+
+/* Runs `call` (which uses `inner`) as one of the store's. */
+#define CALL(store_, err_, call_)                 \
+    ({                                            \
+        struct err inner;                         \
+        inner.code = 0;                           \
+        inner.text[0] = '\0';                     \
+        int called_ = (call_);                    \
+        ended((store_), called_, &inner, (err_)); \
+    })
+
+/* ---- batches ---- */
+
+static int begin_steps(struct sqlite_store *store, struct err *err) {
+    struct db_use begin = db_use(&store->db, DB_BEGIN);
+    int r = db_run(&begin, "begin", err);
+    if (r == 0)
+        store->in_batch = true;
+    return r;
+}
+
+static int begin(struct store *base, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    if (r < 0)
+        return r;
+    if (store->in_batch)
+        return err_set(err, -EINVAL, "a batch within a batch");
+    return CALL(store, err, begin_steps(store, &inner));
+}
+
+static int commit_steps(struct sqlite_store *store, struct err *err) {
+    int after = 0, r = work_flush(store, err);
+    if (r == 0)
+        r = db_commit(&store->db, &after, err);
+    if (r < 0)
+        return r;
+    store->in_batch = false;
+    if (after < 0)
+        set_failed(store, after, err); /* this batch is durable; the next call fails */
+    return 0;
+}
+
+static int commit(struct store *base, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    if (r < 0)
+        return r;
+    r = CALL(store, err, commit_steps(store, &inner));
+    lock_note(&store->lock, store->leased);
+    return r;
+}
+
+/* ---- calls ---- */
+
+static int workflow_put_call(struct store *base, struct bytes name, const struct store_rule *rules, size_t n_rules,
+                             int64_t *ret_workflow, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, workflow_put(store, name, rules, n_rules, ret_workflow, &inner));
+}
+
+static int worker_add(struct store *base, struct bytes name, int64_t *ret_worker, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    return r < 0 ? r : CALL(store, err, leases_worker_add(store, name, ret_worker, &inner));
+}
+
+static int heartbeat(struct store *base, int64_t worker, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    return r < 0 ? r : CALL(store, err, leases_heartbeat(store, worker, &inner));
+}
+
+static int worker_remove(struct store *base, int64_t worker, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, leases_worker_remove(store, worker, &inner));
+    lock_note(&store->lock, store->leased);
+    return r;
+}
+
+static int spawn(struct store *base, const struct store_page *page, struct store_spawned *ret_spawned,
+                 struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, spawn_page(store, page, ret_spawned, &inner));
+}
+
+static int claim(struct store *base, const struct store_claim *what, struct store_claimed *ret_claimed,
+                 struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, claim_runs(store, what, ret_claimed, &inner));
+    lock_note(&store->lock, store->leased);
+    return r;
+}
+
+static int settle(struct store *base, int64_t worker, const struct store_settled *settled, size_t n,
+                  size_t *ret_ignored, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, settle_runs(store, worker, settled, n, ret_ignored, &inner));
+}
+
+static int tick(struct store *base, int64_t workflow, int64_t tick_utc_us, bool *ret_first, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, notes_tick(store, workflow, tick_utc_us, ret_first, &inner));
+}
+
+static int value_put(struct store *base, struct bytes name, struct bytes value, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, notes_value_put(store, name, value, &inner));
+}
+
+static int value_get(struct store *base, struct bytes name, struct buf *ret_value, bool *ret_found, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    return r < 0 ? r : CALL(store, err, notes_value_get(store, name, ret_value, ret_found, &inner));
+}
+
+static int log_add(struct store *base, int64_t page, uint32_t index, int level, struct bytes text, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, notes_log_add(store, page, index, level, text, &inner));
+}
+
+static int log_each(struct store *base, int64_t page, uint32_t index,
+                    int (*each)(void *arg, int64_t page, uint32_t index, int64_t utc_us, int level, struct bytes text),
+                    void *arg, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, notes_log_each(store, page, index, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
+}
+
+static int parked_each_call(struct store *base, const struct store_parked_filter *filter,
+                            int (*each)(void *arg, const struct store_parked *parked), void *arg, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, parked_each(store, filter, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
+}
+
+static int parked_retry_call(struct store *base, const struct store_parked_filter *filter, uint64_t *ret_count,
+                             struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, parked_retry(store, filter, ret_count, &inner));
+}
+
+static int parked_drop_call(struct store *base, const struct store_parked_filter *filter, uint64_t *ret_count,
+                            struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, parked_drop(store, filter, ret_count, &inner));
+}
+
+static int check_steps(struct sqlite_store *store, struct err *err) {
+    bool alone = !store->in_batch;
+    int r = alone ? begin_steps(store, err) : 0;
+    if (r == 0)
+        r = work_flush(store, err); /* claims may have cancelled runs since the last commit */
+    if (r == 0)
+        r = check_all(store, err);
+    if (r == 0 && alone)
+        r = commit_steps(store, err);
+    return r;
+}
+
+static int check(struct store *base, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    return r < 0 ? r : CALL(store, err, check_steps(store, &inner));
+}
+
+/* ---- lanes ---- */
+
+static struct store_lane_info info_of(const struct lane *lane) {
+    uint64_t retries = lane->counts[LANE_RETRIES];
+    return (struct store_lane_info){
+        .lane = lane->id,
+        .workflow = lane->workflow->id,
+        .workflow_name = bytes_of(lane->workflow->name, lane->workflow->name_n),
+        .group = lane_group_key(lane),
+        .queued = lane->counts[LANE_QUEUED] + retries - lane->waiting,
+        .leased = lane->counts[LANE_LEASED],
+        .waiting = lane->waiting,
+        .parked = lane->counts[LANE_PARKED],
+        .done = lane->done,
+        .failed = lane->failed,
+        .cancelled = lane->cancelled,
+        .tokens = (uint32_t)(lane->tokens < UINT32_MAX ? lane->tokens : UINT32_MAX),
+        .last_granted_utc_us = lane->last_granted_utc_us,
+    };
+}
+
+static int lanes_each(struct store *base, int (*each)(void *arg, const struct store_lane_info *info), void *arg,
+                      struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    if (r < 0)
+        return r;
+    work_promote(store, clock_utc_us(store->clock));
+    for (size_t i = 0; i < store->lanes.n_lanes && r >= 0; i++) {
+        struct store_lane_info info = info_of(store->lanes.lanes[i]);
+        r = each(arg, &info);
+    }
+    return r < 0 ? r : 0;
+}
+
+static int lane_get(struct store *base, int64_t id, struct store_lane_info *ret_info, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    if (r < 0)
+        return r;
+    const struct lane *lane = lanes_lane(&store->lanes, id);
+    if (!lane)
+        return err_set(err, -ENOENT, "lane %lld is not known", (long long)id);
+    work_promote(store, clock_utc_us(store->clock));
+    *ret_info = info_of(lane);
+    return 0;
+}
+
+/* ---- opening and closing ---- */
+
+static int lock_fd(const struct store *base) {
+    return of_const(base)->lock.fd;
+}
+
+static uint64_t recovered(const struct store *base) {
+    return of_const(base)->recovered;
+}
+
+static const char *describe(const struct store *base) {
+    return of_const(base)->description;
+}
+
+static void close_store(struct store *base) {
+    struct sqlite_store *store = of(base);
+    LIST_EACH_SAFE (link, next, &store->pages)
+        page_free(store, (struct page *)(void *)LIST_ENTRY(link, struct work, all));
+    LIST_EACH_SAFE (link, next, &store->retries)
+        retry_free(store, (struct retry *)(void *)LIST_ENTRY(link, struct work, all));
+    leases_free(store);
+    lanes_free(&store->lanes);
+    fingerprints_free(&store->live);
+    fingerprints_free(&store->parked);
+    db_close(&store->db, !store->failed.code && !store->in_batch);
+    lock_release(&store->lock);
+    mem_free(store->description);
+    mem_free(store);
+}
+
+static const struct store_ops ops = {
+    .close = close_store,
+    .lock_fd = lock_fd,
+    .recovered = recovered,
+    .describe = describe,
+    .begin = begin,
+    .commit = commit,
+    .workflow_put = workflow_put_call,
+    .worker_add = worker_add,
+    .heartbeat = heartbeat,
+    .worker_remove = worker_remove,
+    .spawn = spawn,
+    .claim = claim,
+    .settle = settle,
+    .tick = tick,
+    .value_put = value_put,
+    .value_get = value_get,
+    .log_add = log_add,
+    .log_each = log_each,
+    .lanes_each = lanes_each,
+    .lane_get = lane_get,
+    .parked_each = parked_each_call,
+    .parked_retry = parked_retry_call,
+    .parked_drop = parked_drop_call,
+    .check = check,
+};
+
+static int open_steps(struct sqlite_store *store, const char *path, const struct store_options *options,
+                      struct err *err) {
+    _cleanup_buf_ struct buf lock_path = {0}, description = {0};
+    if (buf_printf(&lock_path, "%s.lock", path) < 0 ||
+        buf_printf(&description, "SQLite %s, %s", sqlite3_libversion(), path) < 0)
+        return -ENOMEM;
+    store->description = buf_detach(&description);
+    int r = lock_make_folders(path, err);
+    if (r == 0)
+        r = lock_take(lock_path.p, options->lock_wait_us, &store->lock, &store->recovered, err);
+    if (r == 0)
+        r = lock_make_file(path, err);
+    if (r == 0)
+        r = db_open(&store->db, path, err);
+    return r < 0 ? r : load_all(store, err);
+}
+
+int sqlite_store_open(const char *path, const struct store_options *options, struct store **ret_store,
+                      struct err *err) {
+    if (options->lease_us < 0)
+        return err_set(err, -EINVAL, "a lease of less than no time");
+    struct sqlite_store *store = mem_zalloc(sizeof *store);
+    if (!store)
+        return err_set(err, -ENOMEM, "store '%s': out of memory", path);
+    store->store.ops = &ops;
+    store->lock.fd = -1;
+    store->clock = options->clock ? options->clock : &clock_system;
+    store->lease_us = options->lease_us ? options->lease_us : LEASE_DEFAULT_US;
+    if (store->lease_us > LEASE_MAX_US)
+        store->lease_us = LEASE_MAX_US;
+    list_init(&store->pages);
+    list_init(&store->retries);
+    list_init(&store->workers);
+    store->due = work_heap_due();
+    hash_key_random(&store->hash_key);
+    fingerprints_init(&store->live, 0);
+    fingerprints_init(&store->parked, sizeof(struct parked));
+    int r = open_steps(store, path, options, err);
+    if (r < 0) {
+        if (r == -ENOMEM)
+            err_set(err, r, "store '%s': out of memory", path);
+        store->failed.code = r; /* closes without writing */
+        close_store(&store->store);
+        return r;
+    }
+    *ret_store = &store->store;
+    return 0;
+}

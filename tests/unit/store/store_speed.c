@@ -1,0 +1,154 @@
+/* store_speed.c - how many runs a second a store takes from spawn to settlement, and how much memory a queued run
+ * costs. Built with the tests and not run as one:
+ *
+ *     store_speed URI [runs [pages-a-commit [runs-a-claim [lanes]]]]
+ *
+ * Two rounds: one that keeps the backlog short (spawn, claim, settle, again), one that spawns everything first. */
+#include "mem.h"
+#include "store.h"
+
+#include <malloc.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static uint32_t lanes = 1;
+static struct store *store;
+static int64_t workflow, worker;
+static uint64_t spawned, settled_n;
+static struct err err;
+
+static void must(int r) {
+    if (r < 0) {
+        fprintf(stderr, "%d %s\n", r, err.text);
+        exit(1);
+    }
+}
+
+static double seconds(clockid_t id) {
+    struct timespec ts;
+    clock_gettime(id, &ts);
+    return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static void spawn_page(void) {
+    static struct store_item items[STORE_PAGE_MAX];
+    static char keys[STORE_PAGE_MAX][40], tags[STORE_PAGE_MAX][40];
+    for (uint32_t i = 0; i < STORE_PAGE_MAX; i++) {
+        uint64_t at = spawned + i;
+        int n = snprintf(keys[i], sizeof keys[i], "images/2026/11/22/%012llu.jpg", (unsigned long long)at);
+        int m = snprintf(tags[i], sizeof tags[i], "\"%016llx%016llx\"",
+                         (unsigned long long)(at * UINT64_C(0x9e3779b97f4a7c15)), (unsigned long long)(at * 77777777));
+        items[i] =
+            (struct store_item){.child_key = bytes_of(keys[i], (size_t)n), .generation = bytes_of(tags[i], (size_t)m)};
+    }
+    char bucket[32];
+    snprintf(bucket, sizeof bucket, "bucket-%u", (unsigned)(spawned / STORE_PAGE_MAX % lanes));
+    struct bytes key = bytes_str(bucket);
+    struct store_page page = {.workflow = workflow,
+                              .keys = &key,
+                              .n_keys = 1,
+                              .input = BYTES("{\"bucket\":\"bucket-1\"}"),
+                              .metadata = BYTES("{\"bucket\":\"bucket-1\"}"),
+                              .items = items,
+                              .n = STORE_PAGE_MAX};
+    struct store_spawned out;
+    must(store_spawn(store, &page, &out, &err));
+    if (out.created != STORE_PAGE_MAX) {
+        fprintf(stderr, "%u created\n", out.created);
+        exit(1);
+    }
+    spawned += STORE_PAGE_MAX;
+}
+
+/* Settles what the claim gave, in one call. */
+static uint64_t settle(const struct store_claimed *claimed) {
+    static struct store_settled settled[100 * STORE_PAGE_MAX];
+    size_t n = 0, ignored;
+    for (size_t i = 0; i < claimed->n; i++)
+        for (size_t j = 0; j < claimed->leases[i].n; j++)
+            settled[n++] = (struct store_settled){.lease = claimed->leases[i].id,
+                                                  .index = claimed->leases[i].runs[j].index,
+                                                  .outcome = STORE_DONE,
+                                                  .child_key = claimed->leases[i].runs[j].child_key};
+    must(store_settle(store, worker, settled, n, &ignored, &err));
+    settled_n += n;
+    return n;
+}
+
+static uint64_t claim_and_settle(uint32_t per_claim) {
+    struct store_claim claim = {.worker = worker,
+                                .new_lanes = lanes < 40 ? lanes : 40,
+                                .new_runs = per_claim,
+                                .new_tokens = 20,
+                                .workflows = &workflow,
+                                .n_workflows = 1};
+    struct store_claimed claimed;
+    must(store_heartbeat(store, worker, &err));
+    must(store_claim(store, &claim, &claimed, &err));
+    uint64_t n = settle(&claimed);
+    store_claimed_free(&claimed);
+    return n;
+}
+
+static void report(const char *what, uint64_t runs, double wall, double cpu) {
+    printf("%-28s %9.0f runs/s  %6.2f us CPU a run  (%.2f s, %.2f s CPU)\n", what, (double)runs / wall,
+           cpu * 1e6 / (double)runs, wall, cpu);
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2)
+        return 2;
+    uint64_t runs = argc > 2 ? strtoull(argv[2], NULL, 10) : 1000000;
+    uint32_t per_commit = argc > 3 ? (uint32_t)strtoul(argv[3], NULL, 10) : 1;
+    uint32_t per_claim = argc > 4 ? (uint32_t)strtoul(argv[4], NULL, 10) : STORE_PAGE_MAX;
+    lanes = argc > 5 ? (uint32_t)strtoul(argv[5], NULL, 10) : 1;
+    must(store_open(argv[1], NULL, &store, &err));
+    printf("%s\n", store_describe(store));
+    struct store_rule rule = {STORE_GROUP_ROUND_ROBIN, 20};
+    must(store_begin(store, &err));
+    must(store_workflow_put(store, BYTES("process"), &rule, 1, &workflow, &err));
+    must(store_worker_add(store, BYTES("speed"), &worker, &err));
+    must(store_commit(store, &err));
+
+    double wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    while (spawned < runs) {
+        must(store_begin(store, &err));
+        for (uint32_t i = 0; i < per_commit; i++)
+            spawn_page();
+        must(store_commit(store, &err));
+        for (uint64_t left = per_commit * STORE_PAGE_MAX; left > 0;) {
+            must(store_begin(store, &err));
+            left -= claim_and_settle(per_claim);
+            must(store_commit(store, &err));
+        }
+    }
+    report("short backlog", spawned, seconds(CLOCK_MONOTONIC) - wall, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+
+    uint64_t base = spawned;
+    size_t before = mallinfo2().uordblks + mallinfo2().hblkhd;
+    wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    while (spawned < base + runs) {
+        must(store_begin(store, &err));
+        for (uint32_t i = 0; i < per_commit; i++)
+            spawn_page();
+        must(store_commit(store, &err));
+    }
+    report("spawn all", spawned - base, seconds(CLOCK_MONOTONIC) - wall, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
+    printf("%-28s %9.1f bytes\n", "memory of a queued run", (double)(after - before) / (double)(spawned - base));
+    wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    while (settled_n < spawned) {
+        must(store_begin(store, &err));
+        claim_and_settle(per_claim);
+        must(store_commit(store, &err));
+    }
+    report("claim and settle all", spawned - base, seconds(CLOCK_MONOTONIC) - wall,
+           seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    must(store_check(store, &err));
+    store_close(store);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("%-28s %9ld KiB\n", "peak memory", usage.ru_maxrss);
+    return 0;
+}
