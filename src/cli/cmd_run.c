@@ -134,6 +134,7 @@ static void ended(void *arg, enum pipeline_end end, const char *text) {
         [PIPELINE_UNREACHABLE] = EXIT_UNREACHABLE,
         [PIPELINE_DENIED] = EXIT_DENIED,
         [PIPELINE_LISTING_FAILED] = EXIT_UNREACHABLE,
+        [PIPELINE_BROKEN] = EXIT_INTERNAL,
     };
     struct run *run = arg;
     run->drained = end == PIPELINE_DRAINED;

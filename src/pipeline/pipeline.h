@@ -59,6 +59,7 @@ enum pipeline_end {
     PIPELINE_NO_CREDENTIALS, /* S3 refused the keys, and no call ever succeeded; or there are none any more */
     PIPELINE_UNREACHABLE,    /* --once: no S3 call succeeded for PIPELINE_GIVE_UP_US */
     PIPELINE_DENIED, /* buckets may not be listed (any mode, at the first try), or with --once a bucket's keys */
+    PIPELINE_BROKEN, /* the user's code cannot be started any more: the spawner process is dead */
     PIPELINE_LISTING_FAILED, /* --once: a bucket could not be listed for another reason, all else was drained */
 };
 #define PIPELINE_GIVE_UP_US (20 * US_PER_S)

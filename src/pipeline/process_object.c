@@ -19,7 +19,7 @@ struct object_task {
     bool job_started;
     enum handler_end job_end;
     bool paused;
-    uint64_t size;
+    uint64_t read_bytes;
     struct buf text; /* what went wrong, of the download or the job */
 
     struct buf read; /* etag, then version id: what deletion.read points into */
@@ -133,7 +133,7 @@ static void deleted(struct guarded_delete *deletion, enum deleted deleted, const
     run->deleting = false;
     switch (deleted) {
     case DELETED:
-        run->bucket->stats.bytes += run->size;
+        run->bucket->stats.bytes += run->read_bytes;
         end_done(run);
         return;
     case DELETE_OVERWRITTEN:
@@ -240,17 +240,11 @@ static void job_done(void *arg, const struct handler_result *result) {
     decide(run);
 }
 
-static void job_early(void *arg, bool success_so_far) {
-    struct object_task *run = arg;
-    (void)success_so_far; /* a failure ends the job at once; a success still needs the whole body verified */
-    job_room(run);
-}
-
-static const struct handler_events job_events = {job_room, job_early, job_done};
+/* A program that is done without its whole input changes nothing here: the body must be verified all the same. */
+static const struct handler_events job_events = {.room = job_room, .done = job_done};
 
 static void get_info(void *arg, const struct s3_object_info *info) {
     struct object_task *run = arg;
-    run->size = info->size;
     if (info->etag.n == 0 && info->version_id.n == 0) {
         set_text(run, "the server sends neither an ETag nor a version id: the object could not be deleted safely");
         s3_cancel(run->get);
@@ -279,7 +273,7 @@ static void get_info(void *arg, const struct s3_object_info *info) {
         .etag = info->etag,
         .version_id = info->version_id,
         .content_type = info->content_type,
-        .size = info->size,
+        .size = info->size == S3_SIZE_UNKNOWN ? 0 : info->size,
         .attempt = froe_task_attempt(run->task),
         .run_id = froe_task_run_id(run->task),
         .metadata = metadata,
@@ -292,7 +286,9 @@ static void get_info(void *arg, const struct s3_object_info *info) {
     if (r < 0) {
         run->job = NULL;
         set_text(run, err.text[0] ? err.text : err_errno_text(r));
-        if (r != -EAGAIN && r != -ENOMEM) { /* it cannot be started at all: that is a failed attempt */
+        if (r == -EPIPE) /* nothing more can be started in this process */
+            pipeline_end(run->pipeline, PIPELINE_BROKEN, text_of(run));
+        else if (r != -EAGAIN && r != -ENOMEM) { /* this object cannot be handed over at all: a failed attempt */
             run->job_started = true;
             run->job_end = HANDLER_FAILED;
         }
@@ -304,6 +300,7 @@ static void get_info(void *arg, const struct s3_object_info *info) {
 
 static bool get_data(void *arg, struct bytes piece) {
     struct object_task *run = arg;
+    run->read_bytes += piece.n;
     if (!run->job)
         return true; /* cancelled */
     if (handler_write(run->job, piece))
@@ -355,7 +352,7 @@ void process_object_run(froe_task *task, void *arg) {
     run->get = NULL;
     run->job = NULL;
     run->got = run->job_started = run->paused = run->deleting = false;
-    run->size = 0;
+    run->read_bytes = 0;
     buf_reset(&run->text);
     bucket->running++;
     froe_task_set_data(task, run);
