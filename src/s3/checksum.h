@@ -31,7 +31,7 @@ enum checksum_kind checksum_of_header(struct bytes header_name);
 /* Does this header value (base64) equal the digest? A composite value ("...-3") cannot be compared: *ret_comparable
  * false. */
 bool checksum_header_matches(struct bytes value, const unsigned char *digest, size_t size, bool *ret_comparable);
-/* Is this ETag (with its quotes) one that may be the MD5 of the body: 32 hex digits and nothing else? Digest in
- * ret_md5. */
+/* Is this ETag (with or without its quotes) one that may be the MD5 of the body: 32 hex digits and nothing else? Digest
+ * in ret_md5. */
 bool checksum_etag_md5(struct bytes etag, unsigned char ret_md5[16]);
 uint32_t checksum_crc32(uint32_t crc, struct bytes data); /* start with 0 */
