@@ -1,7 +1,7 @@
 /* s3.h - the S3 client: the operations a drain needs, asynchronous, on one libuv loop.
  *
- * Thread: everything here is called on the loop's thread, and every callback runs there, never from inside the call that
- * started the operation. A call ends exactly once, with its callback; after that its pointer is gone.
+ * Thread: everything here is called on the loop's thread, and every callback runs there, never from inside the call
+ * that started the operation. A call ends exactly once, with its callback; after that its pointer is gone.
  *
  * What the client does by itself: signs (SigV4), finds a bucket's region and follows a redirect once (re-signed,
  * remembered), retries as the AWS SDKs' standard mode does (full jitter, a retry quota, a deadline a call), verifies
@@ -28,21 +28,21 @@ struct s3_call;
 /* How a call ended, by what the caller can do about it. */
 enum s3_status {
     S3_OK,
-    S3_NO_KEY,       /* 404 NoSuchKey, or a 404 without a body: the object is gone */
-    S3_NO_BUCKET,    /* 404 NoSuchBucket */
-    S3_PRECONDITION, /* 412: If-Match did not hold: overwritten */
-    S3_CONFLICT,     /* 409 */
-    S3_DENIED,       /* 403 AccessDenied and kin: permission, object lock */
-    S3_ARCHIVED,     /* 403 InvalidObjectState: needs a restore first */
-    S3_CREDENTIALS,  /* none found, expired, unknown key id, signature refused, clock skew that could not be mended */
-    S3_THROTTLED,    /* 503 SlowDown, 429 and kin, still so after the retries */
-    S3_UNREACHABLE,  /* DNS, connect, TLS, or no answer: the endpoint as a whole */
-    S3_SERVER,       /* 5xx that is not throttling, after the retries */
-    S3_CORRUPT,      /* body shorter or longer than promised, checksum wrong, XML that does not parse */
-    S3_TIMEOUT,      /* the call's deadline or the stall limit passed */
-    S3_BAD_REQUEST,  /* other 4xx, or an argument refused before anything was sent */
+    S3_NO_KEY,        /* 404 NoSuchKey, or a 404 without a body: the object is gone */
+    S3_NO_BUCKET,     /* 404 NoSuchBucket */
+    S3_PRECONDITION,  /* 412: If-Match did not hold: overwritten */
+    S3_CONFLICT,      /* 409 */
+    S3_DENIED,        /* 403 AccessDenied and kin: permission, object lock */
+    S3_ARCHIVED,      /* 403 InvalidObjectState: needs a restore first */
+    S3_CREDENTIALS,   /* none found, expired, unknown key id, signature refused, clock skew that could not be mended */
+    S3_THROTTLED,     /* 503 SlowDown, 429 and kin, still so after the retries */
+    S3_UNREACHABLE,   /* DNS, connect, TLS, or no answer: the endpoint as a whole */
+    S3_SERVER,        /* 5xx that is not throttling, after the retries */
+    S3_CORRUPT,       /* body shorter or longer than promised, checksum wrong, XML that does not parse */
+    S3_TIMEOUT,       /* the call's deadline or the stall limit passed */
+    S3_BAD_REQUEST,   /* other 4xx, or an argument refused before anything was sent */
     S3_NOT_SUPPORTED, /* 501 NotImplemented, 405 */
-    S3_CANCELLED,    /* s3_cancel */
+    S3_CANCELLED,     /* s3_cancel */
     S3_NO_MEMORY,
 };
 const char *s3_status_name(enum s3_status status); /* "no such key" ... static text */
@@ -50,11 +50,12 @@ const char *s3_status_name(enum s3_status status); /* "no such key" ... static t
 /* What every callback gets. Borrowed: valid during the callback. */
 struct s3_result {
     enum s3_status status;
-    int http_status;        /* of the last answer; 0: none came */
-    const char *code;       /* S3's error code ("AccessDenied"), "" when none */
-    const char *text;       /* one line for a person: operation, bucket, key, what happened, request id; no secrets */
-    uint32_t attempts;      /* requests sent, redirects not counted */
-    uint32_t throttled;     /* how many of the attempts were answered with throttling, also when the call succeeded */
+    int http_status;    /* of the last answer; 0: none came */
+    const char *code;   /* S3's error code ("AccessDenied"), "" when none */
+    const char *text;   /* one line for a person: operation, bucket, key, what happened, request id; no secrets; ""
+                           when S3_OK */
+    uint32_t attempts;  /* requests sent, redirects not counted */
+    uint32_t throttled; /* how many of the attempts were answered with throttling, also when the call succeeded */
     int64_t duration_us;
 };
 
@@ -67,16 +68,18 @@ struct s3_options {
                               regional kin (China and ISO partitions by region prefix) */
     const char *region;    /* NULL: us-east-1 */
     const char *ca_bundle; /* PEM file; NULL: the system's */
-    enum s3_addressing addressing; /* AUTO: path style for a custom endpoint, virtual host for AWS, where names with dots
-                                      are path style too (the TLS wildcard covers one label) */
+    enum s3_addressing addressing; /* AUTO: path style for a custom endpoint, virtual host for AWS, where names with
+                                      dots are path style too (the TLS wildcard covers one label) */
     struct credentials_provider *credentials; /* borrowed; outlives the client */
-    uint32_t max_connections;  /* open at once; 0: 256 */
-    uint32_t max_attempts;     /* requests a call; 0: 3 (AWS_MAX_ATTEMPTS) */
-    int64_t call_deadline_us;  /* a call without a body stream, all retries included; 0: 60 s */
-    int64_t connect_timeout_us; /* 0: 5 s */
+    uint32_t max_connections;                 /* open at once; 0: 256 */
+    uint32_t max_attempts;                    /* requests a call; 0: 3 (AWS_MAX_ATTEMPTS) */
+    int64_t call_deadline_us;                 /* a call without a body stream, all retries included; 0: 60 s */
+    int64_t connect_timeout_us;               /* 0: 5 s */
     int64_t stall_timeout_us;  /* no byte moved in a body for so long (pauses by the caller not counted); 0: 30 s */
     const char *user_agent;    /* NULL: froe/<version> */
-    const struct clock *clock; /* NULL: clock_system */
+    int64_t retry_base_us;     /* the wait before the n-th retry is random below this x 2^(n-1), at most 20 s, after
+                                  throttling; a tenth of this after other failures. 0: 1 s */
+    const struct clock *clock; /* for dates and durations; waiting goes by the loop's time. NULL: clock_system */
     uint64_t rng_seed;         /* 0: from the kernel */
 };
 
@@ -88,8 +91,9 @@ void s3_client_close(struct s3_client *client, void (*closed)(void *arg), void *
 
 /* Requests sent by kind, attempts and redirects included, since the client was made. */
 struct s3_counters {
-    uint64_t list_buckets, list_objects, head, get, put, delete;
-    uint64_t retries, throttled, redirects, bytes_in, bytes_out;
+    uint64_t list_buckets, list_objects, head, get, put, delete, other;
+    uint64_t retries, throttled, redirects;
+    uint64_t bytes_in, bytes_out; /* bodies */
 };
 void s3_client_counters(const struct s3_client *client, struct s3_counters *ret_counters);
 
@@ -101,8 +105,8 @@ void s3_cancel(struct s3_call *call);
 
 /* ---- operations ----
  * All copy their arguments. On 0 the call is under way and `*ret_call` (may be NULL) can be cancelled until the
- * callback. On a negative code nothing was started and no callback comes: -EINVAL (an argument out of its limits) or
- * -ENOMEM. */
+ * callback. On a negative code nothing was started and no callback comes: -EINVAL (an argument out of its limits),
+ * -ENOMEM, or -ECANCELED once s3_client_close was called. */
 
 struct s3_bucket {
     struct bytes name, region; /* region empty when the server did not say */
@@ -120,8 +124,8 @@ int s3_list_buckets(struct s3_client *client, struct bytes prefix, struct bytes 
                     struct s3_call **ret_call);
 
 struct s3_object {
-    struct bytes key;  /* raw bytes, decoded */
-    struct bytes etag; /* as sent, with its quotes; empty when the server gave none */
+    struct bytes key;           /* raw bytes, decoded */
+    struct bytes etag;          /* as sent, with its quotes; empty when the server gave none */
     struct bytes storage_class; /* empty: STANDARD */
     uint64_t size;
     int64_t modified_utc_us;
@@ -143,12 +147,13 @@ int s3_list_objects(struct s3_client *client, struct bytes bucket, struct bytes 
 struct s3_header {
     struct bytes name, value; /* name in lower case */
 };
+#define S3_SIZE_UNKNOWN UINT64_MAX
 struct s3_object_info {
-    uint64_t size;
-    struct bytes etag; /* with quotes, as If-Match wants it; empty when the server gave none */
+    uint64_t size;           /* S3_SIZE_UNKNOWN: not told (a chunked answer) */
+    struct bytes etag;       /* with quotes, as If-Match wants it; empty when the server gave none */
     struct bytes version_id; /* empty: none or unversioned; "null" is an id */
     struct bytes content_type;
-    int64_t modified_utc_us; /* 0: not told */
+    int64_t modified_utc_us;          /* 0: not told */
     const struct s3_header *metadata; /* x-amz-meta-*, the name without that prefix */
     size_t n_metadata;
 };
@@ -165,20 +170,24 @@ struct s3_get_handler {
      * as consumed) until s3_get_resume. */
     bool (*data)(void *arg, struct bytes piece);
     /* The end. S3_OK only when every byte promised came and every checksum that was sent and can be verified was right
-     * (x-amz-checksum-crc32, -crc32c, -sha1, -sha256, -crc64nvme, not composite "-N" ones; and the ETag where it is the MD5
-     * of the body on a server that sent no such checksum: single-part, 32 hex digits, no SSE-KMS or SSE-C header).
-     * S3_CORRUPT otherwise. */
+     * (x-amz-checksum-crc32, -crc32c, -sha1, -sha256, -crc64nvme, not composite "-N" ones; and the ETag where it is the
+     * MD5 of the body on a server that sent no such checksum: single-part, 32 hex digits, no SSE-KMS or SSE-C header).
+     * S3_CORRUPT otherwise. An answer without a length or chunks ends where its connection does: only a right checksum
+     * makes that S3_OK. */
     void (*done)(void *arg, const struct s3_result *result);
 };
-/* Streams an object. The deadline of other calls does not apply, the stall limit does. */
+/* Streams an object. The deadline of other calls does not apply, the stall limit does. While it is paused only the end
+ * by s3_cancel or s3_client_close comes. Resuming inside `data` undoes the pause. */
 int s3_get(struct s3_client *client, struct bytes bucket, struct bytes key, const struct s3_get_handler *handler,
            void *arg, struct s3_call **ret_call);
 void s3_get_resume(struct s3_call *call);
 
 typedef void s3_put_fn(void *arg, const struct s3_result *result, struct bytes etag, struct bytes version_id);
-/* Stores a body that is in memory (copied), with a Content-Type (may be empty), user metadata, and x-amz-checksum-crc32. */
-int s3_put(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes body, struct bytes content_type,
-           const struct s3_header *metadata, size_t n_metadata, s3_put_fn *done, void *arg, struct s3_call **ret_call);
+/* Stores a body that is in memory (copied), with a Content-Type (may be empty), user metadata, and
+ * x-amz-checksum-crc32. */
+int s3_put(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes body,
+           struct bytes content_type, const struct s3_header *metadata, size_t n_metadata, s3_put_fn *done, void *arg,
+           struct s3_call **ret_call);
 
 typedef void s3_delete_fn(void *arg, const struct s3_result *result);
 /* Deletes one object. With a version id: that version for good. With if_match: only while the current ETag is that
@@ -189,7 +198,8 @@ int s3_delete(struct s3_client *client, struct bytes bucket, struct bytes key, s
 
 /* Does the server honour If-Match on DELETE? Sends a conditional delete for a random key that does not exist:
  * S3_NO_KEY or S3_PRECONDITION mean it does, S3_OK that it ignores the condition (or, on Ceph, might not), and
- * S3_NOT_SUPPORTED that it refuses. Must not be sent to a versioned bucket of a server that may ignore it (it would leave a delete marker). */
+ * S3_NOT_SUPPORTED that it refuses. Must not be sent to a versioned bucket of a server that may ignore it (it would
+ * leave a delete marker). */
 int s3_probe_conditional_delete(struct s3_client *client, struct bytes bucket, s3_delete_fn *done, void *arg,
                                 struct s3_call **ret_call);
 

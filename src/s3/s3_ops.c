@@ -1,0 +1,491 @@
+/* s3_ops.c - the operations: their arguments, their requests, and what is made of a good answer. */
+#include "s3_private.h"
+
+#include "mem.h"
+#include "text.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+
+#define TOKEN_MAX 8192   /* bytes of a continuation token */
+#define METADATA_MAX 200 /* entries of user metadata to send */
+#define METADATA_BYTES 8192
+#define PAGE_OF_BUCKETS 1000
+#define ETAG_OF_NOTHING "\"00000000000000000000000000000000\""
+
+static const struct s3_verdict good = {S3_OK, S3_REMEDY_NONE};
+static const struct s3_verdict bad_answer = {S3_CORRUPT, S3_REMEDY_RETRY};
+static const struct s3_verdict no_memory = {S3_NO_MEMORY, S3_REMEDY_NONE};
+
+const char *s3_op_method(enum s3_op op) {
+    switch (op) {
+    case S3_OP_HEAD:
+        return "HEAD";
+    case S3_OP_PUT:
+        return "PUT";
+    case S3_OP_DELETE:
+        return "DELETE";
+    default:
+        return "GET";
+    }
+}
+
+/* ---- asking ---- */
+
+/* A call with room for `args_n` bytes of arguments and for the operation's own headers. */
+static int call_new(struct s3_client *client, enum s3_op op, size_t args_n, size_t n_headers,
+                    struct s3_call **ret_call) {
+    if (client->closing)
+        return -ECANCELED;
+    struct s3_call *call = s3_call_new(client, op);
+    if (!call)
+        return -ENOMEM;
+    size_t cap = n_headers + S3_ADDED_HEADERS_MAX;
+    if (cap > call->headers_cap) {
+        struct sigv4_header *headers = mem_reallocarray(call->headers, cap, sizeof *headers);
+        if (headers)
+            call->headers = headers;
+        struct http_field *fields = headers ? mem_reallocarray(call->fields, cap, sizeof *fields) : NULL;
+        if (fields)
+            call->fields = fields;
+        if (!headers || !fields) {
+            s3_call_release(call);
+            return -ENOMEM;
+        }
+        call->headers_cap = cap;
+    }
+    if (buf_reserve(&call->args, args_n) < 0) {
+        s3_call_release(call);
+        return -ENOMEM;
+    }
+    *ret_call = call;
+    return 0;
+}
+
+/* Into the room that call_new made: the views stay good. */
+static struct bytes keep(struct s3_call *call, struct bytes text) {
+    size_t at = call->args.n;
+    buf_add_bytes(&call->args, text);
+    return bytes_of(call->args.p + at, text.n);
+}
+
+static void add_param(struct s3_call *call, struct bytes name, struct bytes value) {
+    call->params[call->n_params++] = (struct sigv4_param){name, keep(call, value)};
+}
+
+static void add_header(struct s3_call *call, struct bytes name, struct bytes value) {
+    call->headers[call->n_own++] = (struct sigv4_header){name, value};
+}
+
+static bool fits_header(struct bytes value) {
+    for (size_t i = 0; i < value.n; i++)
+        if ((unsigned char)value.p[i] < 32 || value.p[i] == 127)
+            return false;
+    return true;
+}
+
+static int check_object(struct bytes bucket, struct bytes key) {
+    if (key.n == 0 || key.n > S3_KEY_MAX)
+        return -EINVAL;
+    return s3_check_bucket_name(bucket, NULL);
+}
+
+int s3_list_buckets(struct s3_client *client, struct bytes prefix, struct bytes token, s3_buckets_fn *done, void *arg,
+                    struct s3_call **ret_call) {
+    if (prefix.n > 255 || token.n > TOKEN_MAX)
+        return -EINVAL;
+    struct s3_call *call;
+    int r = call_new(client, S3_OP_LIST_BUCKETS, 2 * prefix.n + token.n + sizeof call->number, 0, &call);
+    if (r < 0)
+        return r;
+    call->to.buckets = done;
+    call->arg = arg;
+    call->prefix = keep(call, prefix);
+    if (token.n)
+        add_param(call, BYTES("continuation-token"), token);
+    /* A request that pages is told the buckets' regions. */
+    snprintf(call->number, sizeof call->number, "%d", PAGE_OF_BUCKETS);
+    add_param(call, BYTES("max-buckets"), bytes_str(call->number));
+    if (prefix.n)
+        add_param(call, BYTES("prefix"), prefix);
+    s3_call_start(call, true, ret_call);
+    return 0;
+}
+
+int s3_list_objects(struct s3_client *client, struct bytes bucket, struct bytes prefix, struct bytes start_after,
+                    uint32_t max_keys, s3_objects_fn *done, void *arg, struct s3_call **ret_call) {
+    if (prefix.n > S3_KEY_MAX || start_after.n > S3_KEY_MAX || max_keys > S3_LIST_MAX ||
+        s3_check_bucket_name(bucket, NULL) < 0)
+        return -EINVAL;
+    struct s3_call *call;
+    int r = call_new(client, S3_OP_LIST_OBJECTS, bucket.n + 2 * prefix.n + start_after.n + 64, 1, &call);
+    if (r < 0)
+        return r;
+    call->to.objects = done;
+    call->arg = arg;
+    call->bucket = keep(call, bucket);
+    call->prefix = keep(call, prefix);
+    snprintf(call->number, sizeof call->number, "%u", max_keys ? max_keys : S3_LIST_MAX);
+    add_param(call, BYTES("encoding-type"), BYTES("url"));
+    add_param(call, BYTES("list-type"), BYTES("2"));
+    add_param(call, BYTES("max-keys"), bytes_str(call->number));
+    if (prefix.n)
+        add_param(call, BYTES("prefix"), prefix);
+    if (start_after.n)
+        add_param(call, BYTES("start-after"), start_after);
+    add_header(call, BYTES("x-amz-optional-object-attributes"), BYTES("RestoreStatus"));
+    s3_call_start(call, true, ret_call);
+    return 0;
+}
+
+int s3_head(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id, s3_info_fn *done,
+            void *arg, struct s3_call **ret_call) {
+    if (check_object(bucket, key) < 0 || version_id.n > S3_VERSION_MAX)
+        return -EINVAL;
+    struct s3_call *call;
+    int r = call_new(client, S3_OP_HEAD, bucket.n + key.n + version_id.n, 0, &call);
+    if (r < 0)
+        return r;
+    call->to.info = done;
+    call->arg = arg;
+    call->bucket = keep(call, bucket);
+    call->key = keep(call, key);
+    if (version_id.n)
+        add_param(call, BYTES("versionId"), version_id);
+    s3_call_start(call, true, ret_call);
+    return 0;
+}
+
+int s3_get(struct s3_client *client, struct bytes bucket, struct bytes key, const struct s3_get_handler *handler,
+           void *arg, struct s3_call **ret_call) {
+    if (check_object(bucket, key) < 0)
+        return -EINVAL;
+    struct s3_call *call;
+    int r = call_new(client, S3_OP_GET, bucket.n + key.n, 1, &call);
+    if (r < 0)
+        return r;
+    call->to.get = *handler;
+    call->arg = arg;
+    call->bucket = keep(call, bucket);
+    call->key = keep(call, key);
+    add_header(call, BYTES("x-amz-checksum-mode"), BYTES("ENABLED"));
+    s3_call_start(call, false, ret_call);
+    return 0;
+}
+
+static int check_metadata(const struct s3_header *metadata, size_t n, size_t *ret_bytes) {
+    size_t total = 0;
+    if (n > METADATA_MAX)
+        return -EINVAL;
+    for (size_t i = 0; i < n; i++) {
+        struct bytes name = metadata[i].name;
+        if (name.n == 0 || name.n > METADATA_BYTES || metadata[i].value.n > METADATA_BYTES ||
+            !fits_header(metadata[i].value))
+            return -EINVAL;
+        for (size_t c = 0; c < name.n; c++)
+            if (!(name.p[c] >= 'a' && name.p[c] <= 'z') && !(name.p[c] >= '0' && name.p[c] <= '9') &&
+                (name.p[c] == '\0' || !strchr("!#$%&'*+-.^_`|~", name.p[c])))
+                return -EINVAL;
+        total += name.n + metadata[i].value.n;
+    }
+    *ret_bytes = total;
+    return total > METADATA_BYTES ? -EINVAL : 0;
+}
+
+static int hash_body(struct s3_call *call) {
+    static const char digits[] = "0123456789abcdef";
+    unsigned char digest[32];
+    if (EVP_Digest(call->body.p, call->body.n, digest, NULL, EVP_sha256(), NULL) != 1)
+        return -ENOMEM;
+    for (size_t i = 0; i < sizeof digest; i++) {
+        call->payload_hash[2 * i] = digits[digest[i] >> 4];
+        call->payload_hash[2 * i + 1] = digits[digest[i] & 15];
+    }
+    return 0;
+}
+
+int s3_put(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes body,
+           struct bytes content_type, const struct s3_header *metadata, size_t n_metadata, s3_put_fn *done, void *arg,
+           struct s3_call **ret_call) {
+    static const char prefix[] = "x-amz-meta-";
+    size_t metadata_bytes, total;
+    if (check_object(bucket, key) < 0 || content_type.n > METADATA_BYTES || !fits_header(content_type) ||
+        check_metadata(metadata, n_metadata, &metadata_bytes) < 0)
+        return -EINVAL;
+    size_t small = bucket.n + key.n + content_type.n + metadata_bytes + n_metadata * sizeof prefix + 16;
+    if (__builtin_add_overflow(small, body.n, &total))
+        return -EINVAL;
+    struct s3_call *call;
+    int r = call_new(client, S3_OP_PUT, total, 2 + n_metadata, &call);
+    if (r < 0)
+        return r;
+    call->to.put = done;
+    call->arg = arg;
+    call->bucket = keep(call, bucket);
+    call->key = keep(call, key);
+    if (content_type.n)
+        add_header(call, BYTES("content-type"), keep(call, content_type));
+    uint32_t crc = checksum_crc32(0, body);
+    unsigned char big_endian[4] = {(unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
+                                   (unsigned char)crc};
+    size_t at = call->args.n;
+    text_add_base64(&call->args, big_endian, sizeof big_endian); /* in the room kept for it, as is the rest */
+    add_header(call, BYTES("x-amz-checksum-crc32"), bytes_of(call->args.p + at, call->args.n - at));
+    for (size_t i = 0; i < n_metadata; i++) {
+        struct bytes name = keep(call, bytes_of(prefix, sizeof prefix - 1));
+        name.n += keep(call, metadata[i].name).n;
+        add_header(call, name, keep(call, metadata[i].value));
+    }
+    call->body = keep(call, body);
+    call->has_body = true;
+    if (!client->endpoint.tls && hash_body(call) < 0) {
+        s3_call_release(call);
+        return -ENOMEM;
+    }
+    s3_call_start(call, true, ret_call);
+    return 0;
+}
+
+int s3_delete(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
+              struct bytes if_match, s3_delete_fn *done, void *arg, struct s3_call **ret_call) {
+    if (check_object(bucket, key) < 0 || version_id.n > S3_VERSION_MAX || if_match.n > S3_ETAG_MAX ||
+        !fits_header(if_match) || (version_id.n && if_match.n))
+        return -EINVAL;
+    struct s3_call *call;
+    int r = call_new(client, S3_OP_DELETE, bucket.n + key.n + version_id.n + if_match.n, 1, &call);
+    if (r < 0)
+        return r;
+    call->to.deleted = done;
+    call->arg = arg;
+    call->bucket = keep(call, bucket);
+    call->key = keep(call, key);
+    if (version_id.n)
+        add_param(call, BYTES("versionId"), version_id);
+    if (if_match.n)
+        add_header(call, BYTES("if-match"), keep(call, if_match));
+    s3_call_start(call, true, ret_call);
+    return 0;
+}
+
+int s3_probe_conditional_delete(struct s3_client *client, struct bytes bucket, s3_delete_fn *done, void *arg,
+                                struct s3_call **ret_call) {
+    char key[64];
+    int n = snprintf(key, sizeof key, ".froe-probe-%016llx%016llx", (unsigned long long)rng_next(&client->rng),
+                     (unsigned long long)rng_next(&client->rng));
+    return s3_delete(client, bucket, bytes_of(key, (size_t)n), BYTES_NONE, BYTES(ETAG_OF_NOTHING), done, arg, ret_call);
+}
+
+int s3_get_versioning(struct s3_client *client, struct bytes bucket, s3_versioning_fn *done, void *arg,
+                      struct s3_call **ret_call) {
+    if (s3_check_bucket_name(bucket, NULL) < 0)
+        return -EINVAL;
+    struct s3_call *call;
+    int r = call_new(client, S3_OP_VERSIONING, bucket.n, 0, &call);
+    if (r < 0)
+        return r;
+    call->to.versioning = done;
+    call->arg = arg;
+    call->bucket = keep(call, bucket);
+    add_param(call, BYTES("versioning"), BYTES_NONE);
+    s3_call_start(call, true, ret_call);
+    return 0;
+}
+
+/* ---- the head of a good answer ---- */
+
+static bool read_info(struct s3_call *call, const struct s3_answer *answer, const struct http_field *fields, size_t n) {
+    if (answer->n_metadata > call->metadata_cap) {
+        struct s3_header *metadata = mem_reallocarray(call->metadata, answer->n_metadata, sizeof *metadata);
+        if (!metadata)
+            return false;
+        call->metadata = metadata;
+        call->metadata_cap = answer->n_metadata;
+    }
+    s3_answer_metadata(fields, n, call->metadata);
+    call->info = (struct s3_object_info){
+        .size = answer->length,
+        .etag = answer->etag,
+        .version_id = answer->version_id,
+        .content_type = answer->content_type,
+        .modified_utc_us = answer->modified_utc_us,
+        .metadata = call->metadata,
+        .n_metadata = answer->n_metadata,
+    };
+    return true;
+}
+
+static void move_view(struct buf *to, struct bytes *view) {
+    size_t at = to->n;
+    buf_add_bytes(to, *view); /* reserved */
+    *view = bytes_of(to->p + at, view->n);
+}
+
+/* The header fields are gone when the caller is told, so the views have to point elsewhere. */
+static bool keep_info(struct s3_call *call) {
+    struct s3_object_info *info = &call->info;
+    size_t total = info->etag.n + info->version_id.n + info->content_type.n;
+    for (size_t i = 0; i < info->n_metadata; i++)
+        total += info->metadata[i].name.n + info->metadata[i].value.n;
+    if (buf_reserve(&call->kept, total) < 0)
+        return false;
+    move_view(&call->kept, &info->etag);
+    move_view(&call->kept, &info->version_id);
+    move_view(&call->kept, &info->content_type);
+    for (size_t i = 0; i < info->n_metadata; i++) {
+        move_view(&call->kept, &call->metadata[i].name);
+        move_view(&call->kept, &call->metadata[i].value);
+    }
+    return true;
+}
+
+void s3_op_head(struct s3_call *call, const struct s3_answer *answer, const struct http_field *fields, size_t n) {
+    if (call->op == S3_OP_DELETE)
+        return;
+    if (call->http_status != 200) {
+        s3_call_refuse(call, bad_answer, "an answer with this status cannot be what was asked for");
+        return;
+    }
+    if (call->op != S3_OP_GET && call->op != S3_OP_HEAD && call->op != S3_OP_PUT)
+        return;
+    if (answer->etag.n > S3_ETAG_MAX || answer->version_id.n > S3_VERSION_MAX) {
+        s3_call_refuse(call, bad_answer, "the ETag or version id is too long");
+        return;
+    }
+    if (!read_info(call, answer, fields, n) || (call->op != S3_OP_GET && !keep_info(call))) {
+        s3_call_refuse(call, no_memory, "out of memory");
+        return;
+    }
+    if (call->op != S3_OP_GET)
+        return;
+    int r = s3_check_begin(&call->check, answer);
+    if (r < 0) {
+        s3_call_refuse(call, no_memory, r == -ENOMEM ? "out of memory" : "OpenSSL cannot compute the checksum");
+        return;
+    }
+    call->told_info = true;
+    call->to.get.info(call->arg, &call->info);
+}
+
+/* ---- its body ---- */
+
+bool s3_op_data(struct s3_call *call, struct bytes piece) {
+    if (call->op == S3_OP_GET) {
+        if (s3_check_add(&call->check, piece) < 0) {
+            s3_call_refuse(call, bad_answer, "OpenSSL cannot compute the checksum");
+            return true;
+        }
+        return call->to.get.data(call->arg, piece);
+    }
+    bool list = call->op == S3_OP_LIST_BUCKETS || call->op == S3_OP_LIST_OBJECTS;
+    if (call->in.n + piece.n > (list ? S3_XML_MAX : S3_ERROR_BODY_MAX))
+        s3_call_refuse(call, bad_answer, "the answer is too long");
+    else if (buf_add_bytes(&call->in, piece) < 0)
+        s3_call_refuse(call, no_memory, "out of memory");
+    return true;
+}
+
+static struct s3_verdict parse_error(struct s3_call *call, const char *what) {
+    s3_call_refuse(call, bad_answer, what);
+    return bad_answer;
+}
+
+/* "A 200 OK response can contain valid or invalid XML." */
+static struct s3_verdict parse(struct s3_call *call) {
+    struct bytes body = buf_bytes(&call->in);
+    int r;
+    switch (call->op) {
+    case S3_OP_LIST_BUCKETS:
+        r = s3_xml_buckets(body, &call->xml);
+        break;
+    case S3_OP_LIST_OBJECTS:
+        r = s3_xml_objects(body, &call->xml);
+        break;
+    case S3_OP_VERSIONING:
+        r = s3_xml_versioning(body, &call->xml);
+        break;
+    default: /* these have no body, but some servers put an error there */
+        r = body.n && s3_xml_error(body, &call->xml) == 0 ? S3XML_ERROR_IN_BODY : 0;
+        break;
+    }
+    if (r == S3XML_ERROR_IN_BODY) {
+        s3_call_take_error(call, &call->xml.error);
+        return s3_classify(call->http_status, bytes_str(call->code), call->key.n > 0, false);
+    }
+    if (r == -ENOMEM)
+        return no_memory;
+    return r < 0 ? parse_error(call, "the answer's XML is broken") : good;
+}
+
+struct s3_verdict s3_op_whole(struct s3_call *call) {
+    if (call->op != S3_OP_GET)
+        return parse(call);
+    const char *wrong = s3_check_end(&call->check);
+    return wrong ? parse_error(call, wrong) : good;
+}
+
+/* ---- telling ---- */
+
+static void tell_buckets(struct s3_call *call, const struct s3_result *result) {
+    struct s3_client *client = call->client;
+    struct s3_bucket_page page = call->xml.buckets;
+    struct s3_bucket *matching = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < page.n; i++) {
+        const struct s3_bucket *bucket = &page.buckets[i];
+        if (!bytes_starts(bucket->name, call->prefix))
+            continue;
+        n++;
+        const char *region = s3_regions_name(&client->regions, bucket->region);
+        if (region)
+            s3_regions_set(&client->regions, bucket->name, region == client->region ? NULL : region);
+    }
+    if (n < page.n && n > 0) {
+        matching = mem_reallocarray(NULL, n, sizeof *matching);
+        if (!matching) {
+            struct s3_result failed = *result;
+            failed.status = S3_NO_MEMORY;
+            failed.text = "LIST buckets: out of memory";
+            call->to.buckets(call->arg, &failed, NULL);
+            return;
+        }
+        n = 0;
+        for (size_t i = 0; i < page.n; i++)
+            if (bytes_starts(page.buckets[i].name, call->prefix))
+                matching[n++] = page.buckets[i];
+        page.buckets = matching;
+    }
+    page.n = n;
+    call->to.buckets(call->arg, result, &page);
+    mem_free(matching);
+}
+
+void s3_op_tell(struct s3_call *call, const struct s3_result *result) {
+    bool ok = result->status == S3_OK;
+    switch (call->op) {
+    case S3_OP_LIST_BUCKETS:
+        if (ok)
+            tell_buckets(call, result);
+        else
+            call->to.buckets(call->arg, result, NULL);
+        break;
+    case S3_OP_LIST_OBJECTS:
+        call->to.objects(call->arg, result, ok ? &call->xml.objects : NULL);
+        break;
+    case S3_OP_HEAD:
+        call->to.info(call->arg, result, ok ? &call->info : NULL);
+        break;
+    case S3_OP_GET:
+        call->to.get.done(call->arg, result);
+        break;
+    case S3_OP_PUT:
+        call->to.put(call->arg, result, ok ? call->info.etag : BYTES_NONE, ok ? call->info.version_id : BYTES_NONE);
+        break;
+    case S3_OP_DELETE:
+        call->to.deleted(call->arg, result);
+        break;
+    case S3_OP_VERSIONING:
+        call->to.versioning(call->arg, result, ok ? call->xml.versioning : S3_VERSIONING_OFF);
+        break;
+    }
+}

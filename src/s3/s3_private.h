@@ -1,0 +1,157 @@
+/* s3_private.h - what the files of the client share: s3.c (the client), s3_call.c (a call from start to end, over its
+ * attempts), s3_ops.c (what each operation sends and makes of the answer). */
+#pragma once
+
+#include "http.h"
+#include "list.h"
+#include "s3.h"
+#include "s3_answer.h"
+#include "s3_endpoint.h"
+#include "s3_retry.h"
+#include "s3_xml.h"
+#include "sigv4.h"
+
+#define S3_PARAMS_MAX 6
+#define S3_OWN_HEADERS_MAX 4   /* of an operation, metadata not counted */
+#define S3_ADDED_HEADERS_MAX 6 /* of every request: host, payload hash, date, token, authorization, user agent */
+#define S3_CODE_MAX 64         /* bytes kept of an error code */
+#define S3_MESSAGE_MAX 300     /* and of its message */
+#define S3_ERROR_BODY_MAX (64u * 1024)
+#define S3_SHA256_HEX 64
+
+enum s3_op { S3_OP_LIST_BUCKETS, S3_OP_LIST_OBJECTS, S3_OP_HEAD, S3_OP_GET, S3_OP_PUT, S3_OP_DELETE, S3_OP_VERSIONING };
+
+struct s3_key_request { /* outlives a client that closes while the credentials are fetched */
+    struct s3_client *client;
+    bool asked;
+};
+
+struct s3_client {
+    uv_loop_t *loop;
+    struct http *http;
+    struct s3_endpoint endpoint;
+    struct s3_regions regions;
+    const char *region; /* of buckets whose own is not known; from `regions` */
+    char *user_agent;
+    struct credentials_provider *credentials;
+    struct s3_key_request *key_request;
+    struct sigv4_signer *signer;
+    const struct clock *clock;
+    int64_t clock_offset_us; /* the servers' clock minus ours, once one complained */
+    struct rng rng;
+    struct s3_quota quota;
+    uint32_t max_attempts, max_free;
+    int64_t call_deadline_us, retry_base_us;
+    struct list calls;  /* all that live, by `link` */
+    struct list free;   /* for reuse, by `link` */
+    struct list keys;   /* that wait for credentials, by `queue` */
+    struct list asleep; /* until their next attempt, by `queue` */
+    struct list ending; /* whose end is to be told from the loop, by `queue` */
+    size_t n_free;
+    uv_timer_t timer;
+    uint64_t timer_at_ms; /* 0: not set */
+    uv_idle_t soon;
+    int open_handles;
+    struct s3_counters counters;
+    bool closing, http_closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* Where a call is. */
+enum s3_stage {
+    S3_STAGE_NEW,
+    S3_STAGE_KEYS,
+    S3_STAGE_HTTP,
+    S3_STAGE_ASLEEP,
+    S3_STAGE_ENDING,
+    S3_STAGE_TELLING, /* inside its callback */
+};
+
+struct s3_call {
+    struct list link, queue;
+    struct s3_client *client;
+    enum s3_op op;
+    enum s3_stage stage;
+
+    /* What is asked; views into `args`. */
+    struct buf args;
+    struct bytes bucket, key, prefix;
+    struct sigv4_param params[S3_PARAMS_MAX];
+    size_t n_params;
+    struct sigv4_header *headers; /* the operation's own first, then those that each attempt adds */
+    struct http_field *fields;
+    size_t n_own, headers_cap;
+    struct bytes body;
+    bool has_body;
+    char payload_hash[S3_SHA256_HEX]; /* of the body */
+    char number[24];                  /* a parameter as text */
+    union {
+        s3_buckets_fn *buckets;
+        s3_objects_fn *objects;
+        s3_info_fn *info;
+        struct s3_get_handler get;
+        s3_put_fn *put;
+        s3_delete_fn *deleted;
+        s3_versioning_fn *versioning;
+    } to;
+    void *arg;
+
+    /* The request. */
+    const char *region; /* that it is signed for; from the client's regions */
+    bool probing;       /* asking for the bucket's region in between */
+    bool url_is_good;   /* for this region and not for another */
+    struct buf url, authorization;
+    struct s3_url url_parts;
+    struct http_request *http;
+    uint64_t key_generation;
+    bool temporary_keys;
+
+    /* The course of the call. */
+    int64_t start_mono_us;
+    uint64_t deadline_ms; /* loop time; 0: none */
+    uint64_t wake_ms;
+    uint32_t attempts, failures, throttled;
+    int quota_taken;
+    bool cancelled, redirected, clock_mended, keys_renewed;
+    bool told_info; /* the caller has had a part of the answer: no more attempts */
+
+    /* The last attempt's answer. */
+    int http_status;
+    struct s3_verdict refused; /* set with `reason` while the answer still comes; S3_OK: not */
+    struct buf in;             /* its body, unless it is streamed */
+    bool in_over;              /* longer than allowed; the rest was not read */
+    struct s3_xml xml;
+    struct s3_header *metadata;
+    size_t metadata_cap;
+    struct buf kept; /* header values, for operations that tell them at the end */
+    struct s3_object_info info;
+    struct s3_check check;
+    int64_t date_utc_us, retry_after_us;
+    char code[S3_CODE_MAX + 1], request_id[S3_REQUEST_ID_MAX + 1], region_told[SIGV4_REGION_MAX + 1];
+    struct buf message;
+    struct buf text; /* of the result */
+};
+
+/* ---- s3.c ---- */
+struct s3_call *s3_call_new(struct s3_client *client, enum s3_op op); /* NULL: out of memory */
+void s3_call_release(struct s3_call *call);                           /* for reuse */
+void s3_client_wake_at(struct s3_client *client, uint64_t at_ms);     /* loop time */
+void s3_client_wake(struct s3_client *client);                        /* soon */
+void s3_client_check_closed(struct s3_client *client);
+
+/* ---- s3_call.c ---- */
+void s3_call_start(struct s3_call *call, bool with_deadline, struct s3_call **ret_call);
+void s3_call_send(struct s3_call *call);                       /* the next attempt */
+void s3_call_end(struct s3_call *call, enum s3_status status); /* tells and releases; from the loop only */
+void s3_call_end_soon(struct s3_call *call, struct s3_verdict verdict, const char *message);
+void s3_call_refuse(struct s3_call *call, struct s3_verdict verdict, const char *message); /* the answer under way */
+void s3_call_take_error(struct s3_call *call, const struct s3_xml_error *error);           /* what S3 said is wrong */
+
+/* ---- s3_ops.c ---- */
+const char *s3_op_method(enum s3_op op);
+/* The head of a 2xx answer. May refuse it. */
+void s3_op_head(struct s3_call *call, const struct s3_answer *answer, const struct http_field *fields, size_t n);
+bool s3_op_data(struct s3_call *call, struct bytes piece); /* of such an answer; as http_handler's */
+struct s3_verdict s3_op_whole(struct s3_call *call);       /* such an answer is in: is it good? */
+void s3_op_tell(struct s3_call *call, const struct s3_result *result);
