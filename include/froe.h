@@ -73,15 +73,16 @@ typedef struct froe_error {
 typedef enum froe_level { FROE_DEBUG, FROE_INFO, FROE_WARN, FROE_ERROR } froe_level;
 
 typedef enum froe_event_kind {
-    FROE_EVENT_LOG,          /* a task's log line */
-    FROE_EVENT_RETRY,        /* an attempt failed; another follows after delay_us */
+    FROE_EVENT_LOG,          /* a task's log line; without a run_id: about a workflow, as an expression that gave no key */
+    FROE_EVENT_RETRY,        /* an attempt failed (level warn), or froe_task_again put it back (level debug); another
+                                follows after delay_us */
     FROE_EVENT_PARKED,       /* the attempts are used up, or the task said there is no point */
     FROE_EVENT_REFUSED,      /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
     FROE_EVENT_LEASE_LOST,   /* the store did not answer in time: what runs is cancelled, nothing more is committed */
     FROE_EVENT_STORE_FAILED, /* fatal: code and text say why; nothing is started any more; stop, close, exit */
 } froe_event_kind;
 
-/* Borrowed during the callback. Fields that do not apply are 0, NULL or "". */
+/* Borrowed during the callback. Fields that do not apply are 0, NULL or "". RETRY and PARKED come when they are durable. */
 typedef struct froe_event {
     froe_event_kind kind;
     froe_level level;
@@ -186,7 +187,8 @@ typedef struct froe_item {
 typedef struct froe_spawn {
     size_t size;
     const char *workflow;
-    froe_task *parent;     /* NULL, or the task that spawns: its run id is remembered as the parent, and its metadata is inherited key by key */
+    froe_task *parent;     /* NULL, or the task that spawns: its run id is remembered as the parent, and its metadata is
+                              inherited key by key (but for keys that begin with "froe__") */
     const char *input;     /* shared by all items without their own; NULL: {} */
     const char *metadata;  /* shared; NULL: {} */
     const froe_item *items;
@@ -199,7 +201,8 @@ typedef struct froe_spawned {
     uint32_t duplicates; /* their child key is live (parked in the same generation included) */
     uint32_t superseded; /* of the created: those that took a parked run's place */
     uint32_t cancelled;  /* by CANCEL_NEWEST */
-    uint32_t failed;     /* a rule's expression gave no string for it: recorded as a failed run with the reason */
+    uint32_t failed;     /* a rule's expression gave no key for it (no string, too long, a NUL in it): there is no run; the
+                            reason is told as an event and kept in the log */
 } froe_spawned;
 
 typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_error *error);
@@ -265,7 +268,8 @@ void froe_task_again(froe_task *task, int64_t delay_us, const char *text);
 
 /* ---- values ---- */
 
-#define FROE_VALUE_MAX (64 * 1024)
+#define FROE_VALUE_MAX (64 * 1024) /* bytes of a value */
+#define FROE_VALUE_NAME_MAX 1024   /* bytes of its name */
 /* A small durable value under a name; n 0 removes it. Ordered with spawns (see froe_spawn_many). `done` may be NULL. */
 int froe_value_put(froe *froe, const char *name, const void *data, size_t n, void (*done)(void *arg, const froe_error *error),
                    void *arg, froe_error *error);
@@ -288,7 +292,8 @@ typedef struct froe_group {
     uint32_t limit;    /* set by froe_group_limit; UINT32_MAX: none */
     int64_t paused_us; /* still to go, by froe_group_limit */
 } froe_group;
-/* As this worker knows it, without asking the store: exact once what it did is settled. All zero for an unknown group. */
+/* As this worker knows it, without asking the store: exact once what it did is settled. All zero (limit: none) for an
+ * unknown group. */
 void froe_group_get(froe *froe, const char *workflow, const char *group, froe_group *ret_group);
 /* All groups ever seen with live, parked or counted runs; workflow NULL: of all. `each` must not add or end tasks. */
 void froe_groups_each(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group *group), void *arg);

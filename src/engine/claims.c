@@ -1,0 +1,443 @@
+/* claims.c - when to ask the store for how many runs.
+ *
+ * At most one claim is under way. It asks for two things: more runs of lanes that are held and run low (so early that
+ * they never run empty), and lanes that are not held, whenever those may have got work. A lease should last about a
+ * second: a fast workflow gets hundreds of runs at once, a slow one as many as it may run. When more lanes have work
+ * than may be held, and where lanes compete for the tokens of one rule, no lane is refilled: it runs empty, and the
+ * store gives the turn to whoever waited longest. */
+#include "engine.h"
+
+#include "cleanup.h"
+#include "mem.h"
+
+#define OVERDUE_POLL_US US_PER_S /* what is due but was not given: a rule is full, or the lane has enough */
+#define LANES_MIN 64
+
+struct seen_waiting {
+    int64_t lane;
+    uint64_t waiting;
+};
+
+struct claim_request {
+    struct request request;
+    struct froe *engine;
+    struct store_claim claim;
+    struct store_want *wants;
+    struct lane **lanes; /* of each want; they stay until the answer is here */
+    int64_t sent_mono_us;
+    struct grant *grant;
+    struct lease **leases;
+    size_t n_leases;
+    bool more;
+    uint32_t cancelled;
+    int64_t next_due_utc_us;
+    struct seen_waiting *waiting;
+    size_t n_waiting;
+    struct snapshot *snapshot;
+};
+
+static void claim_free(struct claim_request *claim) {
+    for (size_t i = 0; i < claim->n_leases; i++)
+        lease_free(claim->leases[i]);
+    mem_free(claim->leases);
+    if (claim->grant) {
+        claim->grant->refs = 1;
+        grant_unref(claim->grant);
+    }
+    mem_free(claim->waiting);
+    snapshot_free(claim->snapshot);
+    mem_free(claim->wants);
+    mem_free(claim->lanes);
+    mem_free(claim);
+}
+
+/* ---- on the committer's thread ---- */
+
+static bool same_text(struct bytes a, struct bytes b) {
+    return a.p == b.p && a.n == b.n;
+}
+
+static char *put_text(char **at, struct bytes text) {
+    char *copy = *at;
+    if (text.n)
+        memcpy(copy, text.p, text.n);
+    copy[text.n] = '\0';
+    *at += text.n + 1;
+    return copy;
+}
+
+static size_t texts_size(const struct store_claimed *claimed) {
+    size_t size = 1;
+    for (size_t i = 0; i < claimed->n; i++) {
+        const struct store_lease *lease = &claimed->leases[i];
+        size += lease->metadata.n + 3; /* an empty one becomes {} */
+        for (size_t j = 0; j < lease->n; j++)
+            if (j == 0 || !same_text(lease->runs[j].input, lease->runs[j - 1].input))
+                size += lease->runs[j].input.n + 1;
+    }
+    return size;
+}
+
+static struct workflow *workflow_by_id(const struct froe *engine, int64_t id) {
+    for (size_t i = 0; i < engine->n_store_workflows; i++)
+        if (engine->store_workflows[i]->store_id == id)
+            return engine->store_workflows[i];
+    return NULL;
+}
+
+static struct lease *make_lease(struct claim_request *claim, const struct store_lease *from, char **texts) {
+    struct lease *lease = mem_zalloc(sizeof *lease);
+    const char **inputs = mem_calloc(from->n, sizeof *inputs);
+    if (!lease || !inputs) {
+        mem_free(lease);
+        mem_free(inputs);
+        return NULL;
+    }
+    list_init(&lease->link);
+    list_init(&lease->in_all);
+    lease->store = from;
+    lease->inputs = inputs;
+    lease->n = lease->unacked = (uint32_t)from->n;
+    lease->metadata = put_text(texts, from->metadata.n ? from->metadata : BYTES("{}"));
+    for (size_t j = 0; j < from->n; j++)
+        inputs[j] = j > 0 && same_text(from->runs[j].input, from->runs[j - 1].input)
+                        ? inputs[j - 1]
+                        : put_text(texts, from->runs[j].input);
+    return lease;
+}
+
+/* A retry comes in a lease of its own: how many still wait is asked where one is given, for the groups' numbers. */
+static int see_waiting(struct claim_request *claim, struct store *store, const struct store_lease *lease,
+                       struct err *err) {
+    if (lease->n != 1)
+        return 0;
+    if (claim->n_waiting > 0 && claim->waiting[claim->n_waiting - 1].lane == lease->lane)
+        return 0;
+    struct store_lane_info info;
+    int r = store_lane_get(store, lease->lane, &info, err);
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return r;
+    claim->waiting[claim->n_waiting++] = (struct seen_waiting){lease->lane, info.waiting};
+    return 0;
+}
+
+static int take_leases(struct claim_request *claim, struct store *store, struct err *err) {
+    const struct store_claimed *claimed = &claim->grant->claimed;
+    claim->grant->texts = mem_alloc(texts_size(claimed));
+    claim->leases = mem_calloc(claimed->n, sizeof *claim->leases);
+    claim->waiting = mem_calloc(claimed->n, sizeof *claim->waiting);
+    if (!claim->grant->texts || !claim->leases || !claim->waiting)
+        return err_set(err, -ENOMEM, "out of memory");
+    char *texts = claim->grant->texts;
+    for (size_t i = 0; i < claimed->n; i++) {
+        struct workflow *workflow = workflow_by_id(claim->engine, claimed->leases[i].workflow);
+        if (!workflow || claimed->leases[i].n == 0 || claimed->leases[i].n > UINT32_MAX)
+            return err_set(err, STORE_ERR_CORRUPT, "the store gave a lease that was not asked for");
+        struct lease *lease = make_lease(claim, &claimed->leases[i], &texts);
+        if (!lease)
+            return err_set(err, -ENOMEM, "out of memory");
+        lease->workflow = workflow;
+        claim->leases[claim->n_leases++] = lease;
+        int r = see_waiting(claim, store, &claimed->leases[i], err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+static int execute_claim(struct request *request, struct store *store, struct err *err) {
+    struct claim_request *claim = (struct claim_request *)(void *)request;
+    const struct froe *engine = claim->engine;
+    int64_t *ids = mem_calloc(engine->n_store_workflows, sizeof *ids);
+    claim->grant = mem_zalloc(sizeof *claim->grant);
+    if (!ids || !claim->grant) {
+        mem_free(ids);
+        return err_set(err, -ENOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < engine->n_store_workflows; i++)
+        ids[i] = engine->store_workflows[i]->store_id;
+    claim->claim.workflows = ids;
+    claim->claim.n_workflows = engine->n_store_workflows;
+    int r = store_claim(store, &claim->claim, &claim->grant->claimed, err);
+    claim->claim.workflows = NULL;
+    mem_free(ids);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < claim->claim.n_wants; i++)
+        claim->wants[i].tokens = claim->grant->claimed.held[i];
+    claim->more = claim->grant->claimed.more;
+    claim->cancelled = claim->grant->claimed.cancelled;
+    claim->next_due_utc_us = claim->grant->claimed.next_due_utc_us;
+    r = take_leases(claim, store, err);
+    /* It does not say in which groups. */
+    if (r == 0 && claim->cancelled > 0)
+        r = snapshot_take(store, &claim->snapshot, err);
+    return r;
+}
+
+/* ---- how many ---- */
+
+static uint32_t clamp_u32(int64_t value, uint32_t low, uint32_t high) {
+    if (value < low)
+        return low;
+    return value > high ? high : (uint32_t)value;
+}
+
+static uint32_t at_once(const struct froe *engine, const struct lane *lane) {
+    uint32_t share = (engine->slots + engine->n_lanes - 1) / (engine->n_lanes ? engine->n_lanes : 1);
+    if (share > lane->tokens)
+        share = lane->tokens;
+    if (share > lane->group->limit)
+        share = lane->group->limit;
+    return share ? share : 1;
+}
+
+static int64_t runs_in(int64_t length_us, int64_t duration_us, uint32_t concurrency) {
+    return length_us * concurrency / (duration_us > 0 ? duration_us : 1);
+}
+
+/* A lease should be at least what may run at once, but never more than a claim gives. */
+static uint32_t lease_runs(int64_t duration_us, uint32_t concurrency, uint32_t tokens) {
+    uint32_t low = tokens < LEASE_RUNS_MAX ? tokens : LEASE_RUNS_MAX;
+    if (duration_us == DURATION_UNKNOWN)
+        return low;
+    return clamp_u32(runs_in(LEASE_LASTS_US, duration_us, concurrency), low, LEASE_RUNS_MAX);
+}
+
+static void set_low_water(const struct froe *engine, struct lane *lane) {
+    int64_t ahead_us = 2 * engine->round_trip_us + CLAIM_PACE_US;
+    int64_t duration_us = lane->duration_us == DURATION_UNKNOWN ? LEASE_LASTS_US : lane->duration_us;
+    lane->low_water =
+        clamp_u32(1 + lane->boost * runs_in(ahead_us, duration_us, at_once(engine, lane)), 1, LEASE_RUNS_MAX);
+}
+
+void claims_ran(struct lane *lane, int64_t duration_us) {
+    int64_t *averages[] = {&lane->duration_us, &lane->workflow->duration_us};
+    for (size_t i = 0; i < 2; i++)
+        *averages[i] = *averages[i] == DURATION_UNKNOWN ? duration_us : *averages[i] + (duration_us - *averages[i]) / 8;
+}
+
+/* For lanes that nothing is known of yet, but for the workflows they may belong to. */
+static uint32_t new_lane_runs(const struct froe *engine) {
+    uint32_t share = (engine->slots + engine->n_lanes) / (engine->n_lanes + 1), most = 0;
+    for (size_t i = 0; i < engine->n_workflows; i++) {
+        const struct workflow *workflow = engine->workflows[i];
+        uint32_t runs = workflow->registered ? lease_runs(workflow->duration_us, share ? share : 1, engine->slots) : 0;
+        if (runs > most)
+            most = runs;
+    }
+    return most ? most : 1;
+}
+
+static bool lane_is_dry(const struct froe *engine, const struct lane *lane) {
+    return lane->dry && lane->wanted_stir == engine->stir && lane->wanted_group_stir == lane->group->stir;
+}
+
+static bool lane_wants(const struct froe *engine, const struct lane *lane) {
+    return lane->unstarted < lane->low_water && !engine->more && !lane->workflow->takes_turns && !lane->wanted &&
+           lane->group->paused_until_mono_us == 0 && lane->group->limit > 0 && !lane_is_dry(engine, lane);
+}
+
+/* Lanes of paused groups are held for free, up to a point, so that they do not keep others out. */
+static uint32_t new_lanes(const struct froe *engine) {
+    uint32_t most = engine->slots > LANES_MIN / 2 ? engine->slots * 2 : LANES_MIN, held = 0;
+    if (engine->n_lanes >= most * 4)
+        return 0;
+    LIST_EACH (link, &engine->lanes) {
+        const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        held += lane->group->paused_until_mono_us == 0 || lane->running > 0;
+    }
+    return held < most ? most - held : 0;
+}
+
+/* ---- asking ---- */
+
+void claims_look(froe *engine) {
+    engine->look = true;
+    engine->dirty = true;
+}
+
+void claims_stir(froe *engine, struct group *group) {
+    if (group)
+        group->stir++;
+    else
+        engine->stir++;
+    engine->thirsty = true;
+    claims_look(engine);
+}
+
+void claims_due(froe *engine, int64_t due_utc_us) {
+    if (engine->next_due_utc_us == 0 || due_utc_us < engine->next_due_utc_us) {
+        engine->next_due_utc_us = due_utc_us;
+        engine->dirty = true;
+    }
+}
+
+static void take_answer(struct froe *engine, struct claim_request *claim) {
+    struct grant *grant = TAKE_PTR(claim->grant);
+    grant->refs = 1;
+    for (size_t i = 0; i < claim->n_leases; i++) {
+        struct lease *lease = TAKE_PTR(claim->leases[i]);
+        lease->grant = grant;
+        grant->refs++;
+        struct lane *lane;
+        if (held_add_lease(engine, lease, &lane) < 0) {
+            lease_free(lease);
+            engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+            continue;
+        }
+        lane->got_runs += lease->n;
+        set_low_water(engine, lane);
+    }
+    grant_unref(grant);
+}
+
+static void see_numbers(struct froe *engine, struct claim_request *claim) {
+    int r = 0;
+    if (claim->snapshot) {
+        r = snapshot_apply(engine, claim->snapshot);
+        event_refused(engine, NULL, NULL, claim->cancelled);
+    }
+    for (size_t i = 0; i < claim->n_waiting && r == 0; i++) {
+        struct lane *lane = held_find(engine, claim->waiting[i].lane);
+        if (lane)
+            r = group_set_waiting(engine, lane->group, lane->id, claim->waiting[i].waiting);
+    }
+    if (r < 0)
+        engine_fail(engine, &(struct err){.code = r, .text = "out of memory"});
+}
+
+static void finish_wants(struct froe *engine, struct claim_request *claim, bool answered) {
+    for (size_t i = 0; i < claim->claim.n_wants; i++) {
+        struct lane *lane = claim->lanes[i];
+        lane->wanted = false;
+        if (answered && claim->wants[i].tokens > 0) {
+            lane->tokens = claim->wants[i].tokens;
+            held_update(engine, lane);
+        }
+        lane->dry = answered && lane->got_runs < lane->want_runs;
+        if (answered && !lane->dry) {
+            if (lane->unstarted == lane->got_runs && lane->boost < 64)
+                lane->boost *= 2; /* it ran empty meanwhile */
+            else if (lane->unstarted - lane->got_runs > lane->low_water / 2 && lane->boost > 1)
+                lane->boost /= 2;
+        }
+        held_drop_if_empty(engine, lane);
+    }
+}
+
+static void finish_claim(struct request *request, struct froe *engine) {
+    struct claim_request *claim = (struct claim_request *)(void *)request;
+    engine->claim_inflight = false;
+    bool answered = request->r == 0 && claim->claim.worker == engine->worker && engine->state != WORKER_LOST;
+    int64_t now = engine_mono_us(engine);
+    if (answered) {
+        engine->round_trip_us += (now - claim->sent_mono_us - engine->round_trip_us) / 4;
+        engine->more = claim->more;
+        engine->next_due_utc_us = claim->next_due_utc_us;
+        int64_t soon = engine_utc_us(engine) + OVERDUE_POLL_US;
+        if (claim->next_due_utc_us && claim->next_due_utc_us <= engine_utc_us(engine))
+            engine->next_due_utc_us = soon;
+        if (claim->more && (claim->n_leases > 0 || claim->claim.new_lanes == 0))
+            claims_look(engine);
+        take_answer(engine, claim);
+        see_numbers(engine, claim);
+    }
+    finish_wants(engine, claim, answered);
+    engine->thirsty = true;
+    engine->dirty = true;
+    if (answered && engine->state != WORKER_RUNNING)
+        held_release_all(engine);
+    if (request->r == -ESTALE)
+        worker_lost(engine, "the store took the leases back: it had not heard of this worker for too long");
+    else if (request->r < 0)
+        engine_fail(engine, &request->err);
+    claim_free(claim);
+}
+
+static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
+    struct claim_request *claim = mem_zalloc(sizeof *claim);
+    if (!claim)
+        return -ENOMEM;
+    claim->wants = mem_calloc(n_wants, sizeof *claim->wants);
+    claim->lanes = mem_calloc(n_wants, sizeof(struct lane *));
+    if (!claim->wants || !claim->lanes) {
+        claim_free(claim);
+        return -ENOMEM;
+    }
+    size_t n = 0;
+    LIST_EACH (link, &engine->lanes) {
+        struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        lane->got_runs = 0;
+        if (n == n_wants || !lane_wants(engine, lane))
+            continue;
+        lane->wanted = true;
+        lane->wanted_stir = engine->stir;
+        lane->wanted_group_stir = lane->group->stir;
+        lane->want_runs = lease_runs(lane->duration_us, at_once(engine, lane) * lane->boost, lane->tokens);
+        claim->lanes[n] = lane;
+        claim->wants[n++] = (struct store_want){.lane = lane->id, .runs = lane->want_runs, .tokens = engine->slots};
+    }
+    claim->request.execute = execute_claim;
+    claim->request.finish = finish_claim;
+    claim->engine = engine;
+    claim->claim = (struct store_claim){
+        .worker = engine->worker,
+        .wants = claim->wants,
+        .n_wants = n,
+        .new_lanes = lanes,
+        .new_runs = new_lane_runs(engine),
+        .new_tokens = engine->slots,
+    };
+    claim->sent_mono_us = engine->claim_sent_mono_us = now;
+    engine->claim_inflight = true;
+    engine_submit(engine, &claim->request);
+    return 0;
+}
+
+static bool slots_wait(froe *engine) {
+    return engine->running < engine->slots && !held_next(engine);
+}
+
+void claims_pump(froe *engine, int64_t now) {
+    if (engine->next_due_utc_us && engine->next_due_utc_us <= engine_utc_us(engine)) {
+        engine->next_due_utc_us = 0;
+        claims_stir(engine, NULL);
+    }
+    if (engine->claim_inflight || (!engine->look && !engine->thirsty))
+        return;
+    size_t n_wants = 0;
+    if (engine->thirsty)
+        LIST_EACH (link, &engine->lanes)
+            n_wants += lane_wants(engine, LIST_ENTRY(link, struct lane, in_lanes));
+    uint32_t lanes = engine->look ? new_lanes(engine) : 0;
+    if (n_wants == 0)
+        engine->thirsty = false;
+    if (n_wants == 0 && lanes == 0)
+        return;
+    if (!slots_wait(engine) && now - engine->claim_sent_mono_us < CLAIM_PACE_US)
+        return;
+    /* The store hears of what ended before it is asked for more: a lane whose last run ended holds no tokens. */
+    settle_flush(engine);
+    engine->thirsty = false;
+    if (lanes > 0)
+        engine->look = false;
+    if (ask(engine, n_wants, lanes, now) < 0)
+        engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+}
+
+int64_t claims_next_mono_us(const froe *engine, int64_t now) {
+    if (engine->state != WORKER_RUNNING)
+        return INT64_MAX;
+    int64_t next = INT64_MAX;
+    if (engine->next_due_utc_us) {
+        int64_t wait_us = engine->next_due_utc_us - engine_utc_us(engine);
+        next = now + (wait_us > 0 ? wait_us : 0);
+    }
+    int64_t paced = engine->claim_sent_mono_us + CLAIM_PACE_US;
+    if (!engine->claim_inflight && (engine->look || engine->thirsty) && paced > now && paced < next)
+        next = paced;
+    return next;
+}

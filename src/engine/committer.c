@@ -1,0 +1,155 @@
+/* committer.c - group commit: one transaction for all that gathered while the last one ran. */
+#include "committer.h"
+
+#include "mem.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+struct committer {
+    struct store *store; /* the thread's */
+    uv_async_t *wake;
+    pthread_t thread;
+    pthread_mutex_t mutex; /* guards all below */
+    pthread_cond_t more;
+    struct list todo, done;
+    bool closing, closed, waiting;
+    bool fatal;
+};
+
+static bool concerns_the_request_alone(int r) {
+    return r == -EINVAL || r == -ESTALE || r == -ENOENT;
+}
+
+static int execute_all(struct store *store, struct list *batch, struct err *err) {
+    int r = store_begin(store, err);
+    if (r < 0)
+        return r;
+    LIST_EACH (link, batch) {
+        struct request *request = LIST_ENTRY(link, struct request, link);
+        request->err = (struct err){0};
+        r = request->execute(request, store, &request->err);
+        if (r < 0 && !concerns_the_request_alone(r)) {
+            *err = request->err;
+            return r;
+        }
+        request->r = r < 0 ? r : 0;
+    }
+    return store_commit(store, err);
+}
+
+static void fail_all(struct list *batch, int r, const struct err *err) {
+    LIST_EACH (link, batch) {
+        struct request *request = LIST_ENTRY(link, struct request, link);
+        request->r = r;
+        request->err = *err;
+    }
+}
+
+static void *run(void *arg) {
+    struct committer *committer = arg;
+    int failed = 0;
+    struct err failure = {0};
+    pthread_mutex_lock(&committer->mutex);
+    for (;;) {
+        while (list_empty(&committer->todo) && !committer->closing) {
+            committer->waiting = true;
+            pthread_cond_wait(&committer->more, &committer->mutex);
+            committer->waiting = false;
+        }
+        if (list_empty(&committer->todo))
+            break;
+        struct list batch;
+        list_init(&batch);
+        list_splice_back(&batch, &committer->todo);
+        pthread_mutex_unlock(&committer->mutex);
+
+        if (failed == 0)
+            failed = execute_all(committer->store, &batch, &failure);
+        if (failed < 0) {
+            if (failure.code == 0)
+                err_set(&failure, failed, "the store failed: %s", err_errno_text(failed));
+            fail_all(&batch, failed, &failure);
+        }
+
+        pthread_mutex_lock(&committer->mutex);
+        committer->fatal = failed < 0;
+        list_splice_back(&committer->done, &batch);
+        uv_async_send(committer->wake);
+    }
+    pthread_mutex_unlock(&committer->mutex);
+    store_close(committer->store);
+    pthread_mutex_lock(&committer->mutex);
+    committer->closed = true;
+    uv_async_send(committer->wake); /* under the mutex: the handle lives until the loop saw `closed` */
+    pthread_mutex_unlock(&committer->mutex);
+    return NULL;
+}
+
+int committer_start(struct store *store, uv_async_t *wake, struct committer **ret_committer, struct err *err) {
+    struct committer *committer = mem_zalloc(sizeof *committer);
+    if (!committer)
+        return err_set(err, -ENOMEM, "out of memory");
+    committer->store = store;
+    committer->wake = wake;
+    list_init(&committer->todo);
+    list_init(&committer->done);
+    pthread_mutex_init(&committer->mutex, NULL);
+    pthread_cond_init(&committer->more, NULL);
+    /* Signals are the business of the program's own threads. */
+    sigset_t all, before;
+    sigfillset(&all);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
+        sigdelset(&all, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int r = pthread_create(&committer->thread, NULL, run, committer);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (r != 0) {
+        pthread_cond_destroy(&committer->more);
+        pthread_mutex_destroy(&committer->mutex);
+        mem_free(committer);
+        return err_set(err, -r, "cannot start the store's thread: %s", err_errno_text(-r));
+    }
+    *ret_committer = committer;
+    return 0;
+}
+
+void committer_submit(struct committer *committer, struct request *request) {
+    pthread_mutex_lock(&committer->mutex);
+    list_push_back(&committer->todo, &request->link);
+    bool waiting = committer->waiting;
+    pthread_mutex_unlock(&committer->mutex);
+    if (waiting)
+        pthread_cond_signal(&committer->more);
+}
+
+void committer_collect(struct committer *committer, struct list *done, bool *ret_fatal) {
+    pthread_mutex_lock(&committer->mutex);
+    list_splice_back(done, &committer->done);
+    *ret_fatal = committer->fatal;
+    pthread_mutex_unlock(&committer->mutex);
+}
+
+void committer_close(struct committer *committer) {
+    pthread_mutex_lock(&committer->mutex);
+    committer->closing = true;
+    pthread_mutex_unlock(&committer->mutex);
+    pthread_cond_signal(&committer->more);
+}
+
+bool committer_closed(struct committer *committer) {
+    pthread_mutex_lock(&committer->mutex);
+    bool closed = committer->closed;
+    pthread_mutex_unlock(&committer->mutex);
+    return closed;
+}
+
+void committer_free(struct committer *committer) {
+    if (!committer)
+        return;
+    pthread_join(committer->thread, NULL);
+    pthread_cond_destroy(&committer->more);
+    pthread_mutex_destroy(&committer->mutex);
+    mem_free(committer);
+}

@@ -1,0 +1,45 @@
+/* committer.h - the thread that owns the store, and the way to it and back.
+ *
+ * The loop's thread submits requests; the committer takes all that gathered while its last transaction ran, executes
+ * them in the order of submission inside one transaction, commits, and hands them back. A request belongs to whoever
+ * holds it: to the loop until it is submitted, to the committer's thread until it is collected, then to the loop
+ * again. What a request points at must not be changed meanwhile. */
+#pragma once
+
+#include "err.h"
+#include "list.h"
+#include "store.h"
+
+#include <uv.h>
+
+struct froe;
+
+struct request {
+    struct list link;
+    /* On the committer's thread, inside a transaction. -EINVAL, -ESTALE and -ENOENT concern this request alone; any
+     * other negative code ends the store: this transaction and all later requests fail with it. */
+    int (*execute)(struct request *request, struct store *store, struct err *err);
+    /* On the loop's thread once the transaction is durable (r = 0, or the request's own refusal), or has failed (r <
+     * 0). Frees the request. */
+    void (*finish)(struct request *request, struct froe *engine);
+    int r;
+    struct err err; /* of r < 0 */
+};
+
+struct committer;
+
+/* Takes the store. `wake` is sent whenever there is something to collect. -ENOMEM, or the thread's errno; the store is
+ * then still the caller's. */
+int committer_start(struct store *store, uv_async_t *wake, struct committer **ret_committer, struct err *err);
+
+void committer_submit(struct committer *committer, struct request *request);
+
+/* Moves what is finished to the end of `done`, in order of submission. *ret_fatal: has the store failed? */
+void committer_collect(struct committer *committer, struct list *done, bool *ret_fatal);
+
+/* No more requests come; when those submitted are executed the store is closed and `wake` sent a last time. */
+void committer_close(struct committer *committer);
+bool committer_closed(struct committer *committer);
+
+/* After committer_closed gave true and all was collected. NULL is fine. */
+void committer_free(struct committer *committer);

@@ -1,0 +1,412 @@
+/* engine.h - what the rooms of the engine share. Only they and the engine's unit tests include it.
+ *
+ * All of `struct froe` belongs to the loop's thread. Work for the store is packed into requests (committer.h); each
+ * room has its own. The rooms:
+ *
+ *     engine.c     opening and closing; the pump that runs once per loop iteration and calls the others in order
+ *     events.c     events wait here until the pump tells them, so that none comes from inside a call of the caller
+ *     workflows.c  definitions
+ *     groups.c     the groups' numbers and limits
+ *     held.c      the leases held, and whose run is started next
+ *     claims.c     when to ask the store for how many runs
+ *     settle.c     how ends of tasks gather and go to the store
+ *     tasks.c      starting, timing out, cancelling; what a task function may call
+ *     ends.c       what an end means: done, another attempt, parked
+ *     worker.c     joining, heartbeat, losing the lease, stopping
+ *     spawn.c      froe_spawn_many: checks and rules; spawn_pages.c: pages and the store
+ *     json.c       the two things that are done with JSON texts
+ *     schedule.c   the cron
+ *     values.c, parked.c
+ */
+#pragma once
+
+#include "bytes.h"
+#include "cel.h"
+#include "clock.h"
+#include "committer.h"
+#include "cron.h"
+#include "err.h"
+#include "list.h"
+#include "map.h"
+#include "rng.h"
+#include "store.h"
+
+#include <froe.h>
+#include <uv.h>
+
+#define FLUSH_US (20 * US_PER_MS)      /* ends of tasks wait so long for company */
+#define FLUSH_RUNS 1000                /* or until they are so many */
+#define CLAIM_PACE_US (20 * US_PER_MS) /* between claims while no slot is free */
+#define LEASE_LASTS_US US_PER_S        /* what a lease should last */
+#define LEASE_RUNS_MAX 1000
+#define LOG_TEXT_MAX 1000
+#define ERROR_KEPT_MAX 4096
+#define LOG_PENDING_MAX STORE_LOG_LINES_MAX
+#define DURATION_UNKNOWN (-1)
+
+struct lane;
+struct group;
+
+/* ---- definitions ---- */
+
+struct rule {
+    struct cel_program *program;
+    struct store_rule store;
+};
+
+struct workflow {
+    char name[FROE_NAME_MAX + 1];
+    bool registered; /* otherwise it is known from the store only */
+    froe_task_fn *run, *cancel;
+    void *arg;
+    struct rule rules[FROE_RULES_MAX];
+    size_t n_rules;
+    size_t group_rule; /* the first GROUP_ROUND_ROBIN one; n_rules: none */
+    bool takes_turns;  /* lanes compete for the tokens of a shared rule: none may hold on to its tokens for long */
+    uint32_t retries;
+    int64_t timeout_us, backoff_us, backoff_max_us;
+
+    bool has_cron;
+    struct cron cron;
+    char *cron_text;
+    int64_t next_tick_utc_us; /* 0: not scheduled */
+
+    struct map groups;   /* by key */
+    struct list running; /* tasks that were not cancelled, in order of start, so the first one times out first */
+    int64_t duration_us; /* of a run, moving average; DURATION_UNKNOWN */
+
+    int64_t id;       /* 0 until the store told it; the loop's copy */
+    int64_t store_id; /* the committer's thread's copy */
+};
+
+/* The numbers are what the store has acknowledged; `running` and `again` are this worker's own. */
+struct group {
+    struct workflow *workflow;
+    char *key; /* NUL-terminated; may hold NULs, though no expression gives one easily */
+    size_t key_n;
+    uint64_t live, waiting, parked, done, failed, cancelled;
+    uint32_t running, again;
+    uint32_t limit;
+    int64_t paused_until_mono_us; /* 0: not paused */
+    struct list startable_lanes;
+    struct list in_rotation; /* when it has startable lanes and its limit lets it */
+    struct list in_paused;
+    uint64_t stir; /* goes up when its lanes may have got work */
+};
+
+/* ---- leases ---- */
+
+/* One answer to a claim; the leases point into it. */
+struct grant {
+    struct store_claimed claimed;
+    char *texts; /* NUL-terminated copies of inputs and metadata */
+    uint32_t refs;
+};
+
+struct lease {
+    struct list link; /* in its lane, while it has runs that were not started */
+    struct list in_all;
+    struct grant *grant;
+    const struct store_lease *store;
+    struct workflow *workflow;
+    const char *metadata;
+    const char **inputs; /* one per run */
+    uint32_t n, next;    /* next: the first run that was not started */
+    uint32_t unacked;    /* runs whose settlement the store has not confirmed */
+};
+
+struct lane {
+    int64_t id;
+    struct group *group;
+    struct workflow *workflow;
+    uint32_t tokens, running;
+    uint32_t unstarted; /* in `leases` */
+    uint32_t unsettled; /* leased runs for which no settlement went to the store yet */
+    struct list leases, again;
+    struct list startable; /* in its group */
+    struct list in_lanes;
+    int64_t duration_us; /* moving average; DURATION_UNKNOWN */
+    bool wanted;         /* a claim that asks for it is under way */
+    uint64_t wanted_group_stir, wanted_stir;
+    bool dry; /* the store had less than was asked for, as of the two stirs above */
+    uint32_t want_runs, got_runs;
+    uint32_t low_water; /* fewer runs to start than that: ask for more */
+    uint32_t boost;     /* goes up when it ran empty although there was more */
+    int64_t came_mono_us;
+};
+
+enum task_state { TASK_RUNNING, TASK_WAITING, TASK_READY };
+
+struct froe_task {
+    struct list link;
+    struct froe *engine;
+    struct lane *lane;
+    struct lease *lease;
+    const struct store_run *run;
+    uint32_t at; /* in the lease */
+    uint32_t attempts;
+    enum task_state state;
+    froe_cancel_reason cancelled;
+    int64_t started_mono_us, deadline_mono_us;
+    int64_t due_mono_us; /* WAITING */
+    bool touched;        /* attempts, generation or checkpoint are not what the store has */
+    bool own_generation, own_checkpoint;
+    struct bytes generation, checkpoint; /* allocated when own */
+    void *data;
+    char run_id[FROE_RUN_ID_MAX];
+};
+
+/* ---- settling ---- */
+
+struct event_node;
+struct log_line;
+
+/* What an item's generation, checkpoint and error point at is the settlement's to free. */
+enum { OWN_GENERATION = 1, OWN_CHECKPOINT = 2, OWN_ERROR = 4 };
+
+struct ended {
+    struct lease *lease;
+    struct group *group;
+    int64_t lane;             /* its id */
+    struct event_node *event; /* told once it is durable; NULL: none */
+    unsigned own;
+};
+
+struct settlement {
+    struct request request;
+    int64_t worker;
+    struct store_settled *items;
+    struct ended *ended; /* one per item */
+    size_t n, cap;
+    struct list lines; /* struct log_line */
+    size_t n_lines;
+    size_t ignored;
+    int64_t first_mono_us; /* when the first end or line came */
+};
+
+/* ---- the engine ---- */
+
+enum worker_state {
+    WORKER_IDLE,    /* froe_start was not called */
+    WORKER_JOINING, /* becoming known to the store; nothing runs */
+    WORKER_RUNNING,
+    WORKER_LOST, /* the lease is lost; waits for what still runs, then joins again */
+    WORKER_STOPPING,
+    WORKER_LEAVING, /* everything ended; the store takes the worker back */
+    WORKER_STOPPED,
+};
+
+struct froe {
+    struct clock clock;
+    struct rng rng;
+    uint32_t slots;
+    int64_t lease_us;
+    void (*event)(void *arg, const froe_event *event);
+    void *event_arg;
+    uint64_t recovered;
+    int lock_fd;
+
+    uv_loop_t *loop;
+    uv_async_t wake;
+    uv_prepare_t prepare; /* the pump */
+    uv_idle_t busy;       /* active while the pump has more to do, so that the loop does not sleep */
+    uv_timer_t timer;
+    int64_t timer_at_mono_us; /* INT64_MAX: not armed */
+    unsigned handles;
+
+    struct committer *committer;
+    size_t inflight;
+
+    struct workflow **workflows;
+    size_t n_workflows;
+    struct workflow **store_workflows; /* the committer's thread's copy: those registered */
+    size_t n_store_workflows;
+
+    enum worker_state state;
+    bool failed; /* the store has; nothing is asked of it any more */
+    struct err failure;
+    bool dirty; /* the pump has something to do */
+
+    /* worker.c */
+    int64_t worker;
+    int64_t lease_until_mono_us; /* what we hold is surely ours before that */
+    int64_t heartbeat_at_mono_us;
+    bool heartbeat_inflight, join_inflight;
+    bool cancel_wanted;
+    froe_cancel_reason cancel_reason;
+    bool started, stopping, lease_lost;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
+    bool stop_told;
+    bool closing, committer_closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+
+    /* held.c */
+    struct map lanes_by_id;
+    struct list lanes, leases;
+    uint32_t n_lanes;
+    struct list rotation; /* groups */
+    struct list paused;   /* groups */
+    struct map retries;   /* by lane id: how many of its runs wait for a retry */
+    bool lane_ended;      /* since the last flush: the store has to hear of it to lend its tokens again */
+
+    /* claims.c */
+    bool claim_inflight, more;
+    bool look;    /* lanes that are not held may have work for us */
+    bool thirsty; /* lanes that are held may have too little to start */
+    uint64_t stir;
+    int64_t claim_sent_mono_us, round_trip_us;
+    int64_t next_due_utc_us; /* 0: nothing waits in the store */
+
+    /* tasks.c */
+    uint32_t running;
+    size_t n_tasks;        /* running, waiting, ready */
+    struct list cancelled; /* running tasks that were cancelled */
+    struct list waiting;   /* those in WAITING, first due first */
+    uint32_t n_waiting;
+    struct list free_tasks;
+
+    /* settle.c */
+    struct settlement *ends;  /* gathering; NULL: nothing was reserved yet */
+    struct settlement *spare; /* for reuse */
+    int64_t flushed_mono_us;
+    size_t lines_inflight, lines_dropped;
+
+    struct list events;
+    int64_t cron_checked_utc_us;
+};
+
+/* What tests put in place of the world. All-zero: nothing. */
+struct engine_seams {
+    const struct clock *clock; /* also read on the committer's thread, by the store */
+    const uint64_t *seed;
+    struct store *store; /* instead of options->store; taken over on success */
+};
+int engine_open(const froe_options *options, const struct engine_seams *seams, froe **ret_froe, froe_error *error);
+void engine_clock_moved(froe *engine); /* a test's clock was set */
+
+/* engine.c */
+int engine_error(froe_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int engine_error_from(froe_error *error, const struct err *err); /* the public code for a lower layer's */
+void engine_submit(froe *engine, struct request *request);
+/* The store, or memory for what must not fail, is gone: from here on things only end. */
+void engine_fail(froe *engine, const struct err *err);
+static inline int64_t engine_mono_us(const froe *engine) {
+    return clock_mono_us(&engine->clock);
+}
+static inline int64_t engine_utc_us(const froe *engine) {
+    return clock_utc_us(&engine->clock);
+}
+
+/* events.c. A node copies all but the names of workflow and group, which live as long as the engine. */
+struct event_node *event_make(const froe_event *event, struct bytes text); /* NULL: out of memory */
+void event_tell_later(froe *engine, struct event_node *node);              /* takes it; NULL is fine */
+void event_free(struct event_node *node);
+void events_tell(froe *engine);
+void events_free(froe *engine);
+void event_refused(froe *engine, const struct workflow *workflow, const struct group *group, uint64_t count);
+void event_log(froe *engine, froe_level level, const struct workflow *workflow, const char *format, ...)
+    __attribute__((format(printf, 4, 5))); /* an event that is about no run */
+
+/* workflows.c */
+struct workflow *workflow_find(const froe *engine, const char *name);
+struct workflow *workflow_find_or_add(froe *engine, struct bytes name); /* NULL: out of memory */
+uint64_t workflow_cancelled(const struct workflow *workflow);           /* by CANCEL_NEWEST, over its groups */
+void workflows_free(froe *engine);
+
+/* groups.c */
+struct group *group_get(struct workflow *workflow, struct bytes key, bool create); /* NULL: absent or out of memory */
+void group_free(struct group *group);
+bool group_lets(const struct group *group);            /* may one more of its runs be started? */
+void groups_resume(froe *engine, int64_t now_mono_us); /* ends pauses that are over */
+int64_t groups_next_mono_us(const froe *engine);
+/* How many runs of a lane wait for a retry; the group's number follows. -ENOMEM. */
+int group_set_waiting(froe *engine, struct group *group, int64_t lane, uint64_t count);
+int group_add_waiting(froe *engine, struct group *group, int64_t lane);
+void groups_free_waiting(froe *engine);
+/* All groups' numbers as the store has them: taken on the committer's thread, put in place on the loop's. */
+struct snapshot;
+int snapshot_take(struct store *store, struct snapshot **ret_snapshot, struct err *err);
+int snapshot_apply(froe *engine, const struct snapshot *snapshot); /* -ENOMEM */
+void snapshot_free(struct snapshot *snapshot);
+
+/* held.c */
+struct lane *held_find(const froe *engine, int64_t id);
+/* Takes the lease into its lane, which is made when it is not held yet. -ENOMEM: the lease is still the caller's. */
+int held_add_lease(froe *engine, struct lease *lease, struct lane **ret_lane);
+void held_update(froe *engine, struct lane *lane);         /* after any change of what makes it startable */
+void held_group_update(froe *engine, struct group *group); /* likewise */
+struct lane *held_next(froe *engine);                      /* whose turn it is, NULL: nothing may be started */
+void held_turn(froe *engine, struct lane *lane);           /* it has its turn now */
+void held_run_settled(froe *engine,
+                      struct lane *lane); /* of one run the end is known; the lane may be gone afterwards */
+void held_drop_if_empty(froe *engine, struct lane *lane);
+void held_release(froe *engine,
+                  struct lane *lane); /* gives back all that was not started; the lane may be gone afterwards */
+void held_release_all(froe *engine);
+void held_forget(froe *engine); /* all that was not started, without a word to the store: it is not ours any more */
+void held_free(froe *engine);
+void lease_acked(struct lease *lease); /* the store confirmed the end of one run; the lease may be gone afterwards */
+void lease_free(struct lease *lease);
+void grant_unref(struct grant *grant);
+
+/* claims.c */
+void claims_pump(froe *engine, int64_t now_mono_us);
+int64_t claims_next_mono_us(const froe *engine, int64_t now_mono_us);
+void claims_look(froe *engine);                      /* lanes that are not held may have got work */
+void claims_stir(froe *engine, struct group *group); /* also lanes held, of that group (NULL: any), may have got work */
+void claims_due(froe *engine, int64_t due_utc_us);   /* the store will have work then */
+void claims_ran(struct lane *lane, int64_t duration_us);
+
+/* settle.c */
+int settle_reserve(froe *engine, size_t more); /* room for the ends of all tasks there are and some more; -ENOMEM */
+/* Gathers one settlement. Room for it was reserved. The item's lease, index, child key and input are filled in here;
+ * takes the event, and the memory named by `own`. The lane may be gone afterwards. */
+void settle_add(froe *engine, struct lane *lane, struct lease *lease, uint32_t at, const struct store_settled *item,
+                unsigned own, struct event_node *event);
+void settle_line(froe *engine, int64_t page, uint32_t index, froe_level level, struct bytes text);
+void settle_flush(froe *engine);
+void settle_discard(froe *engine); /* the store has failed: what gathered cannot be told any more */
+void settle_pump(froe *engine, int64_t now_mono_us);
+int64_t settle_next_mono_us(const froe *engine);
+void settlement_free(struct settlement *settlement);
+
+/* tasks.c */
+void tasks_start(froe *engine);
+void tasks_time(froe *engine, int64_t now_mono_us); /* timeouts, and waiting ones that became due */
+int64_t tasks_next_mono_us(const froe *engine);
+void tasks_cancel_all(froe *engine, froe_cancel_reason reason);
+void tasks_release_waiting(froe *engine);
+void task_forget(froe_task *task); /* frees what it holds and puts it on the free list */
+void task_left(froe_task *task);   /* it does not run any more: its slot is free */
+void tasks_free(froe *engine);
+
+/* worker.c */
+void worker_pump(froe *engine, int64_t now_mono_us);
+int64_t worker_next_mono_us(const froe *engine);
+bool worker_holds(const froe *engine, int64_t now_mono_us);
+void worker_lost(froe *engine, const char *why);
+
+/* spawn.c. A tick is the cron's: it counts only when nobody recorded it before. 0: an ordinary spawn. */
+int spawn_make(froe *engine, const froe_spawn *spawn, int64_t tick_utc_us, froe_spawned_fn *done, void *arg,
+               froe_error *error);
+
+/* json.c */
+int json_check_object(struct bytes text); /* 0; -EINVAL: not the UTF-8 JSON text of an object; -ENOMEM */
+/* The parent's keys without those that begin with "froe__", then the child's, which win. *ret_text is the caller's. */
+int json_inherit(struct bytes parent, struct bytes child, char **ret_text, size_t *ret_n);
+
+/* schedule.c */
+void schedule_pump(froe *engine);
+int64_t schedule_next_mono_us(const froe *engine, int64_t now_mono_us);
+
+/* Appends at most `max` bytes of a text, cut between UTF-8 characters. */
+static inline struct bytes cut_utf8(struct bytes text, size_t max) {
+    if (text.n <= max)
+        return text;
+    size_t n = max;
+    while (n > 0 && n > max - 4 && ((unsigned char)text.p[n] & 0xC0) == 0x80)
+        n--;
+    return bytes_of(text.p, n);
+}

@@ -1,0 +1,275 @@
+/* groups.c - what is known of each group: its numbers, kept up from the store's answers, and its limits for now. */
+#include "engine.h"
+
+#include "mem.h"
+
+struct group *group_get(struct workflow *workflow, struct bytes key, bool create) {
+    struct group *group = map_get(&workflow->groups, key);
+    if (group || !create)
+        return group;
+    group = mem_zalloc(sizeof *group);
+    char *copy = mem_memdup(key.p, key.n);
+    if (!group || !copy)
+        goto fail;
+    group->workflow = workflow;
+    group->key = copy;
+    group->key_n = key.n;
+    group->limit = UINT32_MAX;
+    list_init(&group->startable_lanes);
+    list_init(&group->in_rotation);
+    list_init(&group->in_paused);
+    if (map_put(&workflow->groups, key, group) < 0)
+        goto fail;
+    return group;
+fail:
+    mem_free(copy);
+    mem_free(group);
+    return NULL;
+}
+
+void group_free(struct group *group) {
+    if (!group)
+        return;
+    mem_free(group->key);
+    mem_free(group);
+}
+
+bool group_lets(const struct group *group) {
+    return group->running < group->limit && group->paused_until_mono_us == 0;
+}
+
+void groups_resume(froe *engine, int64_t now_mono_us) {
+    LIST_EACH_SAFE (link, following, &engine->paused) {
+        struct group *group = LIST_ENTRY(link, struct group, in_paused);
+        if (group->paused_until_mono_us > now_mono_us)
+            continue;
+        group->paused_until_mono_us = 0;
+        list_remove(link);
+        held_group_update(engine, group);
+    }
+}
+
+int64_t groups_next_mono_us(const froe *engine) {
+    int64_t next = INT64_MAX;
+    LIST_EACH (link, &engine->paused) {
+        const struct group *group = LIST_ENTRY(link, struct group, in_paused);
+        if (group->paused_until_mono_us < next)
+            next = group->paused_until_mono_us;
+    }
+    return next;
+}
+
+/* ---- runs that wait for a retry ---- */
+
+struct waiting {
+    struct group *group;
+    uint64_t count;
+};
+
+static struct bytes lane_key(const int64_t *lane) {
+    return bytes_of(lane, sizeof *lane);
+}
+
+int group_set_waiting(froe *engine, struct group *group, int64_t lane, uint64_t count) {
+    struct waiting *waiting = map_get(&engine->retries, lane_key(&lane));
+    if (!waiting) {
+        if (count == 0)
+            return 0;
+        waiting = mem_zalloc(sizeof *waiting);
+        if (!waiting)
+            return -ENOMEM;
+        waiting->group = group;
+        if (map_put(&engine->retries, lane_key(&lane), waiting) < 0) {
+            mem_free(waiting);
+            return -ENOMEM;
+        }
+    }
+    group->waiting = group->waiting - waiting->count + count;
+    waiting->count = count;
+    if (count == 0)
+        mem_free(map_remove(&engine->retries, lane_key(&lane)));
+    return 0;
+}
+
+int group_add_waiting(froe *engine, struct group *group, int64_t lane) {
+    const struct waiting *waiting = map_get(&engine->retries, lane_key(&lane));
+    return group_set_waiting(engine, group, lane, waiting ? waiting->count + 1 : 1);
+}
+
+void groups_free_waiting(froe *engine) {
+    size_t at = 0;
+    struct bytes key;
+    void *value;
+    while (map_next(&engine->retries, &at, &key, &value))
+        mem_free(value);
+    map_free(&engine->retries);
+}
+
+/* ---- all numbers at once ---- */
+
+struct seen_lane {
+    int64_t lane;
+    size_t workflow_at, workflow_n, group_at, group_n; /* in `names` */
+    uint64_t live, waiting, parked, done, failed, cancelled;
+};
+
+struct snapshot {
+    struct buf names;
+    struct seen_lane *lanes;
+    size_t n, cap;
+};
+
+static int see_lane(void *arg, const struct store_lane_info *info) {
+    struct snapshot *snapshot = arg;
+    if (snapshot->n == snapshot->cap) {
+        size_t cap = snapshot->cap ? snapshot->cap * 2 : 64;
+        struct seen_lane *lanes = mem_reallocarray(snapshot->lanes, cap, sizeof *lanes);
+        if (!lanes)
+            return -ENOMEM;
+        snapshot->lanes = lanes;
+        snapshot->cap = cap;
+    }
+    struct seen_lane *lane = &snapshot->lanes[snapshot->n];
+    *lane = (struct seen_lane){
+        .lane = info->lane,
+        .workflow_at = snapshot->names.n,
+        .workflow_n = info->workflow_name.n,
+        .group_at = snapshot->names.n + info->workflow_name.n,
+        .group_n = info->group.n,
+        .live = info->queued + info->leased + info->waiting,
+        .waiting = info->waiting,
+        .parked = info->parked,
+        .done = info->done,
+        .failed = info->failed,
+        .cancelled = info->cancelled,
+    };
+    int r = buf_add_bytes(&snapshot->names, info->workflow_name);
+    if (r == 0)
+        r = buf_add_bytes(&snapshot->names, info->group);
+    if (r == 0)
+        snapshot->n++;
+    return r;
+}
+
+int snapshot_take(struct store *store, struct snapshot **ret_snapshot, struct err *err) {
+    struct snapshot *snapshot = mem_zalloc(sizeof *snapshot);
+    if (!snapshot)
+        return err_set(err, -ENOMEM, "out of memory");
+    int r = store_lanes_each(store, see_lane, snapshot, err);
+    if (r < 0) {
+        snapshot_free(snapshot);
+        return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
+    }
+    *ret_snapshot = snapshot;
+    return 0;
+}
+
+static void forget_numbers(struct workflow *workflow) {
+    size_t at = 0;
+    struct bytes key;
+    void *value;
+    while (map_next(&workflow->groups, &at, &key, &value)) {
+        struct group *group = value;
+        group->live = group->waiting = group->parked = group->done = group->failed = group->cancelled = 0;
+    }
+}
+
+int snapshot_apply(froe *engine, const struct snapshot *snapshot) {
+    groups_free_waiting(engine);
+    for (size_t i = 0; i < engine->n_workflows; i++)
+        forget_numbers(engine->workflows[i]);
+    for (size_t i = 0; i < snapshot->n; i++) {
+        const struct seen_lane *lane = &snapshot->lanes[i];
+        struct workflow *workflow =
+            workflow_find_or_add(engine, bytes_of(snapshot->names.p + lane->workflow_at, lane->workflow_n));
+        struct group *group =
+            workflow ? group_get(workflow, bytes_of(snapshot->names.p + lane->group_at, lane->group_n), true) : NULL;
+        if (!group || group_set_waiting(engine, group, lane->lane, lane->waiting) < 0)
+            return -ENOMEM;
+        group->live += lane->live;
+        group->parked += lane->parked;
+        group->done += lane->done;
+        group->failed += lane->failed;
+        group->cancelled += lane->cancelled;
+    }
+    return 0;
+}
+
+void snapshot_free(struct snapshot *snapshot) {
+    if (!snapshot)
+        return;
+    buf_free(&snapshot->names);
+    mem_free(snapshot->lanes);
+    mem_free(snapshot);
+}
+
+/* ---- public ---- */
+
+static void tell(const froe *engine, const struct group *group, froe_group *ret_group) {
+    const struct workflow *workflow = group->workflow;
+    int64_t paused_us = group->paused_until_mono_us ? group->paused_until_mono_us - engine_mono_us(engine) : 0;
+    *ret_group = (froe_group){
+        .workflow = workflow->name,
+        .group = group->key,
+        .live = group->live,
+        .running = group->running,
+        .waiting = group->waiting + group->again,
+        .parked = group->parked,
+        .done = group->done,
+        .failed = group->failed,
+        .cancelled = group->cancelled,
+        .max_runs = workflow->group_rule < workflow->n_rules ? workflow->rules[workflow->group_rule].store.max_runs : 0,
+        .limit = group->limit,
+        .paused_us = paused_us > 0 ? paused_us : 0,
+    };
+}
+
+void froe_group_get(froe *engine, const char *workflow_name, const char *group_key, froe_group *ret_group) {
+    const struct workflow *workflow = workflow_find(engine, workflow_name);
+    const struct group *group = workflow ? map_get(&workflow->groups, bytes_str(group_key)) : NULL;
+    if (group)
+        tell(engine, group, ret_group);
+    else
+        *ret_group = (froe_group){.workflow = workflow_name, .group = group_key, .limit = UINT32_MAX};
+}
+
+void froe_groups_each(froe *engine, const char *workflow_name, void (*each)(void *arg, const froe_group *group),
+                      void *arg) {
+    for (size_t i = 0; i < engine->n_workflows; i++) {
+        const struct workflow *workflow = engine->workflows[i];
+        if (workflow_name && strcmp(workflow->name, workflow_name) != 0)
+            continue;
+        size_t at = 0;
+        struct bytes key;
+        void *value;
+        while (map_next(&workflow->groups, &at, &key, &value)) {
+            froe_group told;
+            tell(engine, value, &told);
+            if (told.live || told.running || told.parked || told.done || told.failed || told.cancelled)
+                each(arg, &told);
+        }
+    }
+}
+
+int froe_group_limit(froe *engine, const char *workflow_name, const char *group_key, uint32_t max_running,
+                     int64_t pause_us) {
+    struct workflow *workflow = workflow_name ? workflow_find(engine, workflow_name) : NULL;
+    if (!workflow)
+        return FROE_ERR_NOT_FOUND;
+    if (!group_key || strlen(group_key) > FROE_KEY_MAX || pause_us < 0)
+        return FROE_ERR_INVALID;
+    struct group *group = group_get(workflow, bytes_str(group_key), true);
+    if (!group)
+        return FROE_ERR_MEMORY;
+    group->limit = max_running;
+    list_remove(&group->in_paused);
+    group->paused_until_mono_us = 0;
+    if (pause_us > 0) {
+        if (__builtin_add_overflow(engine_mono_us(engine), pause_us, &group->paused_until_mono_us))
+            group->paused_until_mono_us = INT64_MAX;
+        list_push_back(&engine->paused, &group->in_paused);
+    }
+    held_group_update(engine, group);
+    engine->dirty = true;
+    return FROE_OK;
+}

@@ -1,0 +1,274 @@
+/* worker.c - joining, heartbeat, losing the lease, stopping.
+ *
+ * What is held is surely ours until lease_us after the last confirmed heartbeat was *sent*, less a margin for clocks
+ * that run unevenly. After that everything is cancelled; only when nothing runs any more does the worker join anew,
+ * because joining gives its runs to others. */
+#include "engine.h"
+
+#include "mem.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define NAME_MAX_BYTES 128
+
+struct worker_request {
+    struct request request;
+    int64_t worker;     /* heartbeat, leave; join: the former one, 0: none */
+    int64_t new_worker; /* join */
+    int64_t sent_mono_us;
+    struct snapshot *snapshot; /* join */
+};
+
+bool worker_holds(const struct froe *engine, int64_t now_mono_us) {
+    return !engine->failed && (engine->state == WORKER_RUNNING || engine->state == WORKER_STOPPING) &&
+           now_mono_us < engine->lease_until_mono_us;
+}
+
+static void held_since(struct froe *engine, int64_t sent_mono_us) {
+    int64_t until = sent_mono_us + engine->lease_us - engine->lease_us / 5;
+    if (until > engine->lease_until_mono_us)
+        engine->lease_until_mono_us = until;
+}
+
+static struct worker_request *make(struct froe *engine, int (*execute)(struct request *, struct store *, struct err *),
+                                   void (*finish)(struct request *, struct froe *)) {
+    struct worker_request *request = mem_zalloc(sizeof *request);
+    if (!request) {
+        engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+        return NULL;
+    }
+    request->request.execute = execute;
+    request->request.finish = finish;
+    request->worker = engine->worker;
+    request->sent_mono_us = engine_mono_us(engine);
+    return request;
+}
+
+/* ---- join ---- */
+
+static int execute_join(struct request *request, struct store *store, struct err *err) {
+    struct worker_request *join = (struct worker_request *)(void *)request;
+    int r = 0;
+    if (join->worker)
+        r = store_worker_remove(store, join->worker, err);
+    if (r < 0 && r != -ESTALE && r != -ENOENT)
+        return r;
+    char name[NAME_MAX_BYTES], host[64] = "";
+    if (gethostname(host, sizeof host - 1) < 0)
+        snprintf(host, sizeof host, "unknown");
+    snprintf(name, sizeof name, "%s:%jd", host, (intmax_t)getpid());
+    r = store_worker_add(store, bytes_str(name), &join->new_worker, err);
+    return r < 0 ? r : snapshot_take(store, &join->snapshot, err);
+}
+
+static void finish_join(struct request *request, struct froe *engine) {
+    struct worker_request *join = (struct worker_request *)(void *)request;
+    engine->join_inflight = false;
+    engine->dirty = true;
+    if (request->r < 0) {
+        engine_fail(engine, &request->err);
+    } else {
+        engine->worker = join->new_worker;
+        engine->lease_until_mono_us = 0;
+        held_since(engine, join->sent_mono_us);
+        engine->heartbeat_at_mono_us = join->sent_mono_us + engine->lease_us / 3;
+        engine->state = engine->stopping ? WORKER_STOPPING : WORKER_RUNNING;
+        engine->more = false;
+        claims_look(engine);
+        if (snapshot_apply(engine, join->snapshot) < 0)
+            engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+    }
+    snapshot_free(join->snapshot);
+    mem_free(join);
+}
+
+static void join(struct froe *engine) {
+    struct worker_request *request = make(engine, execute_join, finish_join);
+    if (!request)
+        return;
+    engine->join_inflight = true;
+    engine_submit(engine, &request->request);
+}
+
+int froe_start(froe *engine, froe_error *error) {
+    if (engine->started || engine->stopping || engine->closing)
+        return engine_error(error, FROE_ERR_STATE, "the engine %s",
+                            engine->started ? "was started before" : "is stopping");
+    if (engine->failed)
+        return engine_error_from(error, &engine->failure);
+    engine->started = true;
+    engine->state = WORKER_JOINING;
+    engine->dirty = true;
+    return FROE_OK;
+}
+
+/* ---- heartbeat ---- */
+
+static int execute_heartbeat(struct request *request, struct store *store, struct err *err) {
+    return store_heartbeat(store, ((struct worker_request *)(void *)request)->worker, err);
+}
+
+static void finish_heartbeat(struct request *request, struct froe *engine) {
+    struct worker_request *heartbeat = (struct worker_request *)(void *)request;
+    engine->heartbeat_inflight = false;
+    engine->dirty = true;
+    if (heartbeat->worker == engine->worker) {
+        if (request->r == 0)
+            held_since(engine, heartbeat->sent_mono_us);
+        else if (request->r == -ESTALE)
+            worker_lost(engine, "the store took the leases back: it had not heard of this worker for too long");
+        else
+            engine_fail(engine, &request->err);
+    }
+    mem_free(heartbeat);
+}
+
+/* Where more lanes have work than may be held, one that holds on to its lease for long, because it turned slow, lets go
+ * of what it has not started. */
+static void shed(struct froe *engine, int64_t now) {
+    if (!engine->more)
+        return;
+    LIST_EACH_SAFE (link, following, &engine->lanes) {
+        struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        if (lane->group->paused_until_mono_us == 0 && now - lane->came_mono_us > engine->lease_us / 3)
+            held_release(engine, lane);
+    }
+}
+
+static void heartbeat(struct froe *engine, int64_t now) {
+    if (now < engine->heartbeat_at_mono_us || engine->heartbeat_inflight)
+        return;
+    struct worker_request *request = make(engine, execute_heartbeat, finish_heartbeat);
+    if (!request)
+        return;
+    engine->heartbeat_at_mono_us = now + engine->lease_us / 3;
+    engine->heartbeat_inflight = true;
+    engine_submit(engine, &request->request);
+    shed(engine, now);
+}
+
+void worker_lost(struct froe *engine, const char *why) {
+    if (engine->failed || (engine->state != WORKER_RUNNING && engine->state != WORKER_STOPPING))
+        return;
+    if (engine->lease_lost)
+        return;
+    froe_event event = {.kind = FROE_EVENT_LEASE_LOST, .level = FROE_ERROR};
+    event_tell_later(engine, event_make(&event, bytes_str(why)));
+    engine->lease_lost = true;
+    engine->lease_until_mono_us = INT64_MIN;
+    if (engine->state == WORKER_RUNNING)
+        engine->state = WORKER_LOST;
+    engine->cancel_wanted = true;
+    engine->cancel_reason = FROE_CANCELLED_LEASE_LOST;
+    engine->dirty = true;
+}
+
+/* ---- stop ---- */
+
+void froe_stop(froe *engine, froe_stop_mode mode, void (*stopped)(void *arg), void *arg) {
+    engine->stopped = stopped;
+    engine->stopped_arg = arg;
+    engine->stop_told = false;
+    engine->stopping = true;
+    engine->dirty = true;
+    if (mode == FROE_STOP_NOW && !engine->cancel_wanted && !engine->failed) {
+        engine->cancel_wanted = true;
+        engine->cancel_reason = FROE_CANCELLED_STOP;
+    }
+}
+
+static int execute_leave(struct request *request, struct store *store, struct err *err) {
+    int r = store_worker_remove(store, ((struct worker_request *)(void *)request)->worker, err);
+    return r == -ESTALE || r == -ENOENT ? 0 : r;
+}
+
+static void finish_leave(struct request *request, struct froe *engine) {
+    if (request->r < 0)
+        engine_fail(engine, &request->err);
+    engine->state = WORKER_STOPPED;
+    engine->dirty = true;
+    mem_free(request);
+}
+
+/* Everything that may be asked of the store in this state was asked; it has only to answer. */
+static bool quiet(const struct froe *engine) {
+    return engine->running == 0 && !engine->claim_inflight && !engine->join_inflight && !engine->heartbeat_inflight;
+}
+
+static void stop_pump(struct froe *engine) {
+    switch (engine->state) {
+    case WORKER_IDLE:
+        engine->state = WORKER_STOPPED;
+        break;
+    case WORKER_JOINING:
+        if (!engine->join_inflight)
+            engine->state = WORKER_STOPPED;
+        break;
+    case WORKER_RUNNING:
+    case WORKER_LOST:
+        engine->state = WORKER_STOPPING;
+        tasks_release_waiting(engine);
+        held_release_all(engine);
+        engine->dirty = true; /* it may have nothing left to wait for */
+        break;
+    case WORKER_STOPPING:
+        if (quiet(engine)) {
+            tasks_release_waiting(engine);
+            held_release_all(engine);
+            settle_flush(engine);
+            struct worker_request *leave = make(engine, execute_leave, finish_leave);
+            if (!leave)
+                break;
+            engine->state = WORKER_LEAVING;
+            engine_submit(engine, &leave->request);
+        }
+        break;
+    case WORKER_LEAVING:
+    case WORKER_STOPPED:
+        break;
+    }
+}
+
+static void failed_pump(struct froe *engine) {
+    if (engine->stopping && engine->running == 0 && engine->inflight == 0)
+        engine->state = WORKER_STOPPED;
+}
+
+void worker_pump(struct froe *engine, int64_t now) {
+    if (!engine->failed && !engine->lease_lost &&
+        (engine->state == WORKER_RUNNING || engine->state == WORKER_STOPPING) && now >= engine->lease_until_mono_us)
+        worker_lost(engine, "the store did not answer a heartbeat in time");
+    if (engine->cancel_wanted) {
+        engine->cancel_wanted = false;
+        tasks_cancel_all(engine, engine->cancel_reason);
+    }
+    if (engine->failed) {
+        failed_pump(engine);
+        return;
+    }
+    if (engine->stopping)
+        stop_pump(engine);
+    if (engine->state == WORKER_JOINING && !engine->join_inflight && !engine->stopping)
+        join(engine);
+    if (engine->state == WORKER_LOST) {
+        tasks_release_waiting(engine);
+        held_forget(engine);
+        if (quiet(engine)) {
+            settle_flush(engine);
+            engine->lease_lost = false;
+            engine->state = WORKER_JOINING;
+            join(engine);
+        }
+    }
+    if ((engine->state == WORKER_RUNNING || engine->state == WORKER_STOPPING) && !engine->lease_lost)
+        heartbeat(engine, now);
+}
+
+int64_t worker_next_mono_us(const struct froe *engine) {
+    if (engine->failed || engine->lease_lost || (engine->state != WORKER_RUNNING && engine->state != WORKER_STOPPING))
+        return INT64_MAX;
+    if (engine->heartbeat_inflight || engine->lease_until_mono_us < engine->heartbeat_at_mono_us)
+        return engine->lease_until_mono_us;
+    return engine->heartbeat_at_mono_us;
+}
