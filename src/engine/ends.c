@@ -8,7 +8,7 @@
 #define AGAIN_IN_MEMORY_US US_PER_S /* a shorter delay need not go through the store */
 
 /* What it says is only heard while nothing overrules it. */
-enum end { END_SUCCESS, END_FAIL, END_FAIL_FINAL, END_AGAIN };
+enum end { END_SUCCESS, END_FAIL, END_FAIL_FINAL, END_FAIL_FORGET, END_AGAIN };
 
 /* Doubled for each failed attempt, half of it fixed and half jitter. */
 static int64_t backoff(struct froe *engine, const struct workflow *workflow, uint32_t failed) {
@@ -158,6 +158,9 @@ static void end(froe_task *task, enum end end, int64_t delay_us, struct bytes te
         interrupted(task);
     } else if (end == END_AGAIN) {
         put_back(task, delay_us, text);
+    } else if (end == END_FAIL_FORGET) {
+        struct store_settled item = {.outcome = STORE_FORGOTTEN, .failed = true};
+        settle(task, &item, BYTES_NONE, NULL);
     } else {
         attempt_failed(task, end == END_FAIL_FINAL, text);
     }
@@ -168,7 +171,8 @@ void froe_task_succeed(froe_task *task) {
 }
 
 void froe_task_fail(froe_task *task, int flags, const char *text) {
-    end(task, flags & FROE_FAIL_FINAL ? END_FAIL_FINAL : END_FAIL, 0, bytes_str(text));
+    enum end kind = flags & FROE_FAIL_FORGET ? END_FAIL_FORGET : flags & FROE_FAIL_FINAL ? END_FAIL_FINAL : END_FAIL;
+    end(task, kind, 0, bytes_str(text));
 }
 
 void froe_task_again(froe_task *task, int64_t delay_us, const char *text) {

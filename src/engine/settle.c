@@ -73,6 +73,9 @@ static int count(struct froe *engine, const struct store_settled *item, const st
         group->live--;
         group->done++;
         return 0;
+    case STORE_FORGOTTEN:
+        group->live--;
+        return 0;
     case STORE_PARKED:
         group->live--;
         group->parked++;

@@ -160,10 +160,11 @@ void store_claimed_free(struct store_claimed *claimed);
 /* ---- settling ---- */
 
 enum store_outcome {
-    STORE_DONE,     /* settled; its child key is free again */
-    STORE_RETRY,    /* waits until due_utc_us; `attempts` is what counts so far */
-    STORE_PARKED,   /* kept with its error; its child key stays taken */
-    STORE_RELEASED, /* as if never claimed (attempts, generation and checkpoint as they were in the store) */
+    STORE_DONE,      /* settled; its child key is free again */
+    STORE_FORGOTTEN, /* settled without success, likewise; not counted as done */
+    STORE_RETRY,     /* waits until due_utc_us; `attempts` is what counts so far */
+    STORE_PARKED,    /* kept with its error; its child key stays taken */
+    STORE_RELEASED,  /* as if never claimed (attempts, generation and checkpoint as they were in the store) */
 };
 struct store_settled {
     int64_t lease;

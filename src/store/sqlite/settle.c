@@ -56,8 +56,10 @@ static int settle_done(struct sqlite_store *store, struct work *work, const stru
     int r = work_forget_key(store, lane, settled->child_key, err);
     if (r < 0)
         return r;
-    lane->done++;
-    work_lane_dirty(store, lane);
+    if (settled->outcome == STORE_DONE) {
+        lane->done++;
+        work_lane_dirty(store, lane);
+    }
     if (!work->retry) {
         leave_page(store, LIST_ENTRY(work, struct page, work), settled->index);
         return 0;
@@ -135,12 +137,13 @@ int settle_runs(struct sqlite_store *store, int64_t worker, const struct store_s
         struct work *work = lease->work;
         struct lane *lane = work->lane;
         leases_finish(store, lease, one->index);
-        if (one->failed && (one->outcome == STORE_RETRY || one->outcome == STORE_PARKED)) {
+        if (one->failed && one->outcome != STORE_DONE && one->outcome != STORE_RELEASED) {
             lane->failed++;
             work_lane_dirty(store, lane);
         }
         switch (one->outcome) {
         case STORE_DONE:
+        case STORE_FORGOTTEN:
             r = settle_done(store, work, one, err);
             break;
         case STORE_RETRY:
