@@ -128,14 +128,19 @@ static void end_request(struct http_request *request, enum http_end end, bool ma
     list_move_back(hold ? &http->held : &http->ended, &request->link);
 }
 
+static struct http_request *request_of(CURL *easy) {
+    char *request = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &request);
+    return (struct http_request *)(void *)request;
+}
+
 static void take_messages(struct http *http) {
     CURLMsg *message;
     int left;
     while ((message = curl_multi_info_read(http->loop.multi, &left))) {
-        struct http_request *request = NULL;
+        struct http_request *request = request_of(message->easy_handle);
         CURLcode code = message->data.result;
-        if (message->msg != CURLMSG_DONE ||
-            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&request) != CURLE_OK || !request)
+        if (message->msg != CURLMSG_DONE || !request)
             continue;
         if (code != CURLE_OK && request->error[0] == '\0')
             snprintf(request->error, sizeof request->error, "%s", curl_easy_strerror(code));
@@ -326,6 +331,11 @@ static void http_free(struct http *http) {
     curl_global_cleanup();
 }
 
+static bool is_paused(CURL *easy) {
+    struct http_request *request = request_of(easy);
+    return request && request->paused;
+}
+
 int http_new(uv_loop_t *loop, const struct http_options *options, struct http **ret_http, struct err *err) {
     if (options->ca_bundle) {
         int r = check_ca(options->ca_bundle, err);
@@ -353,7 +363,7 @@ int http_new(uv_loop_t *loop, const struct http_options *options, struct http **
     http->options.ca_bundle = http->ca_bundle;
     http->share = curl_share_init();
     if (!http->share || (options->ca_bundle && !http->ca_bundle) ||
-        http_loop_init(&http->loop, loop, after, http) < 0) {
+        http_loop_init(&http->loop, loop, is_paused, after, http) < 0) {
         http_free(http);
         return err_set(err, -ENOMEM, "out of memory");
     }

@@ -14,6 +14,7 @@ struct http_socket {
     curl_socket_t fd;
     bool ours;    /* opened by open_socket, so close_socket will tell of its end */
     bool polling; /* `poll` is initialised */
+    bool idle;    /* no request has it */
     int want;     /* UV_READABLE | UV_WRITABLE that curl wants to hear of */
     int armed;    /* those that libuv watches; may be more than wanted */
 };
@@ -99,8 +100,10 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     if (status < 0)
         s->armed = 0; /* libuv has stopped it */
     if (s->want == 0) {
-        /* An idle connection: the server closed it or sent what nobody asked for. curl looks before it uses it again.
-         */
+        /* On an idle connection the server hung up, or sent what nobody asked for and the next request must not take
+         * for its answer. curl looks whether a connection is dead before it uses it again. */
+        if (s->idle)
+            shutdown(s->fd, SHUT_RDWR);
         socket_arm(s, 0);
         return;
     }
@@ -127,6 +130,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
         if (!s)
             return 0;
         s->want = 0;
+        s->idle = s->ours && !loop->is_paused(easy); /* curl has no interest in a paused one either */
         if (!s->ours)
             socket_drop(s); /* one of the resolver's, which curl closes without a word */
         else if (s->armed & UV_WRITABLE)
@@ -137,6 +141,7 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
         s = socket_add(loop, fd);
     if (!s)
         return 0; /* out of memory: the transfer ends by its connect limit; an error here would end all transfers */
+    s->idle = false;
     s->want = ((what & CURL_POLL_IN) ? UV_READABLE : 0) | ((what & CURL_POLL_OUT) ? UV_WRITABLE : 0);
     socket_arm(s, s->want);
     return 0;
@@ -214,8 +219,9 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg) {
 
 /* ---- begin and end ---- */
 
-int http_loop_init(struct http_loop *loop, uv_loop_t *uv, void (*after)(void *arg), void *arg) {
-    *loop = (struct http_loop){.loop = uv, .after = after, .arg = arg};
+int http_loop_init(struct http_loop *loop, uv_loop_t *uv, bool (*is_paused)(CURL *easy), void (*after)(void *arg),
+                   void *arg) {
+    *loop = (struct http_loop){.loop = uv, .is_paused = is_paused, .after = after, .arg = arg};
     loop->multi = curl_multi_init();
     if (!loop->multi)
         return -ENOMEM;

@@ -168,7 +168,8 @@ static void on_connection(uv_stream_t *stream, int status) {
         return;
     }
     uv_tcp_nodelay(&c->tcp, 1);
-    uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+    if (!server->hold_reading)
+        uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
 }
 
 struct script_server *script_server_new(uv_loop_t *loop) {

@@ -31,6 +31,7 @@ struct script_server {
     struct buf requests[SCRIPT_REQUESTS_MAX]; /* head and body, as received */
     size_t n_requests;
     size_t n_accepted, n_open;
+    bool hold_reading; /* read nothing from connections made from now on */
     char *owned[256];
     size_t n_owned;
     char url[64]; /* "http://127.0.0.1:port" */

@@ -439,6 +439,36 @@ static void a_reused_connection_that_dies_is_tried_again_at_once(void **state) {
         assert_non_null(strstr(w.server->requests[i].p, "\r\n\r\nagain"));
 }
 
+static void what_nobody_asked_for_is_no_answer(void **state) {
+    script_add(w.server, (struct script_answer){.text = OK_EMPTY "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray",
+                                                .piece = sizeof OK_EMPTY - 1,
+                                                .piece_ms = 20});
+    script_add(w.server, (struct script_answer){.text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright"});
+    struct probe p = {0};
+    finish(&p, "/k");
+    assert_int_equal(p.end, HTTP_DONE);
+    probe_free(&p);
+    run_ms(40);
+    finish(&p, "/k");
+    assert_int_equal(p.end, HTTP_DONE);
+    assert_string_equal(p.body.p, "right");
+    probe_free(&p);
+}
+
+static void hosts_take_turns_on_few_connections(void **state) {
+    w.server->fallback.text = OK_EMPTY;
+    char url[64];
+    snprintf(url, sizeof url, "http://localhost:%d/k", w.server->port);
+    struct probe many[30] = {0};
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(start_send(&many[i], (struct http_send){.url = i % 3 ? NULL : url}, "/k"), 0);
+    for (int i = 0; i < 30; i++) {
+        run_until_done(&many[i]);
+        assert_int_equal(many[i].end, HTTP_DONE);
+        probe_free(&many[i]);
+    }
+}
+
 static void no_more_connections_than_allowed(void **state) {
     w.server->fallback = (struct script_answer){.text = OK_EMPTY, .wait_ms = 5};
     struct probe many[12] = {0};
@@ -718,6 +748,42 @@ static void bad_ca_files_are_refused(void **state) {
     assert_int_equal(http_new(&w.loop, &(struct http_options){.ca_bundle = "/etc/passwd"}, &http, &err), -EINVAL);
 }
 
+static void names_are_resolved_in_the_background(void **state) {
+    w.server->fallback.text = OK_EMPTY;
+    char url[64];
+    snprintf(url, sizeof url, "http://localhost:%d/k", w.server->port);
+    struct probe p[4] = {0};
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(start_send(&p[i], (struct http_send){.url = url}, ""), 0);
+    http_cancel(p[0].request);
+    for (int i = 0; i < 3; i++) {
+        run_until_done(&p[i]);
+        assert_int_equal(p[i].end, i == 0 ? HTTP_CANCELLED : HTTP_DONE);
+    }
+    struct probe late = {0};
+    assert_int_equal(start_send(&late, (struct http_send){.url = url}, ""), 0);
+    close_http();
+    assert_int_equal(late.dones, 1);
+    for (int i = 0; i < 4; i++)
+        probe_free(&p[i]);
+}
+
+/* An upload that moves is not stalled, one that does not is. */
+static void uploads_stall_as_well(void **state) {
+    size_t n = 40 * 1024 * 1024; /* more than the socket buffers hold */
+    char *body = malloc(n);
+    memset(body, 'u', n);
+    w.server->hold_reading = true;
+    struct probe p = {0};
+    assert_int_equal(start_send(&p, (struct http_send){.method = "PUT", .body = {body, n}, .has_body = true}, "/k"), 0);
+    uint64_t before = uv_hrtime();
+    run_until_done(&p);
+    assert_int_equal(p.end, HTTP_STALLED);
+    assert_in_range((uv_hrtime() - before) / 1000000, 140, 2000);
+    free(body);
+    probe_free(&p);
+}
+
 /* ---- starting more from inside a callback ---- */
 
 static int chain_left;
@@ -817,6 +883,8 @@ int main(void) {
         TEST(connections_are_reused),
         TEST(a_connection_closed_while_idle_is_replaced),
         TEST(a_reused_connection_that_dies_is_tried_again_at_once),
+        TEST(what_nobody_asked_for_is_no_answer),
+        cmocka_unit_test_setup_teardown(hosts_take_turns_on_few_connections, setup_two, teardown),
         cmocka_unit_test_setup_teardown(no_more_connections_than_allowed, setup_two, teardown),
         cmocka_unit_test_setup_teardown(the_deadline_counts_waiting_too, setup_two, teardown),
         TEST(slow_is_not_stalled),
@@ -829,6 +897,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(closing_ends_everything, setup_two, teardown),
         TEST(idle_connections_do_not_keep_the_loop),
         TEST(bad_ca_files_are_refused),
+        TEST(names_are_resolved_in_the_background),
+        TEST(uploads_stall_as_well),
         TEST(requests_start_from_callbacks),
         TEST(out_of_memory_is_an_answer_and_leaks_nothing),
     };

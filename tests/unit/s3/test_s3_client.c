@@ -1119,6 +1119,20 @@ static void a_head_is_redirected_without_words(void **state) {
     seen_free(&s);
 }
 
+static void a_server_of_another_region_is_understood_without_a_bucket(void **state) {
+    for (int i = 0; i < 2; i++) {
+        if (i == 0)
+            add_error(400, "", "AuthorizationHeaderMalformed", "<Region>garage</Region>");
+        script_add_body(w.server, 200, "", "<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>");
+        struct seen s = {0};
+        call(&s, LIST_BUCKETS);
+        assert_int_equal(s.status, S3_OK);
+        check_signature((size_t)i + 1, "garage");
+        seen_free(&s);
+    }
+    assert_int_equal(counters().redirects, 1);
+}
+
 static void regions_in_the_bucket_list_are_used(void **state) {
     script_add_body(w.server, 200, "",
                     "<ListAllMyBucketsResult><Buckets><Bucket><Name>bucket-1</Name><BucketRegion>sa-east-1"
@@ -1629,6 +1643,7 @@ int main(void) {
         TEST(a_second_redirect_is_not_followed),
         TEST(a_region_that_is_not_told_is_asked_for),
         TEST(a_head_is_redirected_without_words),
+        TEST(a_server_of_another_region_is_understood_without_a_bucket),
         TEST(regions_in_the_bucket_list_are_used),
         TEST(a_wrong_clock_is_corrected),
         TEST(expired_keys_are_renewed_once),
