@@ -6,10 +6,17 @@
  *     handler_start      -> the job runs; feed it
  *     handler_write *    -> pieces of the body, in order, as they are downloaded
  *     handler_finish     -> the body was whole and verified; only now does a program see the end of its input
- *     or handler_abort   -> it was not, or time is up: the job is killed
- *     done callback      -> once, after finish or abort, or earlier when the handler ended by itself (it then still waits
- *                           for the caller's finish or abort, see `early` below); the job is gone after it
- */
+ *     or handler_abort   -> it was not, or time is up: the job is killed. Also after handler_finish
+ *     done callback      -> exactly once; the job is gone when it is called
+ *
+ * When `done` comes:
+ *   - A success counts only with a verified body. A handler that succeeds before handler_finish says `early`, and is
+ *     held back until the caller's finish (then HANDLER_OK) or abort (then HANDLER_ABORTED).
+ *   - A failure (HANDLER_FAILED) or a wish for another try (HANDLER_AGAIN) cannot change any more: `done` comes at
+ * once, at any time after handler_start returned, without waiting for finish or abort. The caller then drops its
+ * download and must not touch the job.
+ *   - After handler_abort the end is always HANDLER_ABORTED, whatever the handler was about to say. `done` comes when
+ *     nothing of it runs any more. */
 #pragma once
 
 #include "bytes.h"
@@ -26,44 +33,51 @@ struct handler_object {
     uint64_t size;
     uint32_t attempt; /* 1 is the first */
     const char *run_id;
-    const struct handler_meta {
-        struct bytes name, value; /* user metadata, name without x-amz-meta- */
-    } *metadata;
+    const struct handler_meta { struct bytes name, value; /* user metadata, name without x-amz-meta- */ } * metadata;
     size_t n_metadata;
 };
 
 enum handler_end {
     HANDLER_OK,      /* processed, and the body was verified (handler_finish was called) */
-    HANDLER_AGAIN,   /* the user's code asks for another try (exit 75, EX_TEMPFAIL) */
+    HANDLER_AGAIN,   /* the user's code asks for another try (exit 75, EX_TEMPFAIL), or the machine could not run it now
+                      */
     HANDLER_FAILED,  /* it failed; `text` says how, with the last lines of its stderr */
     HANDLER_ABORTED, /* handler_abort ended it */
 };
 struct handler_result {
     enum handler_end end;
-    const char *text; /* for a person; borrowed; "" for OK */
+    /* For a person; borrowed; "" for OK. Printable UTF-8 with '\n' between lines; up to HANDLER_TEXT_MAX bytes. */
+    const char *text;
 };
 
+#define HANDLER_TEXT_MAX (20 * 1024)
+
 struct handler_events {
-    /* handler_write returned "full": there is room again. */
+    /* handler_write returned "full": there is room again. Once for each time. */
     void (*room)(void *arg);
-    /* It has decided without the rest of the body (closed its input, or ended): further writes are dropped cheaply. The caller goes on
-     * downloading, as the body must be verified before success counts, or aborts. At most once. Not called for the normal case. */
-    void (*early)(void *arg, bool success_so_far);
+    /* It does not want the rest of the body, before handler_finish: `ended` says whether it has ended, with success, or
+     * merely closed its input and still runs. Further writes are dropped cheaply and never full; a caller that was
+     * paused gets its `room` first. The caller goes on downloading, as the body must be verified before success counts,
+     * or aborts. At most once. May be NULL. */
+    void (*early)(void *arg, bool ended);
     void (*done)(void *arg, const struct handler_result *result);
 };
 
 /* ---- for callers ---- */
 
-/* 0 and a job, or -ENOMEM, -EAGAIN (out of processes or descriptors: not the object's fault, try later), or another
- * code with a text (program cannot be executed). On failure there is no job and no callback. */
+/* 0 and a job, or -ENOMEM, -EAGAIN (out of processes or descriptors: not the object's fault, try later), -E2BIG
+ * (metadata that does not fit into an environment), -EPIPE (the spawner died: no program can be started any more) or
+ * another code, each with a text. On failure there is no job and no callback. `events` is copied. */
 int handler_start(struct handler *handler, const struct handler_object *object, const struct handler_events *events,
                   void *arg, struct handler_job **ret_job, struct err *err);
 /* The piece is taken whole (copied if need be). Returns true when more may follow at once, false when the caller should
- * pause until `room`. Memory held per job is bounded by HANDLER_BUFFER_MAX + one piece. */
+ * pause until `room`. Memory held per job for the body is bounded by HANDLER_BUFFER_MAX + twice the largest piece. When
+ * that memory is not to be had, the job ends with HANDLER_AGAIN. */
 bool handler_write(struct handler_job *job, struct bytes piece);
 #define HANDLER_BUFFER_MAX (256 * 1024)
 void handler_finish(struct handler_job *job);
-/* Kills what runs (a program's whole process group). `reason` goes into nothing but the result's text. */
+/* Kills what runs (a program's whole process group). `reason` is copied and goes into nothing but the result's text. A
+ * second abort of the same job has no effect. */
 void handler_abort(struct handler_job *job, const char *reason);
 /* No jobs may be left. Calls `closed` from the loop when all is gone. */
 void handler_close(struct handler *handler, void (*closed)(void *arg), void *arg);
@@ -91,17 +105,28 @@ struct handler_job {
 /* Accepts and drops every body: `--discard`. */
 int handler_discard_new(uv_loop_t *loop, struct handler **ret_handler);
 
-/* A program per object. Body on stdin; stdout is froe's own stdout; stderr is kept (its last HANDLER_STDERR_MAX bytes)
- * for the error text. Environment: PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER, LOGNAME, SHELL from froe's own when set, then FROE_BUCKET, FROE_KEY, FROE_SIZE,
- * FROE_ETAG (without quotes), FROE_VERSION_ID, FROE_ATTEMPT, FROE_RUN_ID, FROE_CONTENT_TYPE (all always set, maybe empty) and
- * FROE_META_<NAME> for user metadata (upper case, other characters than A-Z 0-9 become '_'); nothing else, so no AWS secrets. A
- * value cannot hold a NUL byte: FROE_KEY of a key with one is cut there and FROE_KEY_URL has it percent-encoded whole
- * (always set). Exit 0: OK; 75: AGAIN; others and signals: FAILED. */
+/* A program per object. Body on stdin; stdout is froe's own stdout (/dev/null when froe has none); stderr is kept (its
+ * last HANDLER_STDERR_MAX bytes) for the error text. It runs in a process group of its own, without a terminal, in
+ * froe's working directory.
+ *
+ * Environment: PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER, LOGNAME, SHELL from froe's own when set (as they were at
+ * handler_program_new), then FROE_BUCKET, FROE_KEY, FROE_KEY_URL, FROE_SIZE, FROE_ETAG (without quotes),
+ * FROE_VERSION_ID, FROE_ATTEMPT, FROE_RUN_ID, FROE_CONTENT_TYPE (all always set, maybe empty) and FROE_META_<NAME> for
+ * user metadata (upper case, other characters than A-Z 0-9 become '_'; of several that become one name the first is
+ * passed); nothing else, so no AWS secrets. Values are bytes, whatever their encoding. A value cannot hold a NUL byte:
+ * it is cut there. FROE_KEY_URL is the whole key percent-encoded, slashes and NUL bytes too, so never a path. All of
+ * it, with the arguments, is limited to 128 KiB.
+ *
+ * End: exit 0: OK; 75: AGAIN; others and signals: FAILED. AGAIN too when the system was out of processes or memory to
+ * start it, or the spawner died under it. Its process group is dead before `done`.
+ *
+ * Writing to a program that closed its stdin raises SIGPIPE, and a library may not change how a process takes signals:
+ * the process must ignore SIGPIPE. */
 #define HANDLER_STDERR_MAX 4096
 
 struct handler_program_options {
     const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-    struct spawner *spawner; /* borrowed; see spawner.h */
+    struct spawner *spawner; /* borrowed, outlives the handler; see spawner.h */
     int64_t kill_grace_us;   /* between SIGTERM and SIGKILL on abort; 0: SIGKILL at once */
 };
 /* Copies the options. -ENOENT / -EACCES when the program cannot be found or executed, with a text. */

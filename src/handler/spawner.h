@@ -1,15 +1,20 @@
 /* spawner.h - starts programs from a small process of its own, so that the big one never forks.
  *
- * fork() copies the page tables of a large process and stops it for milliseconds; so at start froe runs itself once more
- * as a spawner: single-threaded, a few hundred KiB, no secrets in memory or environment. Requests and pipe descriptors
- * reach it over a socket pair. It starts each program in a process group of its own, reaps it, and kills the group's
- * remains when its leader ended. When froe dies, however it dies, the spawner sees the socket close, kills every group
- * with SIGKILL, reaps and exits: no program outlives the froe that started it. Thread: the loop's. */
+ * fork() copies the page tables of a large process and stops it for milliseconds; so at start froe runs itself once
+ * more as a spawner: single-threaded, small, no secrets in memory or environment. Requests and pipe descriptors reach
+ * it over a socket pair. It starts each program in a process group of its own, reaps it, and kills the group's remains
+ * when its leader ended. When froe dies, however it dies, the spawner sees the socket close, kills every group with
+ * SIGKILL, reaps and exits: no program outlives the froe that started it. (One that makes a session of its own has left
+ * the group, and is beyond reach.)
+ *
+ * The spawner is in a session without a terminal, so a Ctrl-C in froe's terminal reaches neither it nor the programs,
+ * and it takes no SIGTERM either: only froe ends it. Thread: the loop's. */
 #pragma once
 
 #include "bytes.h"
 #include "err.h"
 
+#include <sys/types.h>
 #include <uv.h>
 
 struct spawner;
@@ -21,25 +26,40 @@ struct spawned;
  * never returns. Otherwise it returns at once. */
 void spawner_main_if_asked(int argc, char **argv);
 
-/* Starts the spawner process (posix_spawn of /proc/self/exe with SPAWNER_ARG). `hold_fd` (-1: none) stays open in it until its last
- * program is dead: a lock on it is so long not free for a successor. -errno with a text. */
+/* Starts the spawner process (posix_spawn of /proc/self/exe with SPAWNER_ARG) and waits until it answers: some
+ * milliseconds. `hold_fd` (-1: none; borrowed) stays open in it until its last program is dead: a lock (flock) on it is
+ * so long not free for a successor. Programs get the resource limits that this process has now: raise RLIMIT_NOFILE
+ * afterwards. -errno with a text. */
 int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, struct err *err);
-/* Kills what runs, waits for the process to end, then calls `closed`. */
+/* Kills what runs (each still gets its `exited`), waits for the process to end, then calls `closed` from the loop. No
+ * starts from now on. */
 void spawner_close(struct spawner *spawner, void (*closed)(void *arg), void *arg);
+pid_t spawner_pid(const struct spawner *spawner);
+
+#define SPAWNER_STRINGS_MAX (128 * 1024) /* file, arguments and environment of one program */
 
 struct spawn_request {
-    const char *file;          /* absolute path of the program */
-    const char *const *argv;   /* NULL-terminated */
+    const char *file;        /* absolute path of the program */
+    const char *const *argv; /* NULL-terminated */
     const char *const *envp;
     int stdin_fd, stdout_fd, stderr_fd; /* borrowed: the caller closes its copies after the call */
+    /* -1, or a descriptor (borrowed) of which the spawner keeps a copy until spawner_release or the program's death:
+     * with the write end of the program's stdin, a froe that is killed half-way does not look like the end of the
+     * input. */
+    int guard_fd;
 };
 struct spawn_exit {
-    int start_error; /* errno of a program that could not be executed; 0: it ran */
+    int start_error; /* 0: it ran, see status. Else the errno for which it could not be executed; EPIPE: the spawner
+                        died, and the program, if it ran, was killed */
     int status;      /* as from waitpid */
 };
-/* Starts a program; `exited` comes once, from the loop, after it and its process group are dead. -ENOMEM, -E2BIG (arguments
- * over 128 KiB), -EAGAIN (the socket is full), -EPIPE: the spawner died. */
+/* Starts a program; `exited` comes once, from the loop, after it and its process group are dead; `spawned` is gone
+ * then. -ENOMEM, -E2BIG (over SPAWNER_STRINGS_MAX), -EAGAIN (out of descriptors), -EPIPE: the spawner died or is
+ * closing. */
 int spawner_start(struct spawner *spawner, const struct spawn_request *request,
                   void (*exited)(void *arg, const struct spawn_exit *exit), void *arg, struct spawned **ret_spawned);
-/* Sends a signal to the whole process group. No effect when it ended already. */
+/* Sends a signal to the whole process group. No effect when it ended already. Of two signals sent before the first is
+ * delivered one may be lost, but never a SIGKILL. */
 void spawner_kill(struct spawned *spawned, int signal);
+/* The spawner closes its copy of guard_fd. */
+void spawner_release(struct spawned *spawned);

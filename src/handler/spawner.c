@@ -1,0 +1,466 @@
+/* spawner.c - froe's side of the spawner: starts it, sends orders, hands out reports.
+ *
+ * Sends never block. What the socket cannot take now waits in an outbox, in order, with copies of its descriptors. */
+#include "spawner_wire.h"
+
+#include "cleanup.h"
+#include "list.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#define HELLO_TIMEOUT_MS 10000
+#define REPORTS_PER_TURN 64
+#define SOCKET_BUFFER_BYTES (1024 * 1024) /* the kernel gives less where net.core.wmem_max says so */
+
+struct spawner {
+    uv_loop_t *loop;
+    uv_poll_t poll;
+    int fd;
+    pid_t pid;
+    bool lost; /* the process is gone */
+    bool closing;
+    void (*closed)(void *arg);
+    void *closed_arg;
+    struct buf message;
+    struct list outbox;
+    struct spawned **slots; /* by id; NULL: free */
+    size_t n_slots;
+};
+
+struct spawned {
+    struct spawner *spawner;
+    uint32_t id;
+    pid_t pid; /* 0: not known to be started */
+    void (*exited)(void *arg, const struct spawn_exit *exit);
+    void *arg;
+    /* What is still to be sent, in this order. */
+    struct list outbox;
+    char *start;
+    size_t start_n;
+    int start_fds[WIRE_FDS_MAX];
+    bool release;
+    int signal;
+};
+
+/* ---- ids ---- */
+
+static int take_slot(struct spawner *spawner, struct spawned *spawned) {
+    size_t id = 0;
+    while (id < spawner->n_slots && spawner->slots[id])
+        id++;
+    if (id == spawner->n_slots) {
+        size_t n = id ? id * 2 : 64;
+        struct spawned **slots = n <= UINT32_MAX ? mem_reallocarray(spawner->slots, n, sizeof(struct spawned *)) : NULL;
+        if (!slots)
+            return -ENOMEM;
+        for (size_t i = id; i < n; i++)
+            slots[i] = NULL;
+        spawner->slots = slots;
+        spawner->n_slots = n;
+    }
+    spawner->slots[id] = spawned;
+    spawned->id = (uint32_t)id;
+    return 0;
+}
+
+static void free_spawned(struct spawned *spawned) {
+    list_remove(&spawned->outbox);
+    for (size_t i = 0; i < WIRE_FDS_MAX; i++)
+        cleanup_close_fd(&spawned->start_fds[i]);
+    mem_free(spawned->start);
+    mem_free(spawned);
+}
+
+static void finish(struct spawned *spawned, const struct spawn_exit *end) {
+    spawned->spawner->slots[spawned->id] = NULL;
+    void (*exited)(void *arg, const struct spawn_exit *exit) = spawned->exited;
+    void *arg = spawned->arg;
+    free_spawned(spawned);
+    exited(arg, end);
+}
+
+/* ---- sending ---- */
+
+static int send_message(const struct spawner *spawner, const void *data, size_t n, const int *fds, size_t n_fds) {
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
+    } control = {0};
+    struct iovec piece = {.iov_len = n};
+    memcpy(&piece.iov_base, &data, sizeof data); /* only read from, but the type cannot say so */
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (n_fds) {
+        message.msg_control = &control;
+        message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+        memcpy(CMSG_DATA(rights), fds, n_fds * sizeof(int));
+    }
+    ssize_t sent;
+    do
+        sent = sendmsg(spawner->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : 0;
+}
+
+static size_t count_fds(const int fds[WIRE_FDS_MAX]) {
+    return fds[WIRE_FDS_MAX - 1] >= 0 ? WIRE_FDS_MAX : WIRE_FDS_MAX - 1;
+}
+
+/* The code for a start that could not be sent. */
+static int start_code(int r) {
+    switch (r) {
+    case -EMSGSIZE:
+        return -E2BIG;
+    case -ECONNRESET:
+        return -EPIPE;
+    case -ETOOMANYREFS:
+    case -ENOBUFS:
+    case -EMFILE:
+        return -EAGAIN;
+    default:
+        return r;
+    }
+}
+
+/* Sends what is waiting; -EAGAIN: not all of it. Other errors are about the start alone: an order that cannot be sent
+ * for another reason has nobody left to receive it. */
+static int send_waiting(struct spawned *spawned) {
+    const struct spawner *spawner = spawned->spawner;
+    int r = 0;
+    if (spawned->start) {
+        r = send_message(spawner, spawned->start, spawned->start_n, spawned->start_fds, count_fds(spawned->start_fds));
+        if (r < 0)
+            return r;
+        mem_free(TAKE_PTR(spawned->start));
+        for (size_t i = 0; i < WIRE_FDS_MAX; i++) {
+            cleanup_close_fd(&spawned->start_fds[i]);
+            spawned->start_fds[i] = -1;
+        }
+    }
+    if (spawned->release) {
+        struct wire_order order = {.kind = WIRE_RELEASE, .id = spawned->id};
+        r = send_message(spawner, &order, sizeof order, NULL, 0);
+        if (r == -EAGAIN)
+            return r;
+        spawned->release = false;
+    }
+    if (spawned->signal) {
+        struct wire_order order = {.kind = WIRE_SIGNAL, .id = spawned->id, .signal = spawned->signal};
+        r = send_message(spawner, &order, sizeof order, NULL, 0);
+        if (r == -EAGAIN)
+            return r;
+        spawned->signal = 0;
+    }
+    return 0;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void watch(struct spawner *spawner, bool for_room) {
+    uv_poll_start(&spawner->poll, UV_READABLE | (for_room ? UV_WRITABLE : 0), on_poll);
+}
+
+static void wait_for_room(struct spawned *spawned) {
+    struct spawner *spawner = spawned->spawner;
+    bool first = list_empty(&spawner->outbox);
+    list_push_back(&spawner->outbox, &spawned->outbox);
+    if (first)
+        watch(spawner, true);
+}
+
+static void send_order(struct spawned *spawned) {
+    if (spawned->spawner->lost || !list_empty(&spawned->outbox))
+        return;
+    if (!list_empty(&spawned->spawner->outbox) || send_waiting(spawned) == -EAGAIN)
+        wait_for_room(spawned);
+}
+
+static void flush(struct spawner *spawner) {
+    while (!list_empty(&spawner->outbox)) {
+        struct spawned *spawned = LIST_ENTRY(spawner->outbox.next, struct spawned, outbox);
+        int r = send_waiting(spawned);
+        if (r == -EAGAIN)
+            return;
+        if (r == -EPIPE || r == -ECONNRESET)
+            break; /* nobody is there to send to; what waits learns it when reading says so too */
+        list_remove(&spawned->outbox);
+        if (r < 0)
+            finish(spawned, &(struct spawn_exit){.start_error = -start_code(r)});
+    }
+    watch(spawner, false);
+}
+
+void spawner_kill(struct spawned *spawned, int signal) {
+    if (spawned->signal != SIGKILL)
+        spawned->signal = signal;
+    send_order(spawned);
+}
+
+void spawner_release(struct spawned *spawned) {
+    spawned->release = true;
+    send_order(spawned);
+}
+
+static int add_strings(struct buf *message, const char *const *strings, uint32_t *ret_n) {
+    uint32_t n = 0;
+    for (; strings[n]; n++) {
+        int r = buf_add(message, strings[n], strlen(strings[n]) + 1);
+        if (r < 0)
+            return r;
+    }
+    *ret_n = n;
+    return 0;
+}
+
+static int encode(struct buf *message, uint32_t id, const struct spawn_request *request) {
+    struct wire_start head = {.kind = WIRE_START, .id = id};
+    buf_reset(message);
+    int r = buf_add(message, &head, sizeof head);
+    if (r == 0)
+        r = buf_add(message, request->file, strlen(request->file) + 1);
+    if (r == 0)
+        r = add_strings(message, request->argv, &head.n_argv);
+    if (r == 0)
+        r = add_strings(message, request->envp, &head.n_envp);
+    if (r == 0)
+        memcpy(message->p, &head, sizeof head);
+    return r;
+}
+
+/* Keeps a start until the socket has room. */
+static int keep_start(struct spawned *spawned, const int fds[WIRE_FDS_MAX]) {
+    const struct buf *message = &spawned->spawner->message;
+    for (size_t i = 0; i < count_fds(fds); i++)
+        if ((spawned->start_fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3)) < 0)
+            return -EAGAIN;
+    spawned->start = mem_memdup(message->p, message->n);
+    if (!spawned->start)
+        return -ENOMEM;
+    spawned->start_n = message->n;
+    wait_for_room(spawned);
+    return 0;
+}
+
+int spawner_start(struct spawner *spawner, const struct spawn_request *request,
+                  void (*exited)(void *arg, const struct spawn_exit *exit), void *arg, struct spawned **ret_spawned) {
+    if (spawner->lost || spawner->closing)
+        return -EPIPE;
+    struct spawned *spawned = mem_alloc(sizeof *spawned);
+    if (!spawned)
+        return -ENOMEM;
+    *spawned = (struct spawned){.spawner = spawner, .exited = exited, .arg = arg, .start_fds = {-1, -1, -1, -1}};
+    list_init(&spawned->outbox);
+    int r = take_slot(spawner, spawned);
+    if (r < 0) {
+        free_spawned(spawned);
+        return r;
+    }
+    const int fds[WIRE_FDS_MAX] = {request->stdin_fd, request->stdout_fd, request->stderr_fd, request->guard_fd};
+    r = encode(&spawner->message, spawned->id, request);
+    if (r == 0) {
+        r = list_empty(&spawner->outbox)
+                ? send_message(spawner, spawner->message.p, spawner->message.n, fds, count_fds(fds))
+                : -EAGAIN;
+        r = r == -EAGAIN ? keep_start(spawned, fds) : start_code(r);
+    }
+    if (r < 0) {
+        spawner->slots[spawned->id] = NULL;
+        free_spawned(spawned);
+        return r;
+    }
+    *ret_spawned = spawned;
+    return 0;
+}
+
+/* ---- receiving ---- */
+
+static void on_handle_closed(uv_handle_t *handle) {
+    struct spawner *spawner = handle->data;
+    void (*closed)(void *arg) = spawner->closed;
+    void *arg = spawner->closed_arg;
+    close(spawner->fd);
+    buf_free(&spawner->message);
+    mem_free(spawner->slots);
+    mem_free(spawner);
+    closed(arg);
+}
+
+/* The process closed its end, so it is on its way out. */
+static void lose(struct spawner *spawner) {
+    bool close_now = spawner->closing; /* when asked for in a callback below, spawner_close does it itself */
+    spawner->lost = true;
+    uv_poll_stop(&spawner->poll);
+    kill(spawner->pid, SIGKILL);
+    while (waitpid(spawner->pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    /* When it did not end by itself its programs still run. The numbers of their groups are theirs as long as a member
+     * lives, and one that is gone already was gone just now. */
+    for (size_t i = 0; i < spawner->n_slots; i++)
+        if (spawner->slots[i] && spawner->slots[i]->pid > 0)
+            kill(-spawner->slots[i]->pid, SIGKILL);
+    for (size_t i = 0; i < spawner->n_slots; i++)
+        if (spawner->slots[i])
+            finish(spawner->slots[i], &(struct spawn_exit){.start_error = EPIPE});
+    if (close_now)
+        uv_close((uv_handle_t *)&spawner->poll, on_handle_closed);
+}
+
+static void take_report(struct spawner *spawner, const struct wire_report *report) {
+    struct spawned *spawned = report->id < spawner->n_slots ? spawner->slots[report->id] : NULL;
+    if (!spawned)
+        return;
+    if (report->kind == WIRE_STARTED)
+        spawned->pid = report->pid;
+    else if (report->kind == WIRE_EXITED)
+        finish(spawned, &(struct spawn_exit){.start_error = report->start_error, .status = report->status});
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct spawner *spawner = poll->data;
+    if (status < 0) {
+        lose(spawner);
+        return;
+    }
+    for (int i = 0; i < REPORTS_PER_TURN; i++) {
+        struct wire_report report;
+        ssize_t n = recv(spawner->fd, &report, sizeof report, MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            break;
+        if (n <= 0) {
+            lose(spawner);
+            return;
+        }
+        if ((size_t)n == sizeof report)
+            take_report(spawner, &report);
+    }
+    if (events & UV_WRITABLE)
+        flush(spawner);
+}
+
+/* ---- starting and closing ---- */
+
+/* The process gets nothing of froe's: descriptors, signal state, environment, terminal. */
+static int launch(int socket_fd, int hold_fd, pid_t *ret_pid) {
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    int r = posix_spawn_file_actions_init(&actions);
+    if (r)
+        return -r;
+    r = posix_spawnattr_init(&attributes);
+    if (r) {
+        posix_spawn_file_actions_destroy(&actions);
+        return -r;
+    }
+    sigset_t all, none;
+    sigfillset(&all);
+    sigemptyset(&none);
+    posix_spawnattr_setsigdefault(&attributes, &all);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    r = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    if (r == 0)
+        r = posix_spawn_file_actions_adddup2(&actions, socket_fd, WIRE_SOCKET_FD);
+    if (r == 0 && hold_fd >= 0)
+        r = posix_spawn_file_actions_adddup2(&actions, hold_fd, WIRE_HOLD_FD);
+    if (r == 0)
+        r = posix_spawn_file_actions_addclosefrom_np(&actions, hold_fd >= 0 ? WIRE_HOLD_FD + 1 : WIRE_HOLD_FD);
+    if (r == 0)
+        r = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (r == 0)
+        r = posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (r == 0) {
+        char name[] = "froe", arg[] = SPAWNER_ARG;
+        char *argv[] = {name, arg, NULL};
+        /* Where this program's own libraries are found may depend on it; programs do not get it. */
+        char library_path[4096];
+        const char *path = getenv("LD_LIBRARY_PATH");
+        int n = path ? snprintf(library_path, sizeof library_path, "LD_LIBRARY_PATH=%s", path) : -1;
+        char *envp[] = {n > 0 && (size_t)n < sizeof library_path ? library_path : NULL, NULL};
+        r = posix_spawn(ret_pid, "/proc/self/exe", &actions, &attributes, argv, envp);
+    }
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return -r;
+}
+
+/* A process that is not a spawner (its main does not ask) or cannot run must not be found out at the first program. */
+static int await_hello(int fd) {
+    struct pollfd polled = {.fd = fd, .events = POLLIN};
+    int n;
+    do
+        n = poll(&polled, 1, HELLO_TIMEOUT_MS);
+    while (n < 0 && errno == EINTR);
+    if (n <= 0)
+        return n < 0 ? -errno : -ETIMEDOUT;
+    struct wire_report report = {0};
+    ssize_t got = recv(fd, &report, sizeof report, MSG_DONTWAIT);
+    return got == (ssize_t)sizeof report && report.kind == WIRE_HELLO ? 0 : -EPIPE;
+}
+
+int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, struct err *err) {
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
+        return err_set(err, -errno, "cannot start the spawner: no socket pair: %s", err_errno_text(-errno));
+    _cleanup_close_ int ours = fds[0];
+    _cleanup_close_ int theirs = fds[1];
+    int size = SOCKET_BUFFER_BYTES;
+    setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    /* Away from the numbers they are to have in the process. */
+    _cleanup_close_ int far_socket = fcntl(theirs, F_DUPFD_CLOEXEC, WIRE_HOLD_FD + 1);
+    _cleanup_close_ int far_hold = hold_fd >= 0 ? fcntl(hold_fd, F_DUPFD_CLOEXEC, WIRE_HOLD_FD + 1) : -1;
+    if (far_socket < 0 || (hold_fd >= 0 && far_hold < 0))
+        return err_set(err, -errno, "cannot start the spawner: %s", err_errno_text(-errno));
+    _cleanup_free_ struct spawner *spawner = mem_zalloc(sizeof *spawner);
+    if (!spawner)
+        return err_set(err, -ENOMEM, "cannot start the spawner: out of memory");
+    int r = launch(far_socket, far_hold, &spawner->pid);
+    if (r < 0)
+        return err_set(err, r, "cannot start the spawner (/proc/self/exe): %s", err_errno_text(r));
+    close(TAKE_FD(theirs));
+    close(TAKE_FD(far_socket));
+    r = await_hello(ours);
+    if (r == 0)
+        r = uv_poll_init(loop, &spawner->poll, ours);
+    if (r < 0) {
+        kill(spawner->pid, SIGKILL);
+        while (waitpid(spawner->pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+        return err_set(err, r, "cannot start the spawner: the process did not come up: %s", err_errno_text(r));
+    }
+    spawner->loop = loop;
+    spawner->fd = TAKE_FD(ours);
+    spawner->poll.data = spawner;
+    buf_init(&spawner->message, WIRE_START_MAX);
+    list_init(&spawner->outbox);
+    watch(spawner, false);
+    *ret_spawner = TAKE_PTR(spawner);
+    return 0;
+}
+
+void spawner_close(struct spawner *spawner, void (*closed)(void *arg), void *arg) {
+    if (!spawner) {
+        closed(arg);
+        return;
+    }
+    spawner->closing = true;
+    spawner->closed = closed;
+    spawner->closed_arg = arg;
+    if (spawner->lost)
+        uv_close((uv_handle_t *)&spawner->poll, on_handle_closed);
+    else
+        shutdown(spawner->fd, SHUT_WR); /* the end of the input, for it; its reports still come */
+}
+
+pid_t spawner_pid(const struct spawner *spawner) {
+    return spawner->pid;
+}
