@@ -256,8 +256,7 @@ static int serve(struct claiming *claiming, struct hold *hold, uint32_t runs, ui
     struct lane *lane = hold->lane;
     size_t from = claiming->n;
     uint32_t before = hold->leased;
-    uint32_t most = least(tokens ? tokens : 1,
-                          lane_tokens_free(lane) == UINT64_MAX ? UINT64_MAX : lane_tokens_free(lane) + hold->tokens);
+    uint32_t most = least(tokens ? tokens : 1, lane_tokens_free(lane, hold->tokens));
     if (most == 0)
         most = 1; /* its rules were tightened; what it has leased may go on, one at a time */
     if (claims_by_token(lane)) {

@@ -27,13 +27,6 @@ static bool is_late(const struct workflow *workflow, size_t rule) {
     return rule > workflow->first_round_robin;
 }
 
-uint64_t rule_key_room(const struct rule_key *key) {
-    uint32_t max = key->workflow->rules[key->rule].max_runs;
-    if (max == 0)
-        return UINT64_MAX;
-    return key->used < max ? max - key->used : 0;
-}
-
 static bool rounds_robin(const struct lane *lane, size_t rule) {
     return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == STORE_GROUP_ROUND_ROBIN;
 }
@@ -42,12 +35,23 @@ static bool cancels(const struct lane *lane, size_t rule) {
     return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == STORE_CANCEL_NEWEST;
 }
 
-uint64_t lane_tokens_free(const struct lane *lane) {
+static uint64_t room_beside(const struct rule_key *key, uint64_t own) {
+    uint32_t max = key->workflow->rules[key->rule].max_runs;
+    if (max == 0)
+        return UINT64_MAX;
+    return key->used - own < max ? max - (key->used - own) : 0;
+}
+
+uint64_t rule_key_room(const struct rule_key *key) {
+    return room_beside(key, 0);
+}
+
+uint64_t lane_tokens_free(const struct lane *lane, uint32_t own) {
     uint64_t room = UINT64_MAX;
     for (size_t i = 0; i < lane->n_keys; i++) {
         if (!rounds_robin(lane, i))
             continue;
-        uint64_t here = rule_key_room(lane->keys[i].rule_key);
+        uint64_t here = room_beside(lane->keys[i].rule_key, own);
         room = here < room ? here : room;
     }
     return room;
@@ -91,33 +95,6 @@ static void make_ready(struct lane *lane) {
     lane->place = LANE_READY;
 }
 
-/* Lets in the lane that has waited longest for room under the key, if there is room and none let in is still undecided.
- */
-static void let_in(struct rule_key *key) {
-    while (!key->candidate && heap_top(&key->blocked) && rule_key_room(key) > 0) {
-        struct lane *lane = LIST_ENTRY(heap_pop(&key->blocked), struct lane, link);
-        if (lane->blocked_group_turn < lane->group->turn) {
-            /* Its group was granted meanwhile (through another lane): it goes back to where it belongs now. */
-            lane->blocked_group_turn = lane->group->turn;
-            heap_push(&key->blocked, &lane->link);
-            continue;
-        }
-        lane->blocked_on = NULL;
-        lane->candidate_of = key;
-        key->candidate = lane;
-        make_ready(lane);
-    }
-}
-
-static void decided(struct lane *lane) {
-    struct rule_key *key = lane->candidate_of;
-    if (!key)
-        return;
-    lane->candidate_of = NULL;
-    key->candidate = NULL;
-    let_in(key);
-}
-
 static void take_out(struct lane *lane) {
     if (lane->place == LANE_READY) {
         heap_remove(&lane->group->lanes, &lane->link);
@@ -128,6 +105,68 @@ static void take_out(struct lane *lane) {
         lane->blocked_on = NULL;
     }
     lane->place = LANE_IDLE;
+}
+
+static void wait_for(struct lane *lane, struct rule_key *key) {
+    lane->blocked_on = key;
+    lane->blocked_group_turn = lane->group->turn;
+    heap_push(&key->blocked, &lane->link);
+    lane->place = LANE_BLOCKED;
+}
+
+static void set_candidate(struct rule_key *key, struct lane *lane) {
+    key->candidate = lane;
+    lane->candidate_of = key;
+    list_push_back(&lane->group->candidates, &lane->of_candidates);
+}
+
+static void unset_candidate(struct rule_key *key) {
+    list_remove(&key->candidate->of_candidates);
+    key->candidate->candidate_of = NULL;
+    key->candidate = NULL;
+}
+
+/* The first of those that wait there; NULL: none does. Groups may have been granted (through another lane) since their
+ * lanes began to wait: those go back to where they belong now. */
+static struct lane *first_waiting(struct rule_key *key) {
+    for (struct heap_link *top; (top = heap_top(&key->blocked));) {
+        struct lane *lane = LIST_ENTRY(top, struct lane, link);
+        if (lane->blocked_group_turn == lane->group->turn)
+            return lane;
+        take_out(lane);
+        wait_for(lane, key);
+    }
+    return NULL;
+}
+
+static bool is_before(const struct lane *a, const struct lane *b) {
+    return a->group->turn != b->group->turn ? a->group->turn < b->group->turn : a->turn < b->turn;
+}
+
+/* When there is room under the key, sees to it that the first of those that wait for it is let in. */
+static void let_in(struct rule_key *key) {
+    if (rule_key_room(key) == 0)
+        return;
+    struct lane *first = first_waiting(key), *before = key->candidate;
+    if (!first || (before && is_before(before, first)))
+        return;
+    if (before) {
+        unset_candidate(key);
+        take_out(before);
+        wait_for(before, key);
+    }
+    take_out(first);
+    make_ready(first);
+    set_candidate(key, first);
+}
+
+/* The lane was granted, waits for something else, or has no work: the next may be let in. */
+static void decided(struct lane *lane) {
+    struct rule_key *key = lane->candidate_of;
+    if (!key)
+        return;
+    unset_candidate(key);
+    let_in(key);
 }
 
 static bool has_work(const struct lane *lane) {
@@ -158,10 +197,7 @@ void lane_put_back(struct lane *lane) {
 
 static void block(struct lane *lane, struct rule_key *key) {
     take_out(lane);
-    lane->blocked_on = key;
-    lane->blocked_group_turn = lane->group->turn;
-    heap_push(&key->blocked, &lane->link);
-    lane->place = LANE_BLOCKED;
+    wait_for(lane, key);
     decided(lane);
 }
 
@@ -193,9 +229,11 @@ struct lane *lanes_next(struct lanes *lanes, const int64_t *workflows, size_t n)
 
 void lane_granted(struct lanes *lanes, struct lane *lane, int64_t now_utc_us) {
     struct group *group = lane->group;
-    enum lane_place place = lane->place;
-    if (place == LANE_READY || place == LANE_BLOCKED)
+    bool aside = lane->place == LANE_ASIDE;
+    if (!aside) {
         take_out(lane);
+        decided(lane);
+    }
     bool others = heap_top(&group->lanes);
     if (others)
         heap_remove(&lane->workflow->ready, &group->link);
@@ -203,10 +241,10 @@ void lane_granted(struct lanes *lanes, struct lane *lane, int64_t now_utc_us) {
     lane->last_granted_utc_us = now_utc_us;
     if (others)
         heap_push(&lane->workflow->ready, &group->link);
-    if (place == LANE_READY || place == LANE_BLOCKED) {
-        decided(lane);
+    LIST_EACH_SAFE (link, next, &group->candidates)
+        let_in(LIST_ENTRY(link, struct lane, of_candidates)->candidate_of); /* another may be first now */
+    if (!aside)
         lane_work_changed(lane);
-    }
 }
 
 void lane_tokens(struct lane *lane, int64_t change) {
@@ -304,6 +342,7 @@ static int group_of(struct workflow *workflow, struct bytes key, struct group **
         if (!group)
             return -ENOMEM;
         heap_init(&group->lanes, lane_before);
+        list_init(&group->candidates);
         if (map_put(&workflow->groups, key, group) < 0) {
             mem_free(group);
             return -ENOMEM;
@@ -356,6 +395,7 @@ int lanes_lane_add(struct lanes *lanes, struct workflow *workflow, struct bytes 
     lane->pages = pages;
     lane->retries = retries;
     list_init(&lane->holds);
+    list_init(&lane->of_candidates);
     int r = attach(lane);
     if (r == 0)
         r = map_put(&workflow->lanes, packed, lane);
@@ -404,6 +444,7 @@ int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct
             continue;
         lane->place = LANE_IDLE; /* the heaps it may have been in are gone */
         lane->blocked_on = lane->candidate_of = NULL;
+        list_init(&lane->of_candidates);
         int r = attach(lane);
         if (r < 0)
             return r;

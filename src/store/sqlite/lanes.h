@@ -6,9 +6,9 @@
  * each group one of its ready lanes; a pick compares the first groups of the workflows asked for.
  *
  * A lane with work that is found over a rule's limit is taken out and put with the rule's key until that has room
- * again. Then one lane of those that wait there is let in (the `candidate`), and when it was granted, or turned out to
- * wait for something else, the next, while there is room. So a full key costs nothing however many lanes wait for it,
- * and each grant O(log n).
+ * again. Then the first of those that wait there is let in (the `candidate`), and when it was granted, or turned out to
+ * wait for something else, the next, while there is room. So a full key costs nothing however many lanes wait for it, a
+ * grant costs O(log n), and yet turns are exact: of those that wait for a key with room the first is always let in.
  *
  * Counting. What a lane has now is in counts[]; every change goes through lane_count and lane_tokens, which keep the
  * keys' sums: tokens for a GROUP_ROUND_ROBIN rule, places for a CANCEL_NEWEST rule. */
@@ -31,8 +31,9 @@ enum lane_place { LANE_IDLE, LANE_READY, LANE_BLOCKED, LANE_ASIDE };
 
 struct group {
     uint64_t turn;
-    struct heap_link link; /* in its workflow's `ready` while `lanes` is not empty */
-    struct heap lanes;     /* the ready ones */
+    struct heap_link link;  /* in its workflow's `ready` while `lanes` is not empty */
+    struct heap lanes;      /* the ready ones */
+    struct list candidates; /* those of them that are a key's candidate */
 };
 
 struct rule_key {
@@ -75,6 +76,7 @@ struct lane {
     struct rule_key *blocked_on;
     uint64_t blocked_group_turn; /* the group's turn when it was put there: never more than the true one */
     struct rule_key *candidate_of;
+    struct list of_candidates;
 
     struct heap pages;   /* with queued runs, in spawn order: struct page */
     struct heap retries; /* due ones, the longest due first: struct retry */
@@ -122,8 +124,8 @@ struct bytes lane_group_key(const struct lane *lane); /* "" when there is none *
 void lane_count(struct lane *lane, enum lane_kind kind, int64_t change);
 /* Changes the tokens on the lane, by all workers together. */
 void lane_tokens(struct lane *lane, int64_t change);
-/* How many tokens its rules have left; UINT64_MAX without limits. */
-uint64_t lane_tokens_free(const struct lane *lane);
+/* How many tokens its rules allow somebody who has `own` of the lane's already; UINT64_MAX without limits. */
+uint64_t lane_tokens_free(const struct lane *lane, uint32_t own);
 /* How many places its CANCEL_NEWEST rules have left: those decided at the spawn, at the claim, or all. */
 enum lane_when { LANE_AT_SPAWN, LANE_AT_CLAIM, LANE_AT_BOTH };
 uint64_t lane_places_free(const struct lane *lane, enum lane_when when);
