@@ -165,6 +165,32 @@ static void print_line(const char *what, const char *finding, bool good) {
     printf("%-5s %s: %s\n", good ? "ok" : "FAIL", what, printable.p ? printable.p : "");
 }
 
+/* One line when all is well; else a line for each thing that is not. */
+static void print_bucket(json_t *bucket) {
+    static const char *const tried[] = {"list", "read", "delete"};
+    const char *name = json_string_value(json_object_get(bucket, "bucket"));
+    const char *versioning = json_string_value(json_object_get(bucket, "versioning"));
+    const char *deletes = json_string_value(json_object_get(bucket, "deletes"));
+    bool good = true;
+    for (size_t t = 0; t < sizeof tried / sizeof tried[0]; t++) {
+        const char *finding = json_string_value(json_object_get(bucket, tried[t]));
+        _cleanup_buf_ struct buf what = {0};
+        if (!finding || strcmp(finding, "ok") == 0 || bytes_starts(bytes_str(finding), BYTES("not tried")))
+            continue;
+        good = false;
+        if (buf_printf(&what, "%s: %s", name, tried[t]) == 0)
+            print_line(what.p, finding, false);
+    }
+    if (good)
+        printf("ok    %s: can be listed, read and deleted from; versioning %s, deletes %s\n", name,
+               versioning ? versioning : "unknown", deletes ? deletes : "unknown");
+    if (deletes && strcmp(deletes, "unguarded") == 0)
+        printf("note  %s: the server ignores If-Match on DELETE; froe compares a HEAD right before each delete, and an "
+               "overwrite in "
+               "between would be lost\n",
+               name);
+}
+
 static void print_people(struct check *check) {
     print_line("credentials", json_string_value(json_object_get(check->report, "credentials")), true);
     print_line("endpoint", json_string_value(json_object_get(check->report, "endpoint")), true);
@@ -172,25 +198,7 @@ static void print_people(struct check *check) {
     print_line("list buckets", list ? list : "not tried", list && strcmp(list, "ok") == 0);
     size_t i;
     json_t *bucket;
-    json_array_foreach(check->buckets, i, bucket) {
-        static const char *const tried[] = {"list", "read", "delete"};
-        const char *name = json_string_value(json_object_get(bucket, "bucket"));
-        for (size_t t = 0; t < sizeof tried / sizeof tried[0]; t++) {
-            const char *finding = json_string_value(json_object_get(bucket, tried[t]));
-            _cleanup_buf_ struct buf what = {0};
-            if (finding && buf_printf(&what, "%s: %s", name, tried[t]) == 0)
-                print_line(what.p, finding,
-                           strcmp(finding, "ok") == 0 || bytes_starts(bytes_str(finding), BYTES("not tried")));
-        }
-        const char *versioning = json_string_value(json_object_get(bucket, "versioning"));
-        const char *deletes = json_string_value(json_object_get(bucket, "deletes"));
-        if (deletes)
-            printf("%-5s %s: versioning %s, deletes %s%s\n", strcmp(deletes, "unguarded") == 0 ? "note" : "ok", name,
-                   versioning ? versioning : "unknown", deletes,
-                   strcmp(deletes, "unguarded") == 0
-                       ? ": the server ignores If-Match, so an overwrite between a HEAD and the delete would be lost"
-                       : "");
-    }
+    json_array_foreach(check->buckets, i, bucket) print_bucket(bucket);
     if (list && strcmp(list, "ok") == 0 && json_array_size(check->buckets) == 0)
         printf("note  no bucket's name starts with '%s'\n", check->options->bucket_prefix);
 }

@@ -92,6 +92,8 @@ static void stopped(void *arg) {
     froe_groups_each(run->engine, PIPELINE_PROCESS_OBJECT, count_parked, &parked);
     if (run->drained && run->exit_code == EXIT_DRAINED && parked > 0)
         run->exit_code = EXIT_PARKED;
+    if (!run->options->once)
+        log_info(&run->log, "stopped");
     close_all(run);
 }
 
