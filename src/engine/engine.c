@@ -129,7 +129,7 @@ void froe_close(froe *engine, void (*closed)(void *arg), void *arg) {
 }
 
 static void close_pump(froe *engine) {
-    if (engine->stopping && !engine->stop_told && engine->state == WORKER_STOPPED) {
+    if (engine->stopping && !engine->stop_told && engine->state == WORKER_STOPPED && engine->inflight == 0) {
         engine->stop_told = true;
         if (engine->stopped)
             engine->stopped(engine->stopped_arg);

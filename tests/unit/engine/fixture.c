@@ -187,7 +187,7 @@ static void note(struct fixture *fx, froe_task *task) {
     ran->utc_us = clock_utc_us(&fx->clock.clock);
 }
 
-static void on_run(froe_task *task, void *arg) {
+void fixture_run(froe_task *task, void *arg) {
     struct fixture *fx = arg;
     note(fx, task);
     if (fx->run) {
@@ -213,7 +213,7 @@ void fixture_workflow(struct fixture *fx, const char *name, const froe_rule *rul
     workflow.name = name;
     workflow.rules = rules;
     workflow.n_rules = n_rules;
-    workflow.run = on_run;
+    workflow.run = fixture_run;
     workflow.cancel = on_cancel;
     workflow.arg = fx;
     if (froe_workflow_add(fx->froe, &workflow, &fx->error) != FROE_OK)

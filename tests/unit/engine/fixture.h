@@ -107,6 +107,7 @@ const struct told *fixture_last(const struct fixture *fx, froe_event_kind kind);
 froe_task *fixture_release(struct fixture *fx, size_t i); /* takes a held task out */
 size_t fixture_ran_in(const struct fixture *fx, const char *group);
 
+void fixture_run(froe_task *task, void *arg); /* the task function: notes the call, then does fx->run */
 void run_succeed(struct fixture *fx, froe_task *task);
 void run_fail(struct fixture *fx, froe_task *task);
 void run_fail_final(struct fixture *fx, froe_task *task);

@@ -1,0 +1,152 @@
+/* The cron, against a clock that is moved. It begins at 2026-01-01T09:00:00Z and a bit. */
+#include "fixture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FX struct fixture *fx = *state
+
+static char scheduled[64][200];
+
+static void run_tick(struct fixture *fx, froe_task *task) {
+    snprintf(scheduled[(fx->n_ran - 1) % 64], 200, "%s", froe_task_metadata(task));
+    assert_string_equal(froe_task_input(task), "{}");
+    froe_task_succeed(task);
+}
+
+static void add(struct fixture *fx, const char *cron, const froe_rule *rules, size_t n_rules) {
+    froe_workflow given = {.cron = cron};
+    fixture_workflow(fx, "w", rules, n_rules, &given);
+    fixture_start(fx);
+    UNTIL(fx, fx->froe->state == WORKER_RUNNING);
+    fixture_linger(fx, 5 * US_PER_MS);
+}
+
+/* To a time of the first day. */
+static void move_to(struct fixture *fx, int64_t hours, int64_t minutes, int64_t seconds) {
+    int64_t to = T0_UTC_US + (hours - 9) * US_PER_HOUR + minutes * US_PER_MIN + seconds * US_PER_S;
+    fixture_move(fx, to - clock_utc_us(&fx->clock.clock));
+}
+
+static void test_ticks_are_exact(void **state) {
+    FX;
+    fx->run = run_tick;
+    add(fx, "*/5 * * * *", NULL, 0);
+    for (int64_t minute = 5; minute <= 20; minute += 5) {
+        move_to(fx, 9, minute - 1, 59);
+        fixture_linger(fx, 20 * US_PER_MS);
+        assert_int_equal(fx->n_ran, minute / 5 - 1);
+        move_to(fx, 9, minute, 0);
+        UNTIL(fx, fx->n_ran == (size_t)minute / 5);
+        char want[120];
+        snprintf(want, sizeof want, "{\"froe__cron\":\"*/5 * * * *\",\"froe__scheduled\":\"2026-01-01T09:%02d:00Z\"}",
+                 (int)minute);
+        assert_string_equal(scheduled[fx->n_ran - 1], want);
+    }
+}
+
+static void test_real_seconds(void **state) {
+    FX;
+    fx->run = run_tick;
+    add(fx, "* * * * * *", NULL, 0);
+    UNTIL(fx, fx->n_ran == 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(fx->ran[i].utc_us % US_PER_S < 500 * US_PER_MS);
+    assert_true(fx->ran[2].utc_us - fx->ran[0].utc_us < 3 * US_PER_S);
+}
+
+static void test_missed_ticks_are_skipped(void **state) {
+    FX;
+    fx->run = run_tick;
+    add(fx, "0 * * * *", NULL, 0);
+    move_to(fx, 12, 30, 0); /* as after a sleep: 10, 11 and 12 o'clock are long over */
+    fixture_linger(fx, 30 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 0);
+    move_to(fx, 15, 0, 30); /* late, but not by much: one, the newest */
+    UNTIL(fx, fx->n_ran == 1);
+    fixture_linger(fx, 30 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 1);
+    assert_non_null(strstr(scheduled[0], "2026-01-01T15:00:00Z"));
+}
+
+static void test_a_tick_is_made_once(void **state) {
+    FX;
+    fx->run = run_tick;
+    add(fx, "0 * * * *", NULL, 0);
+    move_to(fx, 10, 0, 0);
+    UNTIL(fx, fx->n_ran == 1);
+    /* The wall clock is set back, and comes by again. */
+    atomic_fetch_sub(&fx->clock.utc_us, 30 * US_PER_MIN);
+    engine_clock_moved(fx->froe);
+    fixture_linger(fx, 20 * US_PER_MS);
+    move_to(fx, 10, 0, 0);
+    fixture_linger(fx, 30 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 1);
+    move_to(fx, 11, 0, 0);
+    UNTIL(fx, fx->n_ran == 2);
+    /* Nor by the next process. */
+    fixture_close(fx);
+    fixture_open(fx);
+    add(fx, "0 * * * *", NULL, 0);
+    atomic_fetch_sub(&fx->clock.utc_us, 30 * US_PER_MIN);
+    engine_clock_moved(fx->froe);
+    fixture_linger(fx, 20 * US_PER_MS);
+    move_to(fx, 11, 0, 0);
+    fixture_linger(fx, 30 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 2);
+}
+
+static void test_a_refused_tick_is_an_event(void **state) {
+    FX;
+    fx->run = NULL;
+    froe_rule rule = {"'singleton'", 1, FROE_CANCEL_NEWEST};
+    add(fx, "* * * * *", &rule, 1);
+    move_to(fx, 9, 1, 0);
+    UNTIL(fx, fx->n_held == 1);
+    for (int minute = 2; minute <= 4; minute++) {
+        move_to(fx, 9, minute, 0);
+        UNTIL(fx, fixture_told(fx, FROE_EVENT_REFUSED) == (size_t)minute - 1);
+    }
+    froe_group group = fixture_group(fx, "w", "");
+    assert_int_equal(group.cancelled, 3);
+    assert_int_equal(group.live, 1);
+    froe_task_succeed(fixture_release(fx, 0));
+    UNTIL(fx, fixture_group(fx, "w", "").live == 0);
+    move_to(fx, 9, 5, 0);
+    UNTIL(fx, fx->n_held == 1);
+    froe_task_succeed(fixture_release(fx, 0));
+}
+
+static void test_a_tick_without_a_key_is_told(void **state) {
+    FX;
+    froe_rule rule = {"input.bucket", 1, FROE_CANCEL_NEWEST};
+    add(fx, "* * * * *", &rule, 1);
+    move_to(fx, 9, 1, 0);
+    UNTIL(fx, fixture_told(fx, FROE_EVENT_LOG) == 1);
+    assert_int_equal(fixture_last(fx, FROE_EVENT_LOG)->level, FROE_ERROR);
+}
+
+static void test_no_ticks_after_a_stop(void **state) {
+    FX;
+    add(fx, "* * * * *", NULL, 0);
+    fixture_stop(fx, FROE_STOP_FINISH);
+    move_to(fx, 9, 1, 0);
+    fixture_linger(fx, 20 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 0);
+    assert_int_equal(fixture_group(fx, "w", "").live, 0);
+}
+
+int main(void) {
+#define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_ticks_are_exact),
+        T(test_real_seconds),
+        T(test_missed_ticks_are_skipped),
+        T(test_a_tick_is_made_once),
+        T(test_a_refused_tick_is_an_event),
+        T(test_a_tick_without_a_key_is_told),
+        T(test_no_ticks_after_a_stop),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
