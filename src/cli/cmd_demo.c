@@ -7,6 +7,7 @@
 #include "demo_image.h"
 #include "mock.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -15,17 +16,18 @@
 static const struct {
     const char *name;
     unsigned images;
-} buckets[] = {{"demo-archive", 600}, {"demo-camera", 120}, {"demo-inbox", 30}, {"demo-urgent", 5}};
+} buckets[] = {{"demo-archive", 1500}, {"demo-camera", 300}, {"demo-inbox", 60}, {"demo-urgent", 8}};
 #define N_BUCKETS (sizeof buckets / sizeof buckets[0])
 
-/* Looks at the first bytes of its input and prints the size that a PNG file has there; anything else is an error. */
+/* Looks at the first bytes of its input and notes the size that a PNG file has there; anything else is an error. */
 static const char program[] =
+    "#!/bin/sh\n"
     "set -e\n"
     "head=$(od -An -tu1 -N24 | tr -s ' \\n' ' ')\n"
     "set -- $head\n"
     "[ \"$1 $2 $3 $4\" = '137 80 78 71' ] || { echo 'not a PNG file' >&2; exit 1; }\n"
     "cat >/dev/null\n"
-    "echo \"$FROE_BUCKET/$FROE_KEY: $((${19} * 256 + ${20})) x $((${23} * 256 + ${24}))\" >>\"$DEMO_RECORD\"\n";
+    "echo \"$FROE_BUCKET/$FROE_KEY: $((${19} * 256 + ${20})) x $((${23} * 256 + ${24}))\" >>\"${0%/*}/record\"\n";
 
 static int fill(struct mock *mock) {
     struct rng rng;
@@ -80,13 +82,19 @@ static uint64_t count_lines(const char *path, char *ret_last, size_t size) {
     return n;
 }
 
+static int write_program(const char *path) {
+    _cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+    return fd >= 0 && write(fd, program, sizeof program - 1) == (ssize_t)sizeof program - 1 ? 0 : -EIO;
+}
+
 static int drain(const struct options *asked, const char *folder, struct mock *mock) {
-    _cleanup_buf_ struct buf store = {0}, script = {0}, record = {0};
+    _cleanup_buf_ struct buf store = {0}, file = {0}, record = {0};
     if (buf_printf(&store, "sqlite:%s/froe.db", folder) < 0 || buf_printf(&record, "%s/record", folder) < 0 ||
-        buf_printf(&script, "DEMO_RECORD='%s'\n%s", record.p, program) < 0)
+        buf_printf(&file, "%s/png-size", folder) < 0)
         return command_fail(EXIT_INTERNAL, "out of memory");
-    char shell[] = "/bin/sh", dash_c[] = "-c";
-    char *argv[] = {shell, dash_c, script.p, NULL};
+    if (write_program(file.p) < 0)
+        return command_fail(EXIT_INTERNAL, "the demo's program cannot be written to /tmp");
+    char *argv[] = {file.p, NULL};
     struct options options = *asked;
     options.command = COMMAND_RUN;
     options.bucket_prefix = "demo-";
@@ -129,7 +137,7 @@ int command_demo(const struct options *options) {
     struct mock *mock = NULL;
     int r = mock_start(&server, &mock, &err) < 0 ? command_fail(EXIT_INTERNAL, err.text) : 0;
     if (r == 0) {
-        printf("An S3 server runs in this process, with %zu buckets of 5 to 600 pictures. froe drains them through a "
+        printf("An S3 server runs in this process, with %zu buckets of 8 to 1500 pictures. froe drains them through a "
                "small shell\n"
                "program, 16 at once and at most 8 of one bucket.\n\n",
                N_BUCKETS);

@@ -164,9 +164,15 @@ static void add_eta(struct buf *line, int64_t eta) {
     text_add_duration(line, eta - eta % US_PER_S + US_PER_S);
 }
 
+/* What is done but not yet settled is among the live too, so the sum of the two may be a little too much; what was
+ * listed is exact, but does not know of what an earlier froe listed. */
+static uint64_t total(uint64_t listed, uint64_t done, uint64_t live) {
+    return listed >= done ? listed : done + live;
+}
+
 static void draw_row(struct progress *progress, struct buf *line, const struct row *row) {
     const struct pipeline_bucket *numbers = &row->numbers;
-    uint64_t all = numbers->done + row->waiting;
+    uint64_t all = total(numbers->listed, numbers->done, row->waiting);
     buf_printf(line, "%-*.*s ", NAME_WIDTH, NAME_WIDTH, numbers->name.p);
     add_bar(line, numbers->done, all);
     buf_printf(line, " %8" PRIu64 "/%-8" PRIu64 " failed %-4" PRIu64 " %7.0f/s", numbers->done, all, numbers->failed,
@@ -200,9 +206,10 @@ static void draw(struct progress *progress) {
         add_line(progress, &line, columns);
     }
     buf_printf(&line, "%-*s ", NAME_WIDTH, progress->complete ? "all" : "all so far");
-    add_bar(&line, progress->done, progress->done + progress->live);
-    buf_printf(&line, " %8" PRIu64 "/%-8" PRIu64 " failed %-4" PRIu64 " %7.0f/s", progress->done,
-               progress->done + progress->live, progress->failed, progress->rate);
+    uint64_t all = total(progress->listed, progress->done, progress->live);
+    add_bar(&line, progress->done, all);
+    buf_printf(&line, " %8" PRIu64 "/%-8" PRIu64 " failed %-4" PRIu64 " %7.0f/s", progress->done, all, progress->failed,
+               progress->rate);
     if (progress->live)
         add_eta(&line, eta_us(progress, progress->live, progress->rate));
     add_line(progress, &line, columns);
@@ -215,7 +222,7 @@ static void line_between(void *arg, enum log_level level, struct bytes line) {
     erase(progress);
     buf_add_bytes(&progress->out, line);
     buf_add_byte(&progress->out, '\n');
-    flush(progress);
+    draw(progress);
 }
 
 /* ---- log ---- */
