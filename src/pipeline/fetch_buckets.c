@@ -13,21 +13,27 @@ struct buckets_task {
 
 static void next_page(struct buckets_task *run);
 
-static void finish(struct buckets_task *run, const char *failure) {
+static froe_task *dispose(struct buckets_task *run) {
     froe_task *task = run->task;
     buf_free(&run->token);
     mem_free(run);
-    if (failure)
-        froe_task_fail(task, FROE_FAIL_FORGET, failure); /* the next tick is the retry */
+    return task;
+}
+
+/* The next tick is the retry; with --once there is none, so the same run comes again. */
+static void fail(struct buckets_task *run, const char *text) {
+    struct pipeline *pipeline = run->pipeline;
+    if (pipeline->options.once && !pipeline->ended)
+        froe_task_again(dispose(run), US_PER_S, text);
     else
-        froe_task_succeed(task);
+        froe_task_fail(dispose(run), FROE_FAIL_FORGET, text);
 }
 
 static void spawned(void *arg, const froe_spawned *result, const froe_error *error) {
     struct buckets_task *run = arg;
     (void)result;
     if (error) {
-        finish(run, error->text);
+        fail(run, error->text);
         return;
     }
     if (run->token.n > 0) {
@@ -39,7 +45,7 @@ static void spawned(void *arg, const froe_spawned *result, const froe_error *err
     if (run->found == 0)
         log_warn(run->pipeline->options.log, "no bucket's name starts with the prefix",
                  LOG_STR("prefix", run->pipeline->prefix));
-    finish(run, NULL);
+    froe_task_succeed(dispose(run));
 }
 
 /* One item a bucket, each with its own input: the bucket is what the rules of fetch_s3_objects group by. */
@@ -85,10 +91,7 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_bu
     bool first_answer = !pipeline->s3_worked;
     pipeline_note(pipeline, NULL, result);
     if (result->status == S3_CANCELLED) {
-        froe_task *task = run->task;
-        buf_free(&run->token);
-        mem_free(run);
-        froe_task_again(task, 0, "stopped");
+        froe_task_again(dispose(run), 0, "stopped");
         return;
     }
     if (result->status != S3_OK) {
@@ -97,33 +100,29 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_bu
             pipeline_end(pipeline, PIPELINE_DENIED, result->text);
         if (result->status == S3_UNREACHABLE && first_answer && pipeline->options.once)
             pipeline_end(pipeline, PIPELINE_UNREACHABLE, result->text);
-        if (pipeline->options.once && !pipeline->ended) {
-            /* There is no next tick. */
-            froe_task *task = run->task;
-            buf_free(&run->token);
-            mem_free(run);
-            froe_task_again(task, US_PER_S, result->text);
-            return;
-        }
-        finish(run, result->text);
+        bool passing = result->status == S3_UNREACHABLE || result->status == S3_THROTTLED;
+        if (pipeline->options.once && !passing && ++pipeline->bucket_list_failures > LIST_FAILURES_MAX)
+            pipeline_end(pipeline, PIPELINE_LISTING_FAILED, result->text);
+        fail(run, result->text);
         return;
     }
+    pipeline->bucket_list_failures = 0;
     buf_reset(&run->token);
     if (buf_add_bytes(&run->token, page->next_token) < 0 || spawn_page(run, page) < 0)
-        finish(run, "out of memory");
+        fail(run, "out of memory");
 }
 
 static void next_page(struct buckets_task *run) {
     struct pipeline *pipeline = run->pipeline;
     if (s3_list_buckets(pipeline->options.s3, bytes_str(pipeline->prefix), buf_bytes(&run->token), listed, run,
                         &run->call) < 0)
-        finish(run, "out of memory");
+        fail(run, "out of memory");
 }
 
 void fetch_buckets_run(froe_task *task, void *arg) {
     struct buckets_task *run = mem_zalloc(sizeof *run);
     if (!run) {
-        froe_task_fail(task, FROE_FAIL_FORGET, "out of memory");
+        froe_task_again(task, US_PER_S, "out of memory");
         return;
     }
     run->pipeline = arg;

@@ -8,8 +8,6 @@
 
 #include "text.h"
 
-#define LIST_FAILURES_MAX 5 /* --once: tries before a bucket is given up */
-
 struct objects_task {
     struct pipeline *pipeline;
     struct bucket *bucket;
@@ -25,8 +23,9 @@ static void next_page(struct objects_task *run);
 /* FROE_VALUE names are text and cursors are bytes, so only the bucket's name is in the value's name. */
 static void save_cursor(struct objects_task *run, struct bytes cursor) {
     _cleanup_buf_ struct buf name = {0};
-    if (buf_printf(&name, "cursor/%s", run->bucket->name) == 0)
-        froe_value_put(run->pipeline->options.engine, name.p, cursor.p, cursor.n, NULL, NULL, NULL);
+    if (buf_printf(&name, "cursor/%s", run->bucket->name) == 0 &&
+        froe_value_put(run->pipeline->options.engine, name.p, cursor.p, cursor.n, NULL, NULL, NULL) == FROE_OK)
+        run->bucket->restart = false;
     bucket_set_cursor(run->bucket,
                       cursor); /* on failure the status shows the old one; the next listing reads the saved one */
 }
@@ -48,12 +47,32 @@ static void fail(struct objects_task *run, const char *text) {
     froe_task_fail(dispose(run), FROE_FAIL_FORGET, kept); /* the next tick is the retry */
 }
 
+/* The same run comes again, from the cursor that was saved last. */
+static void again(struct objects_task *run, int64_t delay_us, const char *text) {
+    struct bucket *bucket = run->bucket;
+    _cleanup_buf_ struct buf copy = {0};
+    const char *kept = buf_add_str(&copy, text) == 0 ? copy.p : "listing failed";
+    froe_task_again(dispose(run), delay_us, kept);
+    bucket->lister_spawned = true;
+}
+
+/* What may pass is tried again with --once, where no next tick would do it. */
+static void fail_for_now(struct objects_task *run, const char *text) {
+    if (!run->pipeline->options.once || ++run->bucket->list_failures > LIST_FAILURES_MAX) {
+        fail(run, text);
+        return;
+    }
+    log_warn(run->pipeline->options.log, "listing will be tried again", LOG_BYTES("bucket", run->bucket->stats.name),
+             LOG_STR("error", text));
+    again(run, throttle_delay_us(run->bucket), text);
+}
+
 /* The whole bucket was seen: the next pass begins at its first key. */
 static void complete(struct objects_task *run) {
     struct bucket *bucket = run->bucket;
     save_cursor(run, BYTES_NONE);
     bucket->stats.listing = LISTING_COMPLETE;
-    bucket->listing_failed = false;
+    bucket->listing_failed = bucket->listing_denied = false;
     memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
     froe_task_succeed(dispose(run));
 }
@@ -62,9 +81,11 @@ static void stop_at_look_ahead(struct objects_task *run) {
     struct bucket *bucket = run->bucket;
     save_cursor(run, buf_bytes(&run->cursor));
     bucket->stats.listing = LISTING_PARTIAL;
+    bucket->listing_failed = bucket->listing_denied = false;
     memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
+    struct pipeline *pipeline = run->pipeline;
     froe_task_succeed(dispose(run));
-    bucket_refill(bucket); /* the backlog may have drained while the last page was on its way */
+    pipeline_watch(pipeline); /* the backlog may have drained while the last page was on its way */
 }
 
 static void spawned(void *arg, const froe_spawned *result, const froe_error *error) {
@@ -119,23 +140,18 @@ static void list_failed(struct objects_task *run, const struct s3_result *result
         complete(run);
         return;
     }
-    bool passing = result->status != S3_DENIED && result->status != S3_BAD_REQUEST && result->status != S3_CREDENTIALS;
-    if (passing && (pipeline->options.once || result->status == S3_THROTTLED) &&
-        froe_task_attempt(run->task) <= LIST_FAILURES_MAX) {
-        int64_t delay = throttle_delay_us(run->bucket);
-        log_warn(pipeline->options.log, "listing will be tried again", LOG_BYTES("bucket", run->bucket->stats.name),
-                 LOG_STR("error", result->text));
+    if (run->cursor.n > 0) { /* the pages before this one need not be listed again */
         save_cursor(run, buf_bytes(&run->cursor));
-        run->bucket->stats.listing = LISTING_PARTIAL;
-        bool spawned_still = run->bucket->lister_spawned;
-        struct bucket *bucket = run->bucket;
-        froe_task_again(dispose(run), delay, "listing failed");
-        bucket->lister_spawned = spawned_still; /* the same run comes again */
-        return;
+        memcpy(run->bucket->stats.skipped, run->skipped, sizeof run->skipped);
     }
-    if (result->status == S3_DENIED && pipeline->options.once)
-        pipeline_end(pipeline, PIPELINE_DENIED, result->text);
-    fail(run, result->text);
+    enum s3_status status = result->status;
+    run->bucket->listing_denied = status == S3_DENIED;
+    if (status == S3_THROTTLED || (status == S3_UNREACHABLE && pipeline->options.once)) /* the pipeline may give up */
+        again(run, throttle_delay_us(run->bucket), result->text);
+    else if (status == S3_DENIED || status == S3_BAD_REQUEST || status == S3_CREDENTIALS)
+        fail(run, result->text);
+    else
+        fail_for_now(run, result->text);
 }
 
 static void listed(void *arg, const struct s3_result *result, const struct s3_object_page *page) {
@@ -144,25 +160,26 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
     run->call = NULL;
     pipeline_note(pipeline, run->bucket, result);
     if (result->status == S3_CANCELLED) {
-        froe_task_again(dispose(run), 0, "stopped");
+        again(run, 0, "stopped");
         return;
     }
     if (result->status != S3_OK) {
         list_failed(run, result);
         return;
     }
+    run->bucket->list_failures = 0;
     _cleanup_free_ froe_item *items = mem_calloc(page->n, sizeof *items);
     _cleanup_buf_ struct buf keys = {0};
     size_t n;
     if (!items || take_page(run, page, items, &keys, &n) < 0) {
-        fail(run, "out of memory");
+        fail_for_now(run, "out of memory");
         return;
     }
     run->truncated = page->truncated;
     if (page->last_key.n > 0) {
         buf_reset(&run->cursor);
         if (buf_add_bytes(&run->cursor, page->last_key) < 0) {
-            fail(run, "out of memory");
+            fail_for_now(run, "out of memory");
             return;
         }
     }
@@ -181,7 +198,7 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
                         .n = n};
     froe_error error = {0};
     if (froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, &error) != FROE_OK)
-        fail(run, error.text);
+        fail_for_now(run, error.text);
 }
 
 static void next_page(struct objects_task *run) {
@@ -201,7 +218,7 @@ static void next_page(struct objects_task *run) {
     }
     if (s3_list_objects(pipeline->options.s3, run->bucket->stats.name, BYTES_NONE, buf_bytes(&run->cursor), keys,
                         listed, run, &run->call) < 0)
-        fail(run, "out of memory, or a bucket name that cannot be sent");
+        fail_for_now(run, "out of memory, or a bucket name that cannot be sent");
 }
 
 static void cursor_read(void *arg, const void *data, size_t n, const froe_error *error) {
@@ -210,10 +227,8 @@ static void cursor_read(void *arg, const void *data, size_t n, const froe_error 
         fail(run, error->text);
         return;
     }
-    if (run->bucket->restart)
-        run->bucket->restart = false;
-    else if (buf_add(&run->cursor, data, n) < 0) {
-        fail(run, "out of memory");
+    if (!run->bucket->restart && buf_add(&run->cursor, data, n) < 0) {
+        fail_for_now(run, "out of memory");
         return;
     }
     if (run->cursor.n > 0) /* the pass goes on, and so does its count */
@@ -228,7 +243,7 @@ void fetch_objects_run(froe_task *task, void *arg) {
     struct bucket *bucket = bucket_get(pipeline, bytes_of(name, n));
     struct objects_task *run = bucket ? mem_zalloc(sizeof *run) : NULL;
     if (!run) {
-        froe_task_fail(task, FROE_FAIL_FORGET, "out of memory");
+        froe_task_again(task, US_PER_S, "out of memory");
         return;
     }
     bucket->lister_spawned = true;
@@ -240,7 +255,7 @@ void fetch_objects_run(froe_task *task, void *arg) {
     froe_error cause = {0};
     if (buf_printf(&value, "cursor/%s", bucket->name) < 0 ||
         froe_value_get(pipeline->options.engine, value.p, cursor_read, run, &cause) != FROE_OK)
-        fail(run, cause.code ? cause.text : "out of memory");
+        fail_for_now(run, cause.code ? cause.text : "out of memory");
 }
 
 void fetch_objects_cancel(froe_task *task, void *arg) {

@@ -15,9 +15,19 @@ static bool by_version(const struct guarded_delete *deletion) {
     return deletion->read.version_id.n > 0 && !bytes_equal(deletion->read.version_id, null_version);
 }
 
+bool read_state_is_exact(const struct read_state *read) {
+    return read->etag.n > 0 || (read->version_id.n > 0 && !bytes_equal(read->version_id, null_version));
+}
+
 static void end(struct guarded_delete *deletion, enum deleted deleted, const char *text) {
     deletion->call = NULL;
     deletion->done(deletion, deleted, text);
+}
+
+/* The next step could not be taken. */
+static void end_unsent(struct guarded_delete *deletion, int r) {
+    end(deletion, DELETE_LATER,
+        r == -ECANCELED ? "the lease on this run is not certain any more" : "the request could not be made");
 }
 
 static enum deleted judge(const struct s3_result *result) {
@@ -50,8 +60,9 @@ static void deleted(void *arg, const struct s3_result *result) {
     if (result->status == S3_NOT_SUPPORTED && pipeline->guard.state != PROBE_REFUSES_CONDITION &&
         !by_version(deletion)) {
         pipeline->guard.state = PROBE_REFUSES_CONDITION;
-        if (step(deletion) < 0)
-            end(deletion, DELETE_LATER, "out of memory");
+        int r = step(deletion);
+        if (r < 0)
+            end_unsent(deletion, r);
         return;
     }
     end(deletion, judge(result), result->text);
@@ -76,23 +87,33 @@ static void compared(void *arg, const struct s3_result *result, const struct s3_
     }
     bool null_one = deletion->read.version_id.n > 0; /* only then no delete marker is left behind */
     bool condition = !null_one && pipeline->guard.state != PROBE_REFUSES_CONDITION;
-    if (s3_delete(pipeline->options.s3, deletion->bucket->stats.name, deletion->key, deletion->read.version_id,
-                  condition ? deletion->read.etag : BYTES_NONE, deleted, deletion, &deletion->call) < 0)
-        end(deletion, DELETE_LATER, "out of memory");
+    int r = froe_task_holds_lease(deletion->task) ? 0 : -ECANCELED;
+    if (r == 0)
+        r = s3_delete(pipeline->options.s3, deletion->bucket->stats.name, deletion->key, deletion->read.version_id,
+                      condition ? deletion->read.etag : BYTES_NONE, deleted, deletion, &deletion->call);
+    if (r < 0)
+        end_unsent(deletion, r);
 }
 
-static void wake_waiting(struct pipeline *pipeline, const char *failure) {
+/* `failed` NULL: the answer is known. */
+static void wake_waiting(struct pipeline *pipeline, const struct s3_result *failed) {
+    const struct bucket *asked = pipeline->guard.bucket;
     struct list waiting;
     list_init(&waiting);
     list_splice_back(&waiting, &pipeline->guard.waiting);
     for (struct list *link; (link = list_pop_front(&waiting));) {
         struct guarded_delete *deletion = LIST_ENTRY(link, struct guarded_delete, waiting);
+        /* That the bucket asked is gone says something of that one only. */
+        bool concerned = failed && (failed->status != S3_NO_BUCKET || deletion->bucket == asked);
+        int r = 0;
         if (deletion->cancelled)
             end(deletion, DELETE_CANCELLED, "cancelled");
-        else if (failure)
-            end(deletion, DELETE_LATER, failure);
-        else if (step(deletion) < 0)
-            end(deletion, DELETE_LATER, "out of memory");
+        else if (concerned)
+            end(deletion, judge(failed), failed->text);
+        else
+            r = step(deletion);
+        if (r < 0)
+            end_unsent(deletion, r);
     }
 }
 
@@ -114,9 +135,9 @@ static void probed(void *arg, const struct s3_result *result) {
     case S3_DENIED: /* nothing was learnt, and a policy may allow only some keys: take the careful way */
         guard->state = PROBE_UNGUARDED;
         break;
-    default:
+    default: /* asked again for the next delete */
         guard->state = PROBE_NEEDED;
-        wake_waiting(pipeline, result->text);
+        wake_waiting(pipeline, result);
         return;
     }
     if (guard->state != PROBE_GUARDED)
@@ -131,6 +152,8 @@ static int step(struct guarded_delete *deletion) {
     struct guard *guard = &pipeline->guard;
     struct s3_client *s3 = pipeline->options.s3;
     struct bucket *bucket = deletion->bucket;
+    if (!froe_task_holds_lease(deletion->task))
+        return -ECANCELED;
     if (by_version(deletion)) {
         bucket->stats.guard = GUARD_VERSION;
         return s3_delete(s3, bucket->stats.name, deletion->key, deletion->read.version_id, BYTES_NONE, deleted,
@@ -144,6 +167,7 @@ static int step(struct guarded_delete *deletion) {
             if (r < 0)
                 return r;
             guard->state = PROBE_RUNNING;
+            guard->bucket = bucket;
         }
         list_push_back(&guard->waiting, &deletion->waiting);
         return 0;

@@ -1,7 +1,7 @@
 /* pipeline.c - puts the three workflows together, and knows when a drain has come to its end. */
 #include "private.h"
 
-#define DRAINED_LOOK_MS 10
+#define LOOK_MS 20
 
 const char *pipeline_guard_name(enum pipeline_guard guard) {
     static const char *const names[] = {"unknown", "guarded", "versioned", "unguarded"};
@@ -69,7 +69,6 @@ int pipeline_new(uv_loop_t *loop, const struct pipeline_options *options, struct
     list_init(&pipeline->guard.waiting);
     pipeline->guard.state = options->trust_if_match ? PROBE_GUARDED : PROBE_NEEDED;
     rng_seed_system(&pipeline->rng);
-    pipeline->last_success_mono_us = pipeline_mono_us(pipeline);
     pipeline->prefix = mem_strdup(options->bucket_prefix);
     pipeline->cron = mem_strdup(options->cron ? options->cron : "");
     int r = pipeline->prefix && pipeline->cron ? 0 : err_set(err, -ENOMEM, "out of memory");
@@ -84,7 +83,6 @@ int pipeline_new(uv_loop_t *loop, const struct pipeline_options *options, struct
     pipeline->options.bucket_prefix = pipeline->prefix;
     uv_timer_init(loop, &pipeline->timer);
     pipeline->timer.data = pipeline;
-    pipeline->timer_open = true;
     *ret_pipeline = pipeline;
     return 0;
 }
@@ -97,25 +95,33 @@ void pipeline_end(struct pipeline *pipeline, enum pipeline_end end, const char *
     pipeline->options.ended(pipeline->options.arg, end, text);
 }
 
+/* Counted from the first failure on, as there may be no calls at all while the user's code takes its time. */
+static void note_unreachable(struct pipeline *pipeline, const struct s3_result *result) {
+    int64_t now = pipeline_mono_us(pipeline);
+    if (!pipeline->unreachable) {
+        pipeline->unreachable = true;
+        pipeline->unreachable_mono_us = now;
+    } else if (pipeline->options.once && now - pipeline->unreachable_mono_us > PIPELINE_GIVE_UP_US)
+        pipeline_end(pipeline, PIPELINE_UNREACHABLE, result->text);
+}
+
 void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struct s3_result *result) {
     if (result->throttled && bucket)
-        throttle_hit(bucket);
+        throttle_hit(bucket, result->duration_us);
     switch (result->status) {
     case S3_OK:
         if (bucket && !result->throttled)
             throttle_success(bucket);
         break;
     case S3_UNREACHABLE:
-    case S3_TIMEOUT:
+        note_unreachable(pipeline, result);
+        return;
     case S3_CREDENTIALS:
-    case S3_SERVER:
-        pipeline->last_failure = result->status;
-        buf_reset(&pipeline->last_failure_text);
-        buf_add_str(&pipeline->last_failure_text, result->text);
-        if (result->status == S3_CREDENTIALS && (!pipeline->s3_worked || pipeline->options.once))
+        if (!pipeline->s3_worked || pipeline->options.once)
             pipeline_end(pipeline, PIPELINE_NO_CREDENTIALS, result->text);
         return;
     case S3_CANCELLED:
+    case S3_TIMEOUT:
     case S3_NO_MEMORY:
     case S3_BAD_REQUEST:
         return;
@@ -123,19 +129,13 @@ void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struc
         break;
     }
     pipeline->s3_worked = true;
-    pipeline->last_success_mono_us = pipeline_mono_us(pipeline);
+    pipeline->unreachable = false;
 }
 
-/* ---- has all been drained? ---- */
+/* ---- what is left to do? ---- */
 
-struct tally {
-    uint64_t live;
-    bool failed;
-};
-
-static void tally_group(void *arg, const froe_group *group) {
-    struct tally *tally = arg;
-    tally->live += group->live;
+static void add_live(void *arg, const froe_group *group) {
+    *(uint64_t *)arg += group->live;
 }
 
 bool pipeline_listing_complete(const struct pipeline *pipeline) {
@@ -151,28 +151,49 @@ bool pipeline_listing_complete(const struct pipeline *pipeline) {
     return true;
 }
 
-static void look_whether_drained(uv_timer_t *timer) {
-    struct pipeline *pipeline = timer->data;
-    if (pipeline->last_failure == S3_UNREACHABLE &&
-        pipeline_mono_us(pipeline) - pipeline->last_success_mono_us > PIPELINE_GIVE_UP_US) {
-        pipeline_end(pipeline, PIPELINE_UNREACHABLE, pipeline->last_failure_text.p);
-        return;
-    }
+static void look_whether_drained(struct pipeline *pipeline) {
     if (!pipeline_listing_complete(pipeline))
         return;
-    struct tally tally = {0};
-    froe_groups_each(pipeline->options.engine, NULL, tally_group, &tally);
-    if (tally.live > 0)
+    uint64_t live = 0;
+    froe_groups_each(pipeline->options.engine, NULL, add_live, &live);
+    if (live > 0)
         return;
+    bool failed = false, denied = false;
     struct bytes name;
     void *value;
-    for (size_t at = 0; map_next(&pipeline->buckets, &at, &name, &value);)
-        if (((struct bucket *)value)->listing_failed)
-            tally.failed = true;
-    if (tally.failed)
+    for (size_t at = 0; map_next(&pipeline->buckets, &at, &name, &value);) {
+        failed |= ((struct bucket *)value)->listing_failed;
+        denied |= ((struct bucket *)value)->listing_denied;
+    }
+    if (denied)
+        pipeline_end(pipeline, PIPELINE_DENIED, "not every bucket may be listed");
+    else if (failed)
         pipeline_end(pipeline, PIPELINE_LISTING_FAILED, "not every bucket could be listed");
     else
         pipeline_end(pipeline, PIPELINE_DRAINED, "");
+}
+
+/* The engine's numbers follow what tasks do a little later, so the end of a bucket's last run is too early to see that
+ * there is room again. */
+static void look(uv_timer_t *timer) {
+    struct pipeline *pipeline = timer->data;
+    bool waits = false;
+    struct bytes name;
+    void *value;
+    for (size_t at = 0; map_next(&pipeline->buckets, &at, &name, &value);) {
+        struct bucket *bucket = value;
+        bucket_refill(bucket);
+        waits |= bucket->stats.listing == LISTING_PARTIAL && !bucket->listing_failed;
+    }
+    if (pipeline->options.once)
+        look_whether_drained(pipeline);
+    else if (!waits)
+        uv_timer_stop(timer);
+}
+
+void pipeline_watch(struct pipeline *pipeline) {
+    if (!pipeline->ended && !uv_is_active((uv_handle_t *)&pipeline->timer))
+        uv_timer_start(&pipeline->timer, look, LOOK_MS, LOOK_MS);
 }
 
 int pipeline_begin(struct pipeline *pipeline, struct err *err) {
@@ -181,9 +202,8 @@ int pipeline_begin(struct pipeline *pipeline, struct err *err) {
     int r = froe_spawn_many(pipeline->options.engine, &spawn, NULL, NULL, &error);
     if (r != FROE_OK)
         return err_set(err, r, "%s", error.text);
-    pipeline->last_success_mono_us = pipeline_mono_us(pipeline);
     if (pipeline->options.once)
-        uv_timer_start(&pipeline->timer, look_whether_drained, DRAINED_LOOK_MS, DRAINED_LOOK_MS);
+        pipeline_watch(pipeline);
     return 0;
 }
 
@@ -205,7 +225,6 @@ static void timer_closed(uv_handle_t *handle) {
         bucket_free(value);
     map_free(&pipeline->buckets);
     process_object_free_all(pipeline);
-    buf_free(&pipeline->last_failure_text);
     mem_free(pipeline->prefix);
     mem_free(pipeline->cron);
     mem_free(pipeline);

@@ -57,10 +57,12 @@ const char *pipeline_guard_name(enum pipeline_guard guard); /* "unknown", "guard
 enum pipeline_end {
     PIPELINE_DRAINED,        /* --once: all was listed and nothing is live; parked runs may be left */
     PIPELINE_NO_CREDENTIALS, /* S3 refused the keys, and no call ever succeeded; or there are none any more */
-    PIPELINE_UNREACHABLE,    /* --once: no S3 call succeeded for PIPELINE_GIVE_UP_US */
-    PIPELINE_DENIED, /* buckets may not be listed (any mode, at the first try), or with --once a bucket's keys */
+    PIPELINE_UNREACHABLE,    /* --once: no S3 call was answered for PIPELINE_GIVE_UP_US, or not even the first */
+    PIPELINE_DENIED, /* buckets may not be listed (at the first try; any with --once), or with --once a bucket's keys,
+                        and all else was drained */
     PIPELINE_BROKEN, /* the user's code cannot be started any more: the spawner process is dead */
-    PIPELINE_LISTING_FAILED, /* --once: a bucket could not be listed for another reason, all else was drained */
+    PIPELINE_LISTING_FAILED, /* --once: a bucket could not be listed for another reason, all else was drained; or the
+                                buckets could not */
 };
 #define PIPELINE_GIVE_UP_US (20 * US_PER_S)
 

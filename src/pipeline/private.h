@@ -15,6 +15,7 @@ struct throttle {
     uint32_t successes;  /* since the limit last moved */
     uint32_t hits;       /* in a row, for the length of the pause */
     int64_t hit_mono_us; /* the last one that counted */
+    int64_t pause_until_mono_us;
 };
 
 struct bucket {
@@ -23,17 +24,19 @@ struct bucket {
     char *name;
     struct buf cursor;
     struct throttle throttle;
-    uint32_t running;    /* process_object tasks */
-    bool lister_spawned; /* a fetch_s3_objects is queued or runs, as far as this process knows */
-    bool listing_failed; /* the last fetch_s3_objects gave up */
-    bool restart;        /* --once: the next listing starts at the first key, whatever cursor was saved */
-    bool deletes_denied; /* said once in the log */
+    uint32_t running;       /* process_object tasks */
+    bool lister_spawned;    /* a fetch_s3_objects is queued or runs, as far as this process knows */
+    bool listing_failed;    /* the last fetch_s3_objects gave up */
+    bool listing_denied;    /* likewise, for lack of permission */
+    bool restart;           /* --once: listing starts at the first key, whatever cursor an earlier process saved */
+    uint32_t list_failures; /* --once: in a row */
 };
 
 /* Does the server honour If-Match on DELETE? Asked once per server, before the first delete that needs it. */
 struct guard {
     enum { PROBE_NEEDED, PROBE_RUNNING, PROBE_GUARDED, PROBE_UNGUARDED, PROBE_REFUSES_CONDITION } state;
-    struct list waiting; /* object tasks that wait for the answer */
+    struct bucket *bucket; /* RUNNING: where it is asked */
+    struct list waiting;   /* object tasks that wait for the answer */
 };
 
 struct pipeline {
@@ -43,15 +46,14 @@ struct pipeline {
     struct map buckets; /* name -> struct bucket */
     struct rng rng;
     struct guard guard;
-    struct list free_objects; /* object tasks to reuse */
-    uv_timer_t timer;         /* --once: looks whether all is drained */
-    bool timer_open;
-    bool buckets_listed; /* a fetch_s3_buckets has come to its end */
-    bool s3_worked;      /* some call succeeded */
+    struct list free_objects;      /* object tasks to reuse */
+    uv_timer_t timer;              /* looks whether all is drained, and whether a bucket may be listed further */
+    bool buckets_listed;           /* a fetch_s3_buckets has come to its end */
+    uint32_t bucket_list_failures; /* --once: in a row */
+    bool s3_worked;                /* some call was answered */
+    bool unreachable;              /* the last call was not, and none since the time below */
+    int64_t unreachable_mono_us;
     bool ended;
-    int64_t last_success_mono_us;
-    enum s3_status last_failure;
-    struct buf last_failure_text;
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -62,6 +64,10 @@ static inline int64_t pipeline_mono_us(const struct pipeline *pipeline) {
 
 /* Notes how a call ended, for "can S3 be reached at all?" and for throttling. `bucket` may be NULL. */
 void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struct s3_result *result);
+/* --once: tries of a listing that the server fails before it is given up. */
+#define LIST_FAILURES_MAX 5
+/* A listing has stopped at the look-ahead: goes on with it when there is room again. */
+void pipeline_watch(struct pipeline *pipeline);
 /* Tells the owner that the pipeline cannot or need not go on; the first call counts. */
 void pipeline_end(struct pipeline *pipeline, enum pipeline_end end, const char *text);
 
@@ -73,7 +79,7 @@ void bucket_refill(struct bucket *bucket);
 void bucket_free(struct bucket *bucket);
 
 void throttle_init(struct throttle *throttle);
-void throttle_hit(struct bucket *bucket);
+void throttle_hit(struct bucket *bucket, int64_t took_us); /* how long ago the call began that was throttled */
 void throttle_success(struct bucket *bucket);
 /* How long a run should wait that failed for S3's sake, not its own. */
 int64_t throttle_delay_us(struct bucket *bucket);
@@ -91,6 +97,8 @@ void process_object_free_all(struct pipeline *pipeline);
 struct read_state {
     struct bytes etag, version_id;
 };
+/* Does it name one state of the object, so that a delete can name it too? */
+bool read_state_is_exact(const struct read_state *read);
 
 /* How a guarded delete ended. */
 enum deleted {
@@ -103,6 +111,7 @@ enum deleted {
 struct guarded_delete {
     struct pipeline *pipeline;
     struct bucket *bucket;
+    froe_task *task; /* asked right before the delete whether it still holds its lease */
     struct bytes key;
     struct read_state read;
     struct s3_call *call; /* NULL: none under way */
@@ -110,9 +119,9 @@ struct guarded_delete {
     bool cancelled;
     void (*done)(struct guarded_delete *deletion, enum deleted deleted, const char *text);
 };
-/* Deletes what `read` names and nothing else; it must name something. Fill pipeline, bucket, key, read and done; all
+/* Deletes what `read` names and nothing else; it must be exact. Fill pipeline, bucket, task, key, read and done; all
  * must live until done, which never comes from inside this call. On a negative code nothing was started and done does
- * not come. */
+ * not come: -ENOMEM, or -ECANCELED when the lease on the run is not certain any more. */
 int guarded_delete_start(struct guarded_delete *deletion);
 void guarded_delete_cancel(
     struct guarded_delete *deletion); /* ends it soon, with DELETE_CANCELLED or what came first */

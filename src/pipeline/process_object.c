@@ -86,9 +86,11 @@ static void end_gone(struct object_task *run, const char *what) {
     end_done(run);
 }
 
-static void end_failed(struct object_task *run, int flags) {
-    run->bucket->stats.failed++;
-    froe_task_fail(put_back(run), flags, text_of(run));
+static void end_failed(struct object_task *run) {
+    struct bucket *bucket = run->bucket;
+    bucket->stats.failed++;
+    froe_task_fail(put_back(run), 0, text_of(run));
+    bucket_refill(bucket); /* it may be parked now */
 }
 
 static void end_again(struct object_task *run, int64_t delay_us) {
@@ -107,24 +109,30 @@ static bool keep_processed(struct object_task *run) {
            froe_task_set_checkpoint(run->task, checkpoint.p, checkpoint.n) == FROE_OK;
 }
 
-/* What an earlier attempt has processed; false when there was none. */
-static bool was_processed(struct object_task *run) {
+static struct read_state read_state(const struct object_task *run) {
+    return (struct read_state){bytes_of(run->read.p, run->etag_n),
+                               bytes_of(run->read.p + run->etag_n, run->read.n - run->etag_n)};
+}
+
+/* What an earlier attempt has processed: 1, 0 when there was none, or -ENOMEM. */
+static int was_processed(struct object_task *run) {
     size_t n;
     const void *data = froe_task_checkpoint(run->task, &n);
     struct bytes text = bytes_of(data, n), head = BYTES("processed\n");
     if (!bytes_starts(text, head))
-        return false;
+        return 0;
     text.p += head.n;
     text.n -= head.n;
     const char *newline = memchr(text.p, '\n', text.n);
     if (!newline)
-        return false;
+        return 0;
     size_t etag_n = (size_t)(newline - text.p);
     buf_reset(&run->read);
     if (buf_add(&run->read, text.p, etag_n) < 0 || buf_add(&run->read, newline + 1, text.n - etag_n - 1) < 0)
-        return false;
+        return -ENOMEM;
     run->etag_n = etag_n;
-    return true;
+    struct read_state read = read_state(run);
+    return read_state_is_exact(&read);
 }
 
 static void deleted(struct guarded_delete *deletion, enum deleted deleted, const char *text) {
@@ -133,7 +141,6 @@ static void deleted(struct guarded_delete *deletion, enum deleted deleted, const
     run->deleting = false;
     switch (deleted) {
     case DELETED:
-        run->bucket->stats.bytes += run->read_bytes;
         end_done(run);
         return;
     case DELETE_OVERWRITTEN:
@@ -154,7 +161,7 @@ static void deleted(struct guarded_delete *deletion, enum deleted deleted, const
     if (buf_printf(&run->text, "processed, but not deleted: %s", text) < 0)
         set_text(run, "processed, but not deleted");
     if (deleted == DELETE_FAILED)
-        end_failed(run, 0);
+        end_failed(run);
     else
         end_again(run, deleted == DELETE_LATER ? throttle_delay_us(run->bucket) : 0);
 }
@@ -163,15 +170,16 @@ static void start_delete(struct object_task *run) {
     run->deletion = (struct guarded_delete){
         .pipeline = run->pipeline,
         .bucket = run->bucket,
+        .task = run->task,
         .key = run->key,
-        .read = {bytes_of(run->read.p, run->etag_n), bytes_of(run->read.p + run->etag_n, run->read.n - run->etag_n)},
+        .read = read_state(run),
         .done = deleted,
     };
     run->deleting = true;
-    if (!froe_task_holds_lease(run->task))
-        deleted(&run->deletion, DELETE_LATER, "the lease on this run is not certain any more");
-    else if (guarded_delete_start(&run->deletion) < 0)
-        deleted(&run->deletion, DELETE_LATER, "out of memory");
+    int r = guarded_delete_start(&run->deletion);
+    if (r < 0)
+        deleted(&run->deletion, DELETE_LATER,
+                r == -ECANCELED ? "the lease on this run is not certain any more" : "the request could not be made");
 }
 
 /* ---- the download and the job ---- */
@@ -181,18 +189,19 @@ static void decide(struct object_task *run) {
         return; /* the other one has not ended yet */
     froe_cancel_reason cancelled = froe_task_cancelled(run->task);
     if (run->job_started && run->job_end == HANDLER_OK && run->got && run->get_status == S3_OK) {
+        run->bucket->stats.bytes += run->read_bytes;
         start_delete(run); /* also when cancelled: what was processed is better deleted than processed twice */
         return;
     }
     if (cancelled) {
         if (cancelled == FROE_CANCELLED_TIMEOUT)
-            end_failed(run, 0);
+            end_failed(run);
         else
             end_again(run, 0);
         return;
     }
     if (run->job_started && (run->job_end == HANDLER_FAILED || run->job_end == HANDLER_AGAIN)) {
-        end_failed(run, 0);
+        end_failed(run);
         return;
     }
     switch (run->get_status) {
@@ -215,7 +224,7 @@ static void decide(struct object_task *run) {
         end_again(run, throttle_delay_us(run->bucket));
         return;
     default:
-        end_failed(run, 0);
+        end_failed(run);
         return;
     }
 }
@@ -245,7 +254,8 @@ static const struct handler_events job_events = {.room = job_room, .done = job_d
 
 static void get_info(void *arg, const struct s3_object_info *info) {
     struct object_task *run = arg;
-    if (info->etag.n == 0 && info->version_id.n == 0) {
+    const struct read_state read = {info->etag, info->version_id};
+    if (!read_state_is_exact(&read)) {
         set_text(run, "the server sends neither an ETag nor a version id: the object could not be deleted safely");
         s3_cancel(run->get);
         run->job_end = HANDLER_FAILED;
@@ -356,15 +366,22 @@ void process_object_run(froe_task *task, void *arg) {
     buf_reset(&run->text);
     bucket->running++;
     froe_task_set_data(task, run);
-    if (was_processed(run)) {
+    int r = was_processed(run);
+    if (r > 0) {
         start_delete(run);
         return;
     }
-    if (s3_get(pipeline->options.s3, bucket->stats.name, run->key, &get_handler, run, &run->get) < 0) {
-        run->get = NULL;
-        set_text(run, "the request could not be made: out of memory, or a key longer than 1024 bytes");
-        end_failed(run, 0);
-    }
+    if (r == 0)
+        r = s3_get(pipeline->options.s3, bucket->stats.name, run->key, &get_handler, run, &run->get);
+    if (r == 0)
+        return;
+    run->get = NULL;
+    set_text(run, r == -EINVAL ? "the request cannot be made: a key longer than 1024 bytes, or an odd bucket name"
+                               : "the request could not be made");
+    if (r == -EINVAL)
+        end_failed(run);
+    else
+        end_again(run, throttle_delay_us(bucket));
 }
 
 void process_object_cancel(froe_task *task, void *arg) {

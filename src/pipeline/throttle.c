@@ -3,7 +3,7 @@
 
 #define PAUSE_FIRST_US (200 * US_PER_MS)
 #define PAUSE_MAX_US (20 * US_PER_S)
-/* Requests that were under way together fail together; they are one hit. */
+/* Calls that were under way together fail together; they are one hit. */
 #define SAME_HIT_US (100 * US_PER_MS)
 #define HITS_MAX 16
 
@@ -23,14 +23,15 @@ static int64_t pause_us(struct pipeline *pipeline, uint32_t hits) {
 static void apply(struct bucket *bucket, int64_t pause) {
     froe_group_limit(bucket->pipeline->options.engine, PIPELINE_PROCESS_OBJECT, bucket->name, bucket->throttle.limit,
                      pause);
+    bucket->throttle.pause_until_mono_us = pipeline_mono_us(bucket->pipeline) + pause;
     bucket->stats.throttled = bucket->throttle.limit != UINT32_MAX;
     bucket->stats.limit = bucket->throttle.limit;
 }
 
-void throttle_hit(struct bucket *bucket) {
+void throttle_hit(struct bucket *bucket, int64_t took_us) {
     struct throttle *throttle = &bucket->throttle;
     int64_t now = pipeline_mono_us(bucket->pipeline);
-    if (throttle->limit != UINT32_MAX && now - throttle->hit_mono_us < SAME_HIT_US)
+    if (throttle->limit != UINT32_MAX && now - took_us < throttle->hit_mono_us + SAME_HIT_US)
         return;
     throttle->hit_mono_us = now;
     throttle->successes = 0;
@@ -47,7 +48,8 @@ void throttle_hit(struct bucket *bucket) {
 
 void throttle_success(struct bucket *bucket) {
     struct throttle *throttle = &bucket->throttle;
-    if (throttle->limit == UINT32_MAX)
+    /* What succeeds during the pause was under way before it. */
+    if (throttle->limit == UINT32_MAX || pipeline_mono_us(bucket->pipeline) < throttle->pause_until_mono_us)
         return;
     if (++throttle->successes < throttle->limit)
         return;
