@@ -120,9 +120,9 @@ static int drain(const struct options *asked, const char *folder, struct mock *m
         left += n;
     }
     if (r == EXIT_PARKED && left == 1) {
-        puts("The one left is demo-inbox/2026/broken.png, which is not a picture: its attempts are used up, so it is "
-             "parked with\n"
-             "its error and blocks nothing. `froe parked list` would show it; `froe parked retry` would try it again.");
+        puts("The one left is demo-inbox/2026/broken.png, which is not a picture. Its attempts are used up, so it is\n"
+             "parked with its error, and blocks nothing: `froe parked list` shows such, `froe parked retry` tries "
+             "again.");
         return EXIT_DRAINED;
     }
     return r ? r : EXIT_INTERNAL;

@@ -1,5 +1,6 @@
 /* cmd_status.c - froe status: a line per bucket. */
 #include "commands.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -8,7 +9,7 @@ static json_int_t number(json_t *object, const char *name) {
     return json_integer_value(json_object_get(object, name));
 }
 
-static const char *text(json_t *object, const char *name) {
+static const char *string(json_t *object, const char *name) {
     const char *value = json_string_value(json_object_get(object, name));
     return value ? value : "";
 }
@@ -29,9 +30,9 @@ static void print_people(json_t *status) {
     json_t *buckets = json_object_get(status, "buckets");
     if (json_is_true(json_object_get(status, "running")))
         printf("%s: froe %s runs on it, pid %" JSON_INTEGER_FORMAT ", %" JSON_INTEGER_FORMAT " slots\n",
-               text(status, "store"), text(status, "version"), number(status, "pid"), number(status, "slots"));
+               string(status, "store"), string(status, "version"), number(status, "pid"), number(status, "slots"));
     else
-        printf("%s: no froe runs on it\n", text(status, "store"));
+        printf("%s: no froe runs on it\n", string(status, "store"));
     if (json_array_size(buckets) == 0) {
         puts("no buckets seen yet");
         return;
@@ -43,12 +44,18 @@ static void print_people(json_t *status) {
     json_array_foreach(buckets, i, bucket) {
         printf("%-32s %9" JSON_INTEGER_FORMAT " %7" JSON_INTEGER_FORMAT " %7" JSON_INTEGER_FORMAT
                " %7" JSON_INTEGER_FORMAT " %10" JSON_INTEGER_FORMAT " %7" JSON_INTEGER_FORMAT "  %-8s  %s",
-               text(bucket, "bucket"), number(bucket, "backlog"), number(bucket, "running"), number(bucket, "waiting"),
-               number(bucket, "parked"), number(bucket, "done"), number(bucket, "failed"), text(bucket, "listing"),
-               text(bucket, "deletes"));
+               string(bucket, "bucket"), number(bucket, "backlog"), number(bucket, "running"),
+               number(bucket, "waiting"), number(bucket, "parked"), number(bucket, "done"), number(bucket, "failed"),
+               string(bucket, "listing"), string(bucket, "deletes"));
         if (json_is_true(json_object_get(bucket, "throttled")))
             printf("  throttled: %" JSON_INTEGER_FORMAT " at once", number(bucket, "limit"));
         print_skipped(bucket);
+        const char *cursor = string(bucket, json_object_get(bucket, "cursor_url") ? "cursor_url" : "cursor");
+        if (cursor[0]) {
+            _cleanup_buf_ struct buf printable = {0};
+            if (text_add_printable(&printable, bytes_str(cursor)) == 0)
+                printf("  goes on after %s", printable.p);
+        }
         putchar('\n');
     }
 }

@@ -18,6 +18,7 @@
 struct row {
     struct pipeline_bucket numbers; /* name points into the pipeline */
     uint64_t waiting;               /* live now */
+    uint64_t parked;
     uint64_t done_before;
     double rate; /* objects a second, smoothed */
 };
@@ -74,6 +75,7 @@ static void take_bucket(void *arg, const struct pipeline_bucket *numbers) {
     froe_group group;
     froe_group_get(progress->options.engine, PIPELINE_PROCESS_OBJECT, numbers->name.p, &group);
     row->waiting = group.live;
+    row->parked = group.parked;
     progress->done += numbers->done;
     progress->failed += numbers->failed;
     progress->bytes += numbers->bytes;
@@ -177,6 +179,8 @@ static void draw_row(struct progress *progress, struct buf *line, const struct r
     add_bar(line, numbers->done, all);
     buf_printf(line, " %8" PRIu64 "/%-8" PRIu64 " failed %-4" PRIu64 " %7.0f/s", numbers->done, all, numbers->failed,
                row->rate);
+    if (row->parked)
+        buf_printf(line, "  parked %" PRIu64, row->parked);
     if (numbers->throttled)
         buf_add_str(line, "  throttled");
     if (numbers->listing != LISTING_COMPLETE)
