@@ -169,6 +169,8 @@ class Froe:
         """`plain` leaves out what every run is given otherwise: --store, --bucket-prefix and --log json."""
         if not plain:
             given = ["--store", f"sqlite:{self.store}"]
+            if args[0] == "check":
+                given = []
             if args[0] in ("run", "check"):
                 given += ["--bucket-prefix", self.prefix]
             if args[0] == "run":
@@ -189,18 +191,26 @@ class Froe:
         assert result.code == expect, result
         return result
 
+    def is_up(self):
+        return self.store.exists() and self.status()["running"]
+
     def status(self, expect=DRAINED):
         result = self.run("status", "--json", timeout=20)
         assert result.code == expect, result
         return json.loads(result.stdout)
 
     def status_of(self, bucket):
+        """None when it is not known, or when there is no store yet."""
+        if not self.store.exists():
+            return None
         for found in self.status()["buckets"]:
             if found["bucket"] == bucket:
                 return found
         return None
 
     def parked(self):
+        if not self.store.exists():
+            return []
         result = self.run("parked", "list", "--json", timeout=20)
         assert result.code == DRAINED, result
         return [json.loads(line) for line in result.stdout.splitlines()]

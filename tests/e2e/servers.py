@@ -10,6 +10,7 @@ What a server can do is told by names, so that a test says what it needs and a s
     users                other users can be made, who may not touch a bucket
     storage_class        an object's storage class is kept and listed
     odd_keys             any bytes of a key survive
+    multipart            objects can be uploaded in parts
     faults               misbehaves on order, and tells what it was asked (the fake alone)
 """
 import json
@@ -142,6 +143,10 @@ class FakeServer(Server):
     def restore(self, bucket, key):
         self.admin("POST", f"restore?bucket={bucket}&key={key}")
 
+    @staticmethod
+    def redirects(stats):
+        return sum(stats["statuses"].get(status, 0) for status in ("301", "307"))
+
     def in_region(self, region):
         return RawS3("127.0.0.1", self.port, self.access_key, self.secret_key, region)
 
@@ -159,7 +164,7 @@ class FakeServer(Server):
 
 class MotoServer(Server):
     name = "moto"
-    can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "storage_class"})
+    can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "storage_class", "multipart"})
 
     def __init__(self, folder, build, wrapper=()):
         port = rgw.free_port()
@@ -188,7 +193,7 @@ class MotoServer(Server):
 
 class RgwServer(Server):
     name = "rgw"
-    can = frozenset({"versioning", "strict_auth", "users", "odd_keys"})
+    can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "multipart"})
 
     def __init__(self, folder, build, wrapper=()):
         if rgw.missing():

@@ -35,7 +35,7 @@ def test_no_handler(filled, froe, fake):
 
 @pytest.mark.parametrize("words, culprit", [
     ([], "command"), (["frobnicate"], "frobnicate"), (["run", "--frobnicate"], "--frobnicate"), (["run", "--slots"], "--slots"),
-    (["run", "--discard", "stray"], "stray"), (["run", "-x"], "-x"), (["run", "--"], "program"), (["status", "--slots", "3"], "--slots"),
+    (["run", "--discard", "stray"], "stray"), (["run", "-x"], "-x"), (["status", "--slots", "3"], "--slots"),
     (["run", "--once=yes", "--discard"], "--once"), (["run", "--bucket-prefi", "x"], "--bucket-prefi"), (["help", "frobnicate"], "frobnicate"),
     (["parked"], "list"), (["parked", "frobnicate"], "frobnicate"), (["--slots", "3"], "--slots"), (["run", "--discard", "--", "cat"], "--discard"),
     (["version", "--frobnicate"], "--frobnicate")])
@@ -201,9 +201,11 @@ def test_unwritable_file(filled, froe, fake):
     is_error(froe.run("run", "--once", "--discard", limits=as_nobody), STORE, str(froe.store))
 
 
-@pytest.mark.parametrize("path", ["/dev/null", "/proc/nonsense/froe.db", "/dev/full/x"])
-def test_store_where_none_can_be(filled, froe, fake, path):
-    is_error(froe.run("run", "--once", "--discard", "--store", f"sqlite:{path}", "--bucket-prefix", froe.prefix, plain=True), STORE, path)
+@pytest.mark.parametrize("path, culprit", [("/dev/null", "/dev/null"), ("/proc/nonsense/froe.db", "/proc/nonsense"),
+                                           ("/dev/full/x", "/dev/full")])
+def test_store_where_none_can_be(filled, froe, fake, path, culprit):
+    is_error(froe.run("run", "--once", "--discard", "--store", f"sqlite:{path}", "--bucket-prefix", froe.prefix, plain=True), STORE,
+             culprit)
 
 
 def test_store_is_a_folder(filled, froe, fake):
@@ -305,7 +307,7 @@ def test_full_disk(fake, froe, prefix, folder):
         fake.raw.fill(prefix + "1", ((f"{i:05d}" + "k" * 300, b"x") for i in range(3000)))
         store = ["--store", f"sqlite:{disk}/froe.db", "--bucket-prefix", prefix, "--log", "json"]
         result = froe.run("run", "--once", "--retries", 0, *store, program=froe.recorder("fail", "*7k*", 1), plain=True, timeout=90)
-        is_error(result, STORE, "space")
+        is_error(result, STORE, "full")
         kept = set(fake.keys(prefix + "1"))
         done = {key for _, key in froe.record.ended()}
         gone = {f"{i:05d}" + "k" * 300 for i in range(3000)} - kept

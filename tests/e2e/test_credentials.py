@@ -2,6 +2,7 @@
 import subprocess
 
 import pytest
+import servers
 from froe import DRAINED, NO_CREDENTIALS, UNREACHABLE, USAGE
 
 NONE = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
@@ -157,9 +158,8 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture
-def fake_tls(authority, park, folder):
-    import servers
-    server = servers.FakeServer(folder, park.build, park.wrapper, tls=(authority / "server.pem", authority / "server.key"),
+def fake_tls(authority, park, tmp_path):
+    server = servers.FakeServer(tmp_path, park.build, park.wrapper, tls=(authority / "server.pem", authority / "server.key"),
                                 ca=authority / "ca.pem")
     yield server
     server.stop()

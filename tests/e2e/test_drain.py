@@ -186,6 +186,7 @@ def test_big_body_streams(server, froe, prefix, capture):
     assert server.keys(prefix + "1") == []
 
 
+@pytest.mark.needs("multipart")
 def test_multipart_object(server, froe, prefix, capture):
     """Its ETag is no MD5 and has a hyphen; all else is as ever."""
     bucket, parts = prefix + "1", [random.randbytes(5 << 20), random.randbytes(1000)]

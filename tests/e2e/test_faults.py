@@ -163,7 +163,7 @@ def test_no_server(froe, prefix):
     env = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
     result = froe.run("run", "--once", "--discard", env=env, timeout=60)
     assert result.code == UNREACHABLE, result
-    assert "127.0.0.1:9" in result.stderr
+    assert "127.0.0.1 port 9" in result.stderr
 
 
 def test_denied_bucket_does_not_stop_the_others(fake, froe, prefix):

@@ -57,7 +57,7 @@ def test_once_that_is_cut_short(server, froe, prefix):
 
 def test_idle_froe_stops_at_once(server, froe, prefix):
     running = froe.start("run", "--discard")
-    running.until("it is up", lambda: froe.status()["running"])
+    running.until("it is up", froe.is_up)
     began = time.monotonic()
     assert running.stop().code == DRAINED
     assert time.monotonic() - began < 3
