@@ -124,22 +124,13 @@ static void interrupted(froe_task *task) {
     settle(task, &item, BYTES("interrupted"), NULL);
 }
 
-static void discard(froe_task *task) {
-    struct froe *engine = task->engine;
-    struct lane *lane = task->lane;
-    struct lease *lease = task->lease;
-    task_forget(task);
-    lease_acked(lease);
-    held_run_settled(engine, lane);
-}
-
 static void end(froe_task *task, enum end end, int64_t delay_us, struct bytes text) {
     struct froe *engine = task->engine;
     if (end == END_SUCCESS || end == END_FAIL)
         claims_ran(task->lane, engine_mono_us(engine) - task->started_mono_us);
     task_left(task);
     if (engine->failed) {
-        discard(task);
+        task_discard(task);
         return;
     }
     if (task->cancelled == FROE_CANCELLED_TIMEOUT) {

@@ -31,7 +31,7 @@ int engine_error(froe_error *error, int code, const char *format, ...) {
     return code;
 }
 
-static int public_code(int code) {
+int engine_public_code(int code) {
     switch (code) {
     case -EINVAL:
     case -E2BIG:
@@ -50,16 +50,14 @@ static int public_code(int code) {
 }
 
 int engine_error_from(froe_error *error, const struct err *err) {
-    return engine_error(error, public_code(err->code), "%s", err->text);
+    return engine_error(error, engine_public_code(err->code), "%s", err->text);
 }
 
 void engine_fail(froe *engine, const struct err *err) {
     if (engine->failed)
         return;
-    engine->failed = true;
+    engine->failed = engine->tell_failure = true;
     engine->failure = *err;
-    froe_event event = {.kind = FROE_EVENT_STORE_FAILED, .level = FROE_ERROR, .code = public_code(err->code)};
-    event_tell_later(engine, event_make(&event, bytes_str(err->text)));
     engine->cancel_wanted = true;
     engine->cancel_reason = FROE_CANCELLED_LEASE_LOST;
     engine->dirty = true;
@@ -135,7 +133,7 @@ static void close_pump(froe *engine) {
             engine->stopped(engine->stopped_arg);
     }
     if (engine->closing && !engine->committer_closing && engine->state == WORKER_STOPPED && engine->inflight == 0 &&
-        list_empty(&engine->events)) {
+        list_empty(&engine->events) && !engine->tell_failure) {
         engine->committer_closing = true;
         committer_close(engine->committer);
     }
@@ -183,6 +181,7 @@ static void pump(froe *engine) {
     tasks_start(engine);
     if (engine->failed) {
         settle_discard(engine);
+        tasks_drop_waiting(engine);
         worker_pump(engine, now);
     } else if (engine->state == WORKER_RUNNING) {
         claims_pump(engine, now);

@@ -274,6 +274,8 @@ struct froe {
     size_t lines_inflight, lines_dropped;
 
     struct list events;
+    bool tell_failure; /* these two are told without memory */
+    const char *tell_lost;
     int64_t cron_checked_utc_us;
 };
 
@@ -288,6 +290,7 @@ void engine_clock_moved(froe *engine); /* a test's clock was set */
 
 /* engine.c */
 int engine_error(froe_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int engine_public_code(int code);
 int engine_error_from(froe_error *error, const struct err *err); /* the public code for a lower layer's */
 void engine_submit(froe *engine, struct request *request);
 /* The store, or memory for what must not fail, is gone: from here on things only end. */
@@ -378,8 +381,10 @@ void tasks_time(froe *engine, int64_t now_mono_us); /* timeouts, and waiting one
 int64_t tasks_next_mono_us(const froe *engine);
 void tasks_cancel_all(froe *engine, froe_cancel_reason reason);
 void tasks_release_waiting(froe *engine);
-void task_forget(froe_task *task); /* frees what it holds and puts it on the free list */
-void task_left(froe_task *task);   /* it does not run any more: its slot is free */
+void task_forget(froe_task *task);     /* frees what it holds and puts it on the free list */
+void task_discard(froe_task *task);    /* likewise, and lets go of its run without a word to the store */
+void task_left(froe_task *task);       /* it does not run any more: its slot is free */
+void tasks_drop_waiting(froe *engine); /* the store has failed: without a word to it */
 void tasks_free(froe *engine);
 
 /* worker.c */

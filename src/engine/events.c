@@ -13,6 +13,13 @@ struct event_node {
     char texts[]; /* the text with its NUL, then the child key */
 };
 
+static void tell_now(froe *engine, froe_event event) {
+    event.level = FROE_ERROR;
+    event.workflow = event.group = event.run_id = "";
+    if (engine->event)
+        engine->event(engine->event_arg, &event);
+}
+
 struct event_node *event_make(const froe_event *event, struct bytes text) {
     struct event_node *node = mem_alloc(sizeof *node + text.n + 1 + event->child_key_n);
     if (!node)
@@ -51,7 +58,23 @@ void event_tell_later(froe *engine, struct event_node *node) {
     engine->dirty = true;
 }
 
+/* They must be told also when there is no memory. */
+static void tell_bad_news(froe *engine) {
+    if (engine->tell_lost) {
+        froe_event event = {.kind = FROE_EVENT_LEASE_LOST, .text = engine->tell_lost};
+        engine->tell_lost = NULL;
+        tell_now(engine, event);
+    }
+    if (engine->tell_failure) {
+        froe_event event = {.kind = FROE_EVENT_STORE_FAILED, .text = engine->failure.text};
+        event.code = engine_public_code(engine->failure.code);
+        engine->tell_failure = false;
+        tell_now(engine, event);
+    }
+}
+
 void events_tell(froe *engine) {
+    tell_bad_news(engine);
     /* Those that telling causes wait for the next turn. */
     struct list now;
     list_init(&now);

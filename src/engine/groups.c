@@ -45,6 +45,7 @@ void groups_resume(froe *engine, int64_t now_mono_us) {
             continue;
         group->paused_until_mono_us = 0;
         list_remove(link);
+        engine->thirsty = true;
         held_group_update(engine, group);
     }
 }
@@ -270,6 +271,7 @@ int froe_group_limit(froe *engine, const char *workflow_name, const char *group_
         list_push_back(&engine->paused, &group->in_paused);
     }
     held_group_update(engine, group);
+    engine->thirsty = true;
     engine->dirty = true;
     return FROE_OK;
 }

@@ -9,7 +9,7 @@
 
 static int load_object(struct bytes text, json_t **ret_object) {
     json_error_t error;
-    json_t *value = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &error);
+    json_t *value = json_loadb(text.p, text.n, JSON_ALLOW_NUL, &error);
     if (!value)
         return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
     if (!json_is_object(value)) {

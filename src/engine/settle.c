@@ -93,10 +93,12 @@ static int count(struct froe *engine, const struct store_settled *item, const st
 static void finish_settlement(struct request *request, struct froe *engine) {
     struct settlement *settlement = (struct settlement *)(void *)request;
     engine->lines_inflight -= settlement->n_lines;
+    /* When some were ignored the leases are lost: what counts is read again when the worker joins anew. */
+    bool counts = request->r == 0 && settlement->ignored == 0;
     for (size_t i = 0; i < settlement->n; i++) {
         struct ended *ended = &settlement->ended[i];
         lease_acked(ended->lease);
-        if (request->r < 0)
+        if (!counts)
             continue;
         if (count(engine, &settlement->items[i], ended) < 0)
             engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});

@@ -47,7 +47,7 @@ static int check_text(const char *what, struct bytes text, froe_error *error) {
     if (r == -ENOMEM)
         return no_memory(error);
     if (r < 0)
-        return engine_error(error, FROE_ERR_INVALID, "%s is not the JSON text of an object: %.80s", what, text.p);
+        return engine_error(error, FROE_ERR_INVALID, "%s is not the UTF-8 JSON text of an object", what);
     return FROE_OK;
 }
 

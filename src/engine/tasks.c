@@ -191,6 +191,29 @@ void tasks_release_waiting(froe *engine) {
     }
 }
 
+void tasks_drop_waiting(froe *engine) {
+    struct list all;
+    list_init(&all);
+    list_splice_back(&all, &engine->waiting);
+    LIST_EACH (link, &engine->lanes)
+        list_splice_back(&all, &LIST_ENTRY(link, struct lane, in_lanes)->again);
+    engine->n_waiting = 0;
+    while (!list_empty(&all))
+        task_discard(LIST_ENTRY(all.next, froe_task, link));
+}
+
+void task_discard(froe_task *task) {
+    struct froe *engine = task->engine;
+    struct lane *lane = task->lane;
+    struct lease *lease = task->lease;
+    if (task->state == TASK_WAITING)
+        lane->group->again--;
+    task_forget(task);
+    held_update(engine, lane);
+    lease_acked(lease);
+    held_run_settled(engine, lane);
+}
+
 void tasks_free(froe *engine) {
     struct list *link;
     while ((link = list_pop_front(&engine->free_tasks)))

@@ -153,8 +153,7 @@ void worker_lost(struct froe *engine, const char *why) {
         return;
     if (engine->lease_lost)
         return;
-    froe_event event = {.kind = FROE_EVENT_LEASE_LOST, .level = FROE_ERROR};
-    event_tell_later(engine, event_make(&event, bytes_str(why)));
+    engine->tell_lost = why;
     engine->lease_lost = true;
     engine->lease_until_mono_us = INT64_MIN;
     if (engine->state == WORKER_RUNNING)

@@ -211,6 +211,39 @@ static void test_more_groups_than_may_be_held(void **state) {
     UNTIL(fx, fixture_group(fx, "w", "299").done == 20);
 }
 
+/* Where more groups wait than may be held, those that turned slow give back what they did not start. */
+static void test_slow_lanes_let_go(void **state) {
+    FX;
+    fx->run = NULL;
+    froe_rule rule = {"input.bucket", 0, FROE_GROUP_ROUND_ROBIN};
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    for (int i = 0; i < 80; i++) {
+        char input[40];
+        snprintf(input, sizeof input, "{\"bucket\":\"%d\"}", i);
+        fixture_spawn_keys(fx, "w", input, input, 0, 20);
+    }
+    fixture_start(fx);
+    UNTIL(fx, fx->n_held == 8 && fx->froe->n_lanes == 64 && fx->froe->more);
+    fixture_move(fx, fx->options.lease_us / 3 + 1);
+    bool kept = true;
+    fixture_guard(fx);
+    while (kept) { /* the 56 lanes of which nothing runs are given up, and others come */
+        uv_run(&fx->loop, UV_RUN_ONCE);
+        kept = false;
+        LIST_EACH (link, &fx->froe->lanes) {
+            const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+            kept = kept || (lane->running > 0 && lane->unstarted > 0);
+        }
+        assert_false(fx->timed_out);
+    }
+    drain(fx, 1600);
+    for (int i = 0; i < 80; i++) {
+        char bucket[12];
+        snprintf(bucket, sizeof bucket, "%d", i);
+        assert_int_equal(fixture_ran_in(fx, bucket), 20);
+    }
+}
+
 static void test_cancel_newest_after_round_robin(void **state) {
     FX;
     fx->run = NULL;
@@ -315,6 +348,7 @@ int main(void) {
         T(test_a_chain_of_rules),
         T(test_lanes_share_the_tokens_of_one_rule),
         T(test_more_groups_than_may_be_held),
+        T(test_slow_lanes_let_go),
         T(test_cancel_newest_after_round_robin),
         T(test_group_limit_and_pause),
         T(test_groups_each),

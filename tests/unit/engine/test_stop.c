@@ -278,6 +278,23 @@ static void test_lease_lost_while_stopping(void **state) {
     assert_int_equal(live, 30);
 }
 
+static void test_nothing_is_asked_when_there_is_nothing_to_do(void **state) {
+    FX;
+    struct failing_store *failing;
+    wrap(fx, &failing);
+    fixture_open(fx);
+    fixture_workflow(fx, "w", NULL, 0, NULL);
+    fixture_start(fx);
+    fixture_spawn_keys(fx, "w", NULL, "k", 0, 3000);
+    froe_spawn spawn = {.size = sizeof spawn, .workflow = "w", .n = 1, .delay_us = US_PER_HOUR};
+    fixture_spawn(fx, &spawn);
+    UNTIL(fx, fixture_group(fx, "w", "").done == 3000);
+    fixture_linger(fx, 100 * US_PER_MS);
+    uint64_t before = failing_calls(failing);
+    fixture_linger(fx, 500 * US_PER_MS);
+    assert_int_equal(failing_calls(failing), before);
+}
+
 static size_t puts_done, puts_failed;
 
 static void on_put(void *arg, const froe_error *error) {
@@ -326,6 +343,8 @@ static void test_failing_store(void **state) {
             froe_task_log(fx->held[0], FROE_INFO, "line");
             if (steps % 3 == 0)
                 froe_task_fail(fixture_release(fx, 0), 0, "no");
+            else if (steps % 7 == 1)
+                froe_task_again(fixture_release(fx, 0), US_PER_S, "in memory");
             else
                 froe_task_succeed(fixture_release(fx, 0));
             if (steps % 5 == 0)
@@ -430,6 +449,7 @@ int main(void) {
         T(test_lost_lease),
         C(test_slow_heartbeat),
         T(test_lease_lost_while_stopping),
+        C(test_nothing_is_asked_when_there_is_nothing_to_do),
         C(test_failing_store),
         C(test_no_memory),
     };
