@@ -70,7 +70,6 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
             buf_add(&inputs, "}", 2) < 0)
             return -ENOMEM;
         items[n] = (froe_item){.child_key = bucket->name, .child_key_n = name.n};
-        bucket->lister_spawned = true;
         n++;
     }
     for (size_t i = 0; i < n; i++)
@@ -81,7 +80,10 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
     }
     froe_spawn spawn = {
         .size = sizeof spawn, .workflow = PIPELINE_FETCH_OBJECTS, .parent = run->task, .items = items, .n = n};
-    return froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, NULL);
+    int r = froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, NULL);
+    for (size_t i = 0; r == FROE_OK && i < n; i++)
+        bucket_get(pipeline, bytes_of(items[i].child_key, items[i].child_key_n))->lister_spawned = true;
+    return r;
 }
 
 static void listed(void *arg, const struct s3_result *result, const struct s3_bucket_page *page) {
