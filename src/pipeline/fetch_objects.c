@@ -175,6 +175,10 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
         fail_for_now(run, "out of memory");
         return;
     }
+    if (page->truncated && bytes_compare(page->last_key, buf_bytes(&run->cursor)) <= 0) {
+        fail(run, "the server's listing does not go on: it ignores start-after, or its keys are not sorted");
+        return;
+    }
     run->truncated = page->truncated;
     if (page->last_key.n > 0) {
         buf_reset(&run->cursor);
