@@ -20,7 +20,7 @@ static int check_key(struct checking *checking, const struct lane *lane, struct 
                      bool parked, struct err *err) {
     if (key.n == 0)
         return 0;
-    struct hash128 hash = work_fingerprint(lane, key);
+    struct hash128 hash = work_fingerprint(lane->workflow, key);
     checking->keys++;
     if (!fingerprints_find(&checking->store->live, hash))
         return BAD(checking, err, "the child key of run %lld:%u is not known as live", (long long)page, index);

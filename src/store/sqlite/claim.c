@@ -219,7 +219,7 @@ static int take_runs(struct claiming *claiming, struct hold *hold, uint32_t max,
             r = lease_work(claiming, hold, LIST_ENTRY(top, struct work, link), 1, err);
         } else if ((top = heap_top(&lane->pages))) {
             struct page *page = LIST_ENTRY(LIST_ENTRY(top, struct work, link), struct page, work);
-            uint64_t places = lane_places_free(lane, LANE_AT_CLAIM);
+            uint64_t places = lane_places_at_claim(lane);
             n = least(page->queued, least(max - got, places));
             if (n > 0) {
                 r = lease_work(claiming, hold, &page->work, n, err);

@@ -57,12 +57,32 @@ uint64_t lane_tokens_free(const struct lane *lane, uint32_t own) {
     return room;
 }
 
-uint64_t lane_places_free(const struct lane *lane, enum lane_when when) {
+static uint64_t places(const struct lane *lane, bool early) {
     uint64_t room = UINT64_MAX;
     for (size_t i = 0; lane->workflow->cancels && i < lane->n_keys; i++) {
-        if (!cancels(lane, i) || (when != LANE_AT_BOTH && is_late(lane->workflow, i) != (when == LANE_AT_CLAIM)))
+        if (!cancels(lane, i) || (!early && !is_late(lane->workflow, i)))
             continue;
         uint64_t here = rule_key_room(lane->keys[i].rule_key);
+        room = here < room ? here : room;
+    }
+    return room;
+}
+
+uint64_t lane_places_at_claim(const struct lane *lane) {
+    return places(lane, false);
+}
+
+uint64_t lane_places(const struct lane *lane) {
+    return places(lane, true);
+}
+
+uint64_t workflow_places_at_spawn(const struct workflow *workflow, const struct bytes *keys, size_t n) {
+    uint64_t room = UINT64_MAX;
+    for (size_t i = 0; workflow->cancels && i < n; i++) {
+        if (workflow->rules[i].strategy != STORE_CANCEL_NEWEST || is_late(workflow, i))
+            continue;
+        const struct rule_key *key = map_get(&workflow->keys[i], keys[i]);
+        uint64_t here = key ? rule_key_room(key) : workflow->rules[i].max_runs;
         room = here < room ? here : room;
     }
     return room;

@@ -126,9 +126,11 @@ void lane_count(struct lane *lane, enum lane_kind kind, int64_t change);
 void lane_tokens(struct lane *lane, int64_t change);
 /* How many tokens its rules allow somebody who has `own` of the lane's already; UINT64_MAX without limits. */
 uint64_t lane_tokens_free(const struct lane *lane, uint32_t own);
-/* How many places its CANCEL_NEWEST rules have left: those decided at the spawn, at the claim, or all. */
-enum lane_when { LANE_AT_SPAWN, LANE_AT_CLAIM, LANE_AT_BOTH };
-uint64_t lane_places_free(const struct lane *lane, enum lane_when when);
+/* How many places the CANCEL_NEWEST rules that are decided at the claim have left, or all of them. */
+uint64_t lane_places_at_claim(const struct lane *lane);
+uint64_t lane_places(const struct lane *lane);
+/* How many those have left that are decided at the spawn, for a page with these keys (one for each rule). */
+uint64_t workflow_places_at_spawn(const struct workflow *workflow, const struct bytes *keys, size_t n);
 
 /* To be called when `pages` or `retries` got something or became empty. */
 void lane_work_changed(struct lane *lane);

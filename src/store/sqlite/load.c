@@ -59,7 +59,7 @@ static int add_live_key(struct sqlite_store *store, const struct lane *lane, str
                         uint32_t index, struct err *err) {
     if (key.n == 0)
         return 0;
-    int r = fingerprints_add(&store->live, work_fingerprint(lane, key), NULL);
+    int r = fingerprints_add(&store->live, work_fingerprint(lane->workflow, key), NULL);
     if (r == -EEXIST)
         return db_corrupt(&store->db, err, "the child key of run %lld:%u is live twice", (long long)page, index);
     return r;

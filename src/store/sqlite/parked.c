@@ -9,7 +9,7 @@ int parked_remember(struct sqlite_store *store, const struct lane *lane, struct 
     if (child_key.n == 0)
         return 0;
     void *place;
-    int r = fingerprints_add(&store->parked, work_fingerprint(lane, child_key), &place);
+    int r = fingerprints_add(&store->parked, work_fingerprint(lane->workflow, child_key), &place);
     if (r < 0)
         return r;
     *(struct parked *)place = (struct parked){.page = page, .index = index};
@@ -18,7 +18,7 @@ int parked_remember(struct sqlite_store *store, const struct lane *lane, struct 
 
 static void unremember(struct sqlite_store *store, const struct lane *lane, struct bytes child_key) {
     if (child_key.n)
-        fingerprints_remove(&store->parked, work_fingerprint(lane, child_key));
+        fingerprints_remove(&store->parked, work_fingerprint(lane->workflow, child_key));
 }
 
 int parked_forget(struct sqlite_store *store, struct lane *lane, struct bytes child_key, int64_t page, uint32_t index,
@@ -129,7 +129,7 @@ static int requeue(struct sqlite_store *store, const struct found *found, bool *
     struct lane *lane = found->lane;
     int64_t now_utc_us = clock_utc_us(store->clock);
     *ret_changed = false;
-    if (lane_places_free(lane, LANE_AT_BOTH) == 0)
+    if (lane_places(lane) == 0)
         return 0;
     struct db_use put = db_use(&store->db, DB_RUN_REQUEUE);
     db_int(&put, 1, found->page);

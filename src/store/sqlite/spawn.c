@@ -99,10 +99,10 @@ static int new_lane(struct sqlite_store *store, struct workflow *workflow, struc
 
 /* A live run has the item's child key. Does it give way? It does when it is parked and of another generation: it is
  * then forgotten, and the place is free. */
-static int supersede(struct sqlite_store *store, const struct lane *lane, const struct store_item *item,
+static int supersede(struct sqlite_store *store, struct hash128 hash, const struct store_item *item,
                      bool *ret_gives_way, struct err *err) {
     *ret_gives_way = false;
-    const struct parked *found = fingerprints_find(&store->parked, work_fingerprint(lane, item->child_key));
+    const struct parked *found = fingerprints_find(&store->parked, hash);
     if (!found)
         return 0;
     struct parked parked = *found;
@@ -117,44 +117,47 @@ static int supersede(struct sqlite_store *store, const struct lane *lane, const 
         return r;
     r = db_get_blob(&get, 0, &generation, err);
     bool differs = !bytes_equal(generation, item->generation);
-    struct lane *its_lane = lanes_lane(&store->lanes, db_get_int(&get, 1));
+    struct lane *lane = lanes_lane(&store->lanes, db_get_int(&get, 1));
     db_done(&get);
     if (r < 0 || !differs)
         return r;
-    r = parked_forget(store, its_lane, item->child_key, parked.page, parked.index, err);
+    r = parked_forget(store, lane, item->child_key, parked.page, parked.index, err);
     *ret_gives_way = r == 0;
     return r;
 }
 
+/* Takes the child key for the item: 1, or 0 when a live run has it. */
+static int take_key(struct sqlite_store *store, struct hash128 hash, const struct store_item *item,
+                    struct store_spawned *spawned, struct err *err) {
+    int r = fingerprints_add(&store->live, hash, NULL);
+    if (r != -EEXIST)
+        return r < 0 ? r : 1;
+    bool gives_way;
+    r = supersede(store, hash, item, &gives_way, err);
+    if (r < 0 || !gives_way)
+        return r;
+    spawned->superseded++;
+    r = fingerprints_add(&store->live, hash, NULL);
+    return r < 0 ? r : 1;
+}
+
 /* Decides for each item; `which` gets the indexes of the created ones. */
-static int choose(struct sqlite_store *store, const struct lane *lane, const struct store_page *page,
+static int choose(struct sqlite_store *store, const struct workflow *workflow, const struct store_page *page,
                   struct store_spawned *spawned, uint16_t *which, struct err *err) {
-    uint64_t places = lane_places_free(lane, LANE_AT_SPAWN);
+    uint64_t places = workflow_places_at_spawn(workflow, page->keys, page->n_keys);
     for (size_t i = 0; i < page->n; i++) {
         const struct store_item *item = &page->items[i];
-        bool room = spawned->created < places;
+        bool room = spawned->created < places, is_new = true;
         if (item->child_key.n) {
-            struct hash128 hash = work_fingerprint(lane, item->child_key);
-            int r = room                                    ? fingerprints_add(&store->live, hash, NULL)
-                    : fingerprints_find(&store->live, hash) ? -EEXIST
-                                                            : 0;
-            if (r == -EEXIST) {
-                bool gives_way = false;
-                if (room)
-                    r = supersede(store, lane, item, &gives_way, err);
-                if (r < 0 && r != -EEXIST)
-                    return r;
-                if (!gives_way) {
-                    spawned->duplicates++;
-                    continue;
-                }
-                r = fingerprints_add(&store->live, hash, NULL);
-                spawned->superseded++;
-            }
+            struct hash128 hash = work_fingerprint(workflow, item->child_key);
+            int r = room ? take_key(store, hash, item, spawned, err) : !fingerprints_find(&store->live, hash);
             if (r < 0)
                 return r;
+            is_new = r;
         }
-        if (room)
+        if (!is_new)
+            spawned->duplicates++;
+        else if (room)
             which[spawned->created++] = (uint16_t)i;
         else
             spawned->cancelled++;
@@ -181,16 +184,16 @@ static int write_page(struct sqlite_store *store, const struct lane *lane, const
     return db_run(&add, "write a page", err);
 }
 
-/* With every item a duplicate the lane is not made: the only trace of a spawn that changed nothing is its answer. */
-static bool all_known(struct sqlite_store *store, const struct workflow *workflow, const struct store_page *page) {
-    for (size_t i = 0; i < page->n; i++) {
-        if (page->items[i].child_key.n == 0)
-            return false;
-        struct hash128 hash = hash128(&workflow->hash_key, page->items[i].child_key);
-        if (!fingerprints_find(&store->live, hash) || fingerprints_find(&store->parked, hash))
-            return false;
-    }
-    return true;
+/* A lane comes into being with its first run, created or cancelled. */
+static int find_lane(struct sqlite_store *store, const struct store_page *page, struct lane **ret_lane,
+                     struct err *err) {
+    struct workflow *workflow = lanes_workflow(&store->lanes, page->workflow);
+    _cleanup_buf_ struct buf packed = {0};
+    int r = packing_add_keys(&packed, page->keys, page->n_keys);
+    if (r < 0)
+        return r;
+    *ret_lane = lanes_lane_with(workflow, buf_bytes(&packed));
+    return *ret_lane ? 0 : new_lane(store, workflow, buf_bytes(&packed), ret_lane, err);
 }
 
 int spawn_page(struct sqlite_store *store, const struct store_page *page, struct store_spawned *ret_spawned,
@@ -198,24 +201,12 @@ int spawn_page(struct sqlite_store *store, const struct store_page *page, struct
     int r = check_page(store, page, err);
     if (r < 0)
         return r;
-    struct workflow *workflow = lanes_workflow(&store->lanes, page->workflow);
-    _cleanup_buf_ struct buf packed = {0};
-    r = packing_add_keys(&packed, page->keys, page->n_keys);
-    if (r < 0)
-        return r;
     struct store_spawned spawned = {0};
-    struct lane *lane = lanes_lane_with(workflow, buf_bytes(&packed));
-    if (!lane) {
-        if (all_known(store, workflow, page)) {
-            *ret_spawned = (struct store_spawned){.duplicates = (uint32_t)page->n};
-            return 0;
-        }
-        r = new_lane(store, workflow, buf_bytes(&packed), &lane, err);
-        if (r < 0)
-            return r;
-    }
     uint16_t which[STORE_PAGE_MAX];
-    r = choose(store, lane, page, &spawned, which, err);
+    struct lane *lane = NULL;
+    r = choose(store, lanes_workflow(&store->lanes, page->workflow), page, &spawned, which, err);
+    if (r == 0 && (spawned.created || spawned.cancelled))
+        r = find_lane(store, page, &lane, err);
     if (r < 0)
         return r;
     if (spawned.cancelled) {

@@ -139,7 +139,7 @@ void work_lane_dirty(struct sqlite_store *store, struct lane *lane);
 /* Writes what memory is ahead of the file. In a batch. */
 int work_flush(struct sqlite_store *store, struct err *err);
 
-struct hash128 work_fingerprint(const struct lane *lane, struct bytes child_key);
+struct hash128 work_fingerprint(const struct workflow *workflow, struct bytes child_key);
 /* Takes a child key (may be empty) out of the live ones. STORE_ERR_CORRUPT when it was not there. */
 int work_forget_key(struct sqlite_store *store, const struct lane *lane, struct bytes child_key, struct err *err);
 

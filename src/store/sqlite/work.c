@@ -120,12 +120,12 @@ void work_promote(struct sqlite_store *store, int64_t now_utc_us) {
 
 /* ---- child keys ---- */
 
-struct hash128 work_fingerprint(const struct lane *lane, struct bytes child_key) {
-    return hash128(&lane->workflow->hash_key, child_key);
+struct hash128 work_fingerprint(const struct workflow *workflow, struct bytes child_key) {
+    return hash128(&workflow->hash_key, child_key);
 }
 
 int work_forget_key(struct sqlite_store *store, const struct lane *lane, struct bytes child_key, struct err *err) {
-    if (child_key.n && !fingerprints_remove(&store->live, work_fingerprint(lane, child_key)))
+    if (child_key.n && !fingerprints_remove(&store->live, work_fingerprint(lane->workflow, child_key)))
         return db_corrupt(&store->db, err, "a child key of lane %lld is not known as live", (long long)lane->id);
     return 0;
 }

@@ -1,0 +1,314 @@
+/* conformance_steps.c - see conformance_steps.h. */
+#include "conformance_steps.h"
+
+#include "mem.h"
+
+#include <stdio.h>
+
+/* Results that the steps hand out are kept here until the next of their kind. */
+static struct store_claimed last_claimed;
+static struct buf last_keys, last_drained;
+
+static int64_t utc_us(void *arg) {
+    return ((struct store_under_test *)arg)->utc_us;
+}
+
+static int64_t mono_us(void *arg) {
+    return ((struct store_under_test *)arg)->mono_us;
+}
+
+#define MUST(call_)                                            \
+    do {                                                       \
+        struct err err = {0};                                  \
+        if ((call_) < 0)                                       \
+            fail_msg("%s: %d %s", #call_, err.code, err.text); \
+    } while (0)
+
+void steps_open(struct steps *steps) {
+    struct store_under_test *sut = steps->sut;
+    struct store_options options = {.clock = &sut->clock, .lease_us = LEASE_US};
+    MUST(sut->open(sut, &options, &steps->store, &err));
+    steps->worker = steps_worker(steps);
+}
+
+int steps_setup(void **state) {
+    struct store_under_test *sut = *state;
+    struct steps *steps = mem_zalloc(sizeof *steps);
+    assert_non_null(steps);
+    steps->sut = sut;
+    sut->clock = (struct clock){utc_us, mono_us, sut};
+    sut->utc_us = INT64_C(1700000000) * US_PER_S;
+    sut->mono_us = 1000;
+    sut->wipe(sut);
+    steps_open(steps);
+    *state = steps;
+    return 0;
+}
+
+int steps_teardown(void **state) {
+    struct steps *steps = *state;
+    struct err err = {0};
+    int r = steps->store ? store_check(steps->store, &err) : 0;
+    if (r < 0)
+        print_error("%s\n", err.text);
+    store_claimed_free(&last_claimed);
+    buf_free(&last_keys);
+    buf_free(&last_drained);
+    store_close(steps->store);
+    *state = steps->sut;
+    mem_free(steps);
+    return r < 0 ? -1 : 0;
+}
+
+void steps_reopen(struct steps *steps) {
+    MUST(store_check(steps->store, &err));
+    store_close(steps->store);
+    steps_open(steps);
+    MUST(store_check(steps->store, &err));
+}
+
+void steps_crash(struct steps *steps) {
+    steps->sut->crash(steps->sut, steps->store);
+    steps_open(steps);
+    MUST(store_check(steps->store, &err));
+}
+
+void steps_pass(struct steps *steps, int64_t us) {
+    steps->sut->utc_us += us;
+    steps->sut->mono_us += us;
+}
+
+void steps_begin(struct steps *steps) {
+    MUST(store_begin(steps->store, &err));
+}
+
+void steps_commit(struct steps *steps) {
+    MUST(store_commit(steps->store, &err));
+}
+
+int64_t steps_worker(struct steps *steps) {
+    int64_t worker = 0;
+    MUST(store_worker_add(steps->store, BYTES("w"), &worker, &err));
+    return worker;
+}
+
+int64_t steps_workflow_of(struct steps *steps, const char *name, const struct store_rule *rules, size_t n) {
+    int64_t workflow = 0;
+    steps_begin(steps);
+    MUST(store_workflow_put(steps->store, bytes_str(name), rules, n, &workflow, &err));
+    steps_commit(steps);
+    return workflow;
+}
+
+/* ---- spawning ---- */
+
+static size_t split(const char *text, char at, struct bytes *parts, size_t max) {
+    size_t n = 0;
+    for (const char *p = text;; n++) {
+        const char *end = strchr(p, at);
+        assert_true(n < max);
+        parts[n] = bytes_of(p, end ? (size_t)(end - p) : strlen(p));
+        if (!end)
+            return n + 1;
+        p = end + 1;
+    }
+}
+
+struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, const char *keys, const char *items,
+                                       int64_t not_before_utc_us) {
+    struct bytes key[STORE_RULES_MAX], part[64];
+    struct store_item item[64];
+    size_t n_keys = *keys ? split(keys, '|', key, STORE_RULES_MAX) : 0, n = split(items, ' ', part, 64);
+    for (size_t i = 0; i < n; i++) {
+        const char *colon = memchr(part[i].p, ':', part[i].n);
+        size_t key_n = colon ? (size_t)(colon - part[i].p) : part[i].n;
+        item[i] = (struct store_item){.child_key = bytes_of(part[i].p, key_n)};
+        if (colon)
+            item[i].generation = bytes_of(colon + 1, part[i].n - key_n - 1);
+        if (bytes_equal(part[i], BYTES("-")))
+            item[i].child_key = BYTES_NONE;
+    }
+    struct store_page page = {
+        .workflow = workflow,
+        .keys = key,
+        .n_keys = n_keys,
+        .input = BYTES("{\"of\":\"page\"}"),
+        .metadata = BYTES("{\"meta\":1}"),
+        .not_before_utc_us = not_before_utc_us,
+        .items = item,
+        .n = n,
+    };
+    struct store_spawned spawned = {0};
+    steps_begin(steps);
+    MUST(store_spawn(steps->store, &page, &spawned, &err));
+    steps_commit(steps);
+    return spawned;
+}
+
+struct store_spawned steps_spawn(struct steps *steps, int64_t workflow, const char *keys, const char *items) {
+    return steps_spawn_later(steps, workflow, keys, items, 0);
+}
+
+/* ---- claiming ---- */
+
+const struct store_claimed *steps_claim_as(struct steps *steps, const struct store_claim *claim) {
+    store_claimed_free(&last_claimed);
+    MUST(store_claim(steps->store, claim, &last_claimed, &err));
+    return &last_claimed;
+}
+
+const struct store_claimed *steps_claim(struct steps *steps, int64_t worker, int64_t workflow, uint32_t lanes,
+                                        uint32_t runs, uint32_t tokens) {
+    struct store_claim claim = {
+        .worker = worker ? worker : steps->worker,
+        .new_lanes = lanes,
+        .new_runs = runs,
+        .new_tokens = tokens,
+        .workflows = &workflow,
+        .n_workflows = 1,
+    };
+    return steps_claim_as(steps, &claim);
+}
+
+const struct store_claimed *steps_claim_more(struct steps *steps, int64_t worker, int64_t lane, uint32_t runs,
+                                             uint32_t tokens) {
+    struct store_want want = {lane, runs, tokens};
+    struct store_claim claim = {.worker = worker ? worker : steps->worker, .wants = &want, .n_wants = 1};
+    return steps_claim_as(steps, &claim);
+}
+
+static void add_word(struct buf *buf, struct bytes word) {
+    assert_int_equal(buf->n ? buf_add_byte(buf, ' ') : 0, 0);
+    assert_int_equal(buf_add_bytes(buf, word), 0);
+}
+
+const char *steps_keys(const struct store_claimed *claimed) {
+    buf_reset(&last_keys);
+    assert_int_equal(buf_add_str(&last_keys, ""), 0);
+    for (size_t i = 0; i < claimed->n; i++)
+        for (size_t j = 0; j < claimed->leases[i].n; j++)
+            add_word(&last_keys, claimed->leases[i].runs[j].child_key);
+    return last_keys.p;
+}
+
+struct held steps_hold(struct steps *steps, const struct store_claimed *claimed, const char *child_key) {
+    for (size_t i = 0; i < claimed->n; i++)
+        for (size_t j = 0; j < claimed->leases[i].n; j++) {
+            const struct store_lease *lease = &claimed->leases[i];
+            const struct store_run *run = &lease->runs[j];
+            if (!bytes_equal(run->child_key, bytes_str(child_key)))
+                continue;
+            struct held held = {.worker = steps->worker,
+                                .lease = lease->id,
+                                .page = lease->page,
+                                .lane = lease->lane,
+                                .index = run->index,
+                                .tokens = lease->tokens};
+            assert_true(run->child_key.n < sizeof held.child_key && run->generation.n < sizeof held.generation);
+            memcpy(held.child_key, run->child_key.p ? run->child_key.p : "", run->child_key.n);
+            memcpy(held.generation, run->generation.p ? run->generation.p : "", run->generation.n);
+            return held;
+        }
+    fail_msg("%s was not claimed", child_key);
+    return (struct held){0};
+}
+
+/* ---- settling ---- */
+
+size_t steps_settle(struct steps *steps, int64_t worker, const struct store_settled *settled, size_t n) {
+    size_t ignored = 0;
+    steps_begin(steps);
+    MUST(store_settle(steps->store, worker, settled, n, &ignored, &err));
+    steps_commit(steps);
+    return ignored;
+}
+
+static struct store_settled settled_of(const struct held *held, enum store_outcome outcome) {
+    return (struct store_settled){
+        .lease = held->lease,
+        .index = held->index,
+        .outcome = outcome,
+        .child_key = bytes_str(held->child_key),
+        .generation = bytes_str(held->generation),
+        .input = BYTES("{\"of\":\"run\"}"),
+        .checkpoint = BYTES("checkpoint"),
+        .error = BYTES("went wrong"),
+    };
+}
+
+size_t steps_done(struct steps *steps, const struct held *held) {
+    struct store_settled settled = settled_of(held, STORE_DONE);
+    return steps_settle(steps, held->worker, &settled, 1);
+}
+
+size_t steps_retry(struct steps *steps, const struct held *held, uint32_t attempts, int64_t after_us) {
+    struct store_settled settled = settled_of(held, STORE_RETRY);
+    settled.attempts = attempts;
+    settled.failed = true;
+    settled.due_utc_us = steps->sut->utc_us + after_us;
+    return steps_settle(steps, held->worker, &settled, 1);
+}
+
+size_t steps_park(struct steps *steps, const struct held *held) {
+    struct store_settled settled = settled_of(held, STORE_PARKED);
+    settled.attempts = 4;
+    settled.failed = true;
+    return steps_settle(steps, held->worker, &settled, 1);
+}
+
+size_t steps_release(struct steps *steps, const struct held *held) {
+    struct store_settled settled = settled_of(held, STORE_RELEASED);
+    return steps_settle(steps, held->worker, &settled, 1);
+}
+
+const char *steps_drain(struct steps *steps, int64_t workflow) {
+    buf_reset(&last_drained);
+    assert_int_equal(buf_add_str(&last_drained, ""), 0);
+    for (;;) {
+        const struct store_claimed *claimed = steps_claim(steps, 0, workflow, 100, STORE_PAGE_MAX, UINT32_MAX);
+        if (claimed->n == 0)
+            return last_drained.p;
+        for (size_t i = 0; i < claimed->n; i++)
+            for (size_t j = 0; j < claimed->leases[i].n; j++) {
+                struct store_settled settled = {.lease = claimed->leases[i].id,
+                                                .index = claimed->leases[i].runs[j].index,
+                                                .outcome = STORE_DONE,
+                                                .child_key = claimed->leases[i].runs[j].child_key};
+                add_word(&last_drained, settled.child_key);
+                assert_int_equal(steps_settle(steps, steps->worker, &settled, 1), 0);
+            }
+    }
+}
+
+/* ---- looking ---- */
+
+struct looking {
+    int64_t workflow;
+    struct bytes group;
+    struct store_lane_info *into;
+};
+
+/* Sums the lanes of the group. */
+static int look(void *arg, const struct store_lane_info *info) {
+    struct looking *looking = arg;
+    if (info->workflow != looking->workflow || !bytes_equal(info->group, looking->group))
+        return 0;
+    struct store_lane_info *into = looking->into;
+    into->lane = info->lane;
+    into->queued += info->queued;
+    into->leased += info->leased;
+    into->waiting += info->waiting;
+    into->parked += info->parked;
+    into->done += info->done;
+    into->failed += info->failed;
+    into->cancelled += info->cancelled;
+    into->tokens += info->tokens;
+    return 0;
+}
+
+struct store_lane_info steps_lane(struct steps *steps, int64_t workflow, const char *group) {
+    struct store_lane_info info = {.workflow = workflow};
+    struct looking looking = {workflow, bytes_str(group), &info};
+    MUST(store_lanes_each(steps->store, look, &looking, &err));
+    return info;
+}

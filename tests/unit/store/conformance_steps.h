@@ -1,0 +1,100 @@
+/* conformance_steps.h - short ways to say what the conformance tests do. Each checks that the store did not fail. */
+#pragma once
+
+#include "conformance.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define LEASE_US (30 * US_PER_S)
+
+struct steps {
+    struct store_under_test *sut;
+    struct store *store;
+    int64_t worker;
+};
+
+int steps_setup(void **state);        /* a fresh store with one worker; initial_state is the store_under_test */
+int steps_teardown(void **state);     /* checks the store and closes it */
+void steps_open(struct steps *steps); /* as steps_setup left it, and a worker of the new opening */
+void steps_reopen(struct steps *steps);
+void steps_crash(struct steps *steps); /* and opens it again */
+void steps_pass(struct steps *steps, int64_t us);
+
+void steps_begin(struct steps *steps);
+void steps_commit(struct steps *steps);
+int64_t steps_worker(struct steps *steps);
+
+#define ROBIN(max_) \
+    { STORE_GROUP_ROUND_ROBIN, (max_) }
+#define CANCEL(max_) \
+    { STORE_CANCEL_NEWEST, (max_) }
+/* In a batch of its own. */
+int64_t steps_workflow_of(struct steps *steps, const char *name, const struct store_rule *rules, size_t n);
+#define steps_workflow(steps_, name_, ...)                                         \
+    steps_workflow_of((steps_), (name_), (const struct store_rule[]){__VA_ARGS__}, \
+                      sizeof((const struct store_rule[]){__VA_ARGS__}) / sizeof(struct store_rule))
+
+/* One page in a batch of its own. `keys`: rule keys with '|' between them. `items`: child keys with spaces between
+ * them, each with its generation after a ':' ("k1:g1 k2 k3"); "-" is one without a child key. */
+struct store_spawned steps_spawn(struct steps *steps, int64_t workflow, const char *keys, const char *items);
+struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, const char *keys, const char *items,
+                                       int64_t not_before_utc_us);
+
+/* Claims for a worker (0: the first one) from one workflow. Freed at the next claim or at the end: see steps_claimed.
+ */
+const struct store_claimed *steps_claim(struct steps *steps, int64_t worker, int64_t workflow, uint32_t lanes,
+                                        uint32_t runs, uint32_t tokens);
+const struct store_claimed *steps_claim_more(struct steps *steps, int64_t worker, int64_t lane, uint32_t runs,
+                                             uint32_t tokens);
+const struct store_claimed *steps_claim_as(struct steps *steps, const struct store_claim *claim);
+/* All child keys of the claim, in its order, with spaces between them. */
+const char *steps_keys(const struct store_claimed *claimed);
+#define assert_claimed(claimed_, keys_) assert_string_equal(steps_keys(claimed_), (keys_))
+
+/* A copy of a leased run, to be settled when the claim is gone. */
+struct held {
+    int64_t worker, lease, page, lane;
+    uint32_t index, tokens;
+    char child_key[64], generation[64];
+};
+struct held steps_hold(struct steps *steps, const struct store_claimed *claimed, const char *child_key);
+
+/* In a batch of their own; return how many were ignored. */
+size_t steps_settle(struct steps *steps, int64_t worker, const struct store_settled *settled, size_t n);
+size_t steps_done(struct steps *steps, const struct held *held);
+size_t steps_retry(struct steps *steps, const struct held *held, uint32_t attempts, int64_t after_us);
+size_t steps_park(struct steps *steps, const struct held *held);
+size_t steps_release(struct steps *steps, const struct held *held);
+/* Claims all there is of the workflow and settles it as done; the child keys in the order in which they came. */
+const char *steps_drain(struct steps *steps, int64_t workflow);
+
+struct store_lane_info steps_lane(struct steps *steps, int64_t workflow, const char *group);
+#define assert_lane(steps_, workflow_, group_, queued_, leased_, waiting_, parked_) \
+    do {                                                                            \
+        struct store_lane_info info_ = steps_lane((steps_), (workflow_), (group_)); \
+        assert_int_equal(info_.queued, (queued_));                                  \
+        assert_int_equal(info_.leased, (leased_));                                  \
+        assert_int_equal(info_.waiting, (waiting_));                                \
+        assert_int_equal(info_.parked, (parked_));                                  \
+    } while (0)
+#define assert_spawned(spawned_, created_, duplicates_, superseded_, cancelled_) \
+    do {                                                                         \
+        struct store_spawned it_ = (spawned_);                                   \
+        assert_int_equal(it_.created, (created_));                               \
+        assert_int_equal(it_.duplicates, (duplicates_));                         \
+        assert_int_equal(it_.superseded, (superseded_));                         \
+        assert_int_equal(it_.cancelled, (cancelled_));                           \
+        assert_int_equal(it_.page != 0, it_.created != 0);                       \
+    } while (0)
+
+/* The tests, in parts. */
+extern const struct CMUnitTest conformance_runs[], conformance_turns[];
+extern const size_t conformance_runs_n, conformance_turns_n;
+extern const struct CMUnitTest conformance_rest[], conformance_model[];
+extern const size_t conformance_rest_n, conformance_model_n;
+#define CONFORMANCE_TEST(function_) cmocka_unit_test_setup_teardown(function_, steps_setup, steps_teardown)

@@ -1,0 +1,39 @@
+/* test_sqlite.c - the conformance suite over the SQLite store. */
+#include "conformance.h"
+#include "sqlite_files.h"
+
+#include <stdio.h>
+
+struct place {
+    struct sqlite_place files;
+    char uri[300];
+};
+
+static void wipe(struct store_under_test *sut) {
+    struct place *place = sut->arg;
+    sqlite_place_wipe(&place->files);
+}
+
+static int open_store(struct store_under_test *sut, const struct store_options *options, struct store **ret_store,
+                      struct err *err) {
+    struct place *place = sut->arg;
+    return store_open(place->uri, options, ret_store, err);
+}
+
+/* The files are put aside as they are, the store is closed (which writes), and the files are put back. */
+static void crash(struct store_under_test *sut, struct store *store) {
+    struct place *place = sut->arg;
+    sqlite_place_save(&place->files);
+    store_close(store);
+    sqlite_place_restore(&place->files);
+}
+
+int main(void) {
+    struct place place;
+    sqlite_place_make(&place.files);
+    snprintf(place.uri, sizeof place.uri, "sqlite:%s", place.files.path);
+    struct store_under_test sut = {.wipe = wipe, .open = open_store, .crash = crash, .arg = &place};
+    int failed = conformance_run(&sut);
+    sqlite_place_remove(&place.files);
+    return failed;
+}
