@@ -10,8 +10,9 @@
  *     froe_stop, froe_close
  *
  * Thread: everything is called on the loop's thread, and every callback runs there, never from inside the call that
- * caused it. Text is UTF-8 and NUL-terminated; child keys, generations and checkpoints are bytes with a length. Input
- * and metadata are JSON texts of an object.
+ * caused it. An open engine keeps the loop alive; it sleeps when there is nothing to do. Text is UTF-8 and
+ * NUL-terminated; child keys, generations and checkpoints are bytes with a length. Input and metadata are JSON texts of
+ * an object.
  *
  * Words. A run is one execution of a workflow on one input; it is live from its spawn to its settlement. A run is tried
  * in attempts. When the attempts are used up it is parked: kept with its last error until somebody retries or drops it.
@@ -40,7 +41,7 @@ typedef struct froe_task froe_task;
 
 enum {
     FROE_OK = 0,
-    FROE_ERR_INVALID = -3001,   /* an argument; the text names it */
+    FROE_ERR_INVALID = -3001, /* an argument; the text names it */
     FROE_ERR_MEMORY = -3002,
     FROE_ERR_STATE = -3003,     /* not possible now: not started, stopping, name taken */
     FROE_ERR_NOT_FOUND = -3004, /* no such workflow */
@@ -58,31 +59,32 @@ typedef struct froe_error {
 
 /* ---- limits ---- */
 
-#define FROE_NAME_MAX 64                    /* bytes of a workflow's name: letters, digits, '_', '-', '.' */
-#define FROE_RULES_MAX 8                    /* rules of a workflow */
-#define FROE_KEY_MAX 1024                   /* bytes of a group key */
-#define FROE_CHILD_KEY_MAX 2048             /* bytes of a child key */
-#define FROE_GENERATION_MAX 512             /* bytes of a generation */
-#define FROE_INPUT_MAX (256 * 1024)         /* bytes of an input or metadata */
-#define FROE_CHECKPOINT_MAX (16 * 1024)     /* bytes of a checkpoint */
-#define FROE_SPAWN_MAX 100000               /* items of one froe_spawn_many */
-#define FROE_RUN_ID_MAX 32                  /* characters of a run id with its NUL */
+#define FROE_NAME_MAX 64                /* bytes of a workflow's name: letters, digits, '_', '-', '.' */
+#define FROE_RULES_MAX 8                /* rules of a workflow */
+#define FROE_KEY_MAX 1024               /* bytes of a group key */
+#define FROE_CHILD_KEY_MAX 2048         /* bytes of a child key */
+#define FROE_GENERATION_MAX 512         /* bytes of a generation */
+#define FROE_INPUT_MAX (256 * 1024)     /* bytes of an input or metadata */
+#define FROE_CHECKPOINT_MAX (16 * 1024) /* bytes of a checkpoint */
+#define FROE_SPAWN_MAX 100000           /* items of one froe_spawn_many */
+#define FROE_RUN_ID_MAX 32              /* characters of a run id with its NUL */
 
 /* ---- opening ---- */
 
 typedef enum froe_level { FROE_DEBUG, FROE_INFO, FROE_WARN, FROE_ERROR } froe_level;
 
 typedef enum froe_event_kind {
-    FROE_EVENT_LOG,          /* a task's log line; without a run_id: about a workflow, as an expression that gave no key */
-    FROE_EVENT_RETRY,        /* an attempt failed (level warn), or froe_task_again put it back (level debug); another
-                                follows after delay_us */
-    FROE_EVENT_PARKED,       /* the attempts are used up, or the task said there is no point */
-    FROE_EVENT_REFUSED,      /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
+    FROE_EVENT_LOG,     /* a task's log line; without a run_id: about a workflow, as an expression that gave no key */
+    FROE_EVENT_RETRY,   /* an attempt failed (level warn), or froe_task_again put it back (level debug); another
+                           follows after delay_us */
+    FROE_EVENT_PARKED,  /* the attempts are used up, or the task said there is no point */
+    FROE_EVENT_REFUSED, /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
     FROE_EVENT_LEASE_LOST,   /* the store did not answer in time: what runs is cancelled, nothing more is committed */
     FROE_EVENT_STORE_FAILED, /* fatal: code and text say why; nothing is started any more; stop, close, exit */
 } froe_event_kind;
 
-/* Borrowed during the callback. Fields that do not apply are 0, NULL or "". RETRY and PARKED come when they are durable. */
+/* Borrowed during the callback. Fields that do not apply are 0, NULL or "". RETRY and PARKED come when they are
+ * durable. */
 typedef struct froe_event {
     froe_event_kind kind;
     froe_level level;
@@ -98,7 +100,7 @@ typedef struct froe_event {
 
 typedef struct froe_options {
     size_t size;
-    const char *store;      /* "sqlite:PATH"; a missing file is made (mode 0600), missing folders of its path too (0700) */
+    const char *store; /* "sqlite:PATH"; a missing file is made (mode 0600), missing folders of its path too (0700) */
     struct uv_loop_s *loop; /* the caller runs it */
     uint32_t slots;         /* task functions at once in this worker; 0: 40 */
     int64_t lease_us;       /* a worker that the store does not hear of for so long loses its runs; 0: 30 s */
@@ -107,7 +109,8 @@ typedef struct froe_options {
 } froe_options;
 
 /* Opens or makes the store and takes it for this process alone. `*ret_froe` is set on success only. Runs that a dead
- * process left running are queued again (froe_recovered tells how many). Blocks for disk I/O. */
+ * process left running are queued again (froe_recovered tells how many). Blocks for disk I/O, and for some seconds when
+ * another process is just letting go of the store. */
 int froe_open(const froe_options *options, froe **ret_froe, froe_error *error);
 uint64_t froe_recovered(const froe *froe);
 
@@ -118,8 +121,8 @@ int froe_lock_fd(const froe *froe);
 /* ---- workflows ---- */
 
 typedef enum froe_strategy {
-    /* At most max_runs of a group are admitted; the others wait. Groups with work take turns. max_runs 0: no limit, turns
-     * alone. */
+    /* At most max_runs of a group are admitted; the others wait. Groups with work take turns. max_runs 0: no limit,
+     * turns alone. */
     FROE_GROUP_ROUND_ROBIN = 1,
     /* While max_runs of a group are admitted, new ones are cancelled at once (counted, not kept). What was admitted is
      * never evicted, and a run waiting for a retry keeps its place. */
@@ -128,7 +131,9 @@ typedef enum froe_strategy {
 
 /* Several rules form a chain in the order given: a run is admitted by one after the other, and holds what it has. */
 typedef struct froe_rule {
-    const char *expression; /* gives the group key: 'constant', input.bucket, additional_metadata.x + '/' + input.y */
+    /* Gives the group key: 'constant', input.bucket, additional_metadata.x + '/' + input.y. It is evaluated at the
+     * spawn, before the run has an id, so workflow_run_id is refused. */
+    const char *expression;
     uint32_t max_runs;
     froe_strategy strategy;
 } froe_rule;
@@ -141,14 +146,16 @@ typedef struct froe_workflow {
     /* Does the work. Must end the task exactly once, before it returns or later, with one of the froe_task_<end>
      * functions below. */
     froe_task_fn *run;
-    /* Asks a running task to end soon: its timeout passed, its lease was lost, or a stop-now came. It must still be ended,
-     * by any end; what it says then is overruled where the engine knows better (a timeout is a failed attempt). May be NULL. */
+    /* Asks a running task to end soon: its timeout passed, its lease was lost, or a stop-now came. It must still be
+     * ended, by any end, inside this call or later; what it says then is overruled where the engine knows better (a
+     * timeout is a failed attempt). Called once for a task. May be NULL. */
     froe_task_fn *cancel;
     void *arg;
     const froe_rule *rules;
     size_t n_rules;
-    const char *cron;       /* five fields, or six with leading seconds, UTC; NULL: none. Ticks missed while no worker ran are skipped. */
-    uint32_t retries;       /* attempts after the first */
+    const char *cron; /* five fields, or six with leading seconds, UTC; NULL: none. Ticks missed while no worker ran are
+                         skipped. */
+    uint32_t retries; /* attempts after the first */
     int64_t timeout_us;     /* of an attempt, from its start; 0: none */
     int64_t backoff_us;     /* before the first retry; doubles each time, half of it jitter; 0: 1 s */
     int64_t backoff_max_us; /* 0: 5 min */
@@ -164,22 +171,24 @@ int froe_start(froe *froe, froe_error *error); /* starts claiming and the cron *
 
 typedef enum froe_stop_mode {
     FROE_STOP_FINISH, /* start nothing new; what runs is finished */
-    FROE_STOP_NOW,    /* also cancel what runs; it is queued again, and no attempt is counted */
+    FROE_STOP_NOW,    /* also cancel what runs; unless it succeeds it is queued again, no attempt is counted, and the
+                         checkpoint and generation it set are kept */
 } froe_stop_mode;
 /* `stopped` comes when nothing runs and all is settled and durable. May be called again to go from FINISH to NOW (the
  * later `stopped` replaces the earlier). */
 void froe_stop(froe *froe, froe_stop_mode mode, void (*stopped)(void *arg), void *arg);
-/* After froe_stop has finished, or when froe_start was never called. The engine is gone when `closed` is called. */
+/* After froe_stop has finished, or when froe_start was never called (otherwise it stops NOW first). What was given to
+ * the store before is still done, and its callbacks come. The engine is gone when `closed` is called. */
 void froe_close(froe *froe, void (*closed)(void *arg), void *arg);
 
 /* ---- spawning ---- */
 
 typedef struct froe_item {
-    const void *child_key; /* NULL: none, no deduplication. While a run of the workflow with this child key is live, no other is
-                              created, whoever spawns it. */
+    const void *child_key; /* NULL: none, no deduplication. While a run of the workflow with this child key is live, no
+                              other is created, whoever spawns it. */
     size_t child_key_n;
-    const void *generation; /* which state of the thing named by the child key this is (an ETag); may be NULL. A parked run
-                               gives way to a new one with another generation. */
+    const void *generation; /* which state of the thing named by the child key this is (an ETag); may be NULL. A parked
+                               run gives way to a new one with another generation. */
     size_t generation_n;
     const char *input; /* NULL: the spawn's */
 } froe_item;
@@ -187,13 +196,13 @@ typedef struct froe_item {
 typedef struct froe_spawn {
     size_t size;
     const char *workflow;
-    froe_task *parent;     /* NULL, or the task that spawns: its run id is remembered as the parent, and its metadata is
-                              inherited key by key (but for keys that begin with "froe__") */
-    const char *input;     /* shared by all items without their own; NULL: {} */
-    const char *metadata;  /* shared; NULL: {} */
+    froe_task *parent;    /* NULL, or the task that spawns: its run id is remembered as the parent, and its metadata is
+                             inherited key by key (but for keys that begin with "froe__") */
+    const char *input;    /* shared by all items without their own; NULL: {} */
+    const char *metadata; /* shared; NULL: {} */
     const froe_item *items;
-    size_t n;              /* NULL items with n = 1: one run without child key */
-    int64_t delay_us;      /* not before */
+    size_t n;         /* NULL items with n = 1: one run without child key */
+    int64_t delay_us; /* not before */
 } froe_spawn;
 
 typedef struct froe_spawned {
@@ -201,15 +210,15 @@ typedef struct froe_spawned {
     uint32_t duplicates; /* their child key is live (parked in the same generation included) */
     uint32_t superseded; /* of the created: those that took a parked run's place */
     uint32_t cancelled;  /* by CANCEL_NEWEST */
-    uint32_t failed;     /* a rule's expression gave no key for it (no string, too long, a NUL in it): there is no run; the
-                            reason is told as an event and kept in the log */
+    uint32_t failed; /* a rule's expression gave no key for it (no string, too long, a NUL in it): there is no run; the
+                        reason is told as an event and kept in the log */
 } froe_spawned;
 
 typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_error *error);
 
-/* Copies everything. `done` (may be NULL) comes when the runs are durable, with error NULL, or with spawned NULL when the
- * store failed. Items with the same group keys, given in sorted order of their child keys, cost least. Spawns, values and ends of
- * tasks become durable in the order in which they were given. */
+/* Copies everything. `done` (may be NULL) comes when the runs are durable, with error NULL, or with spawned NULL when
+ * the store failed. Items with the same group keys, given in sorted order of their child keys, cost least. Spawns,
+ * values and ends of tasks become durable in the order in which they were given. */
 int froe_spawn_many(froe *froe, const froe_spawn *spawn, froe_spawned_fn *done, void *arg, froe_error *error);
 
 /* ---- inside a task ---- */
@@ -233,37 +242,41 @@ typedef enum froe_cancel_reason {
     FROE_NOT_CANCELLED = 0,
     FROE_CANCELLED_TIMEOUT,
     FROE_CANCELLED_STOP,
-    FROE_CANCELLED_LEASE_LOST,
+    FROE_CANCELLED_LEASE_LOST, /* also when the store has failed */
 } froe_cancel_reason;
 froe_cancel_reason froe_task_cancelled(const froe_task *task);
 
-/* Is it certain that nobody else was given this run? To be asked right before an act that cannot be undone; false when the store
- * has not been heard of for too long. */
+/* Is it certain that nobody else was given this run? To be asked right before an act that cannot be undone; false when
+ * the store has not been heard of for too long. */
 int froe_task_holds_lease(const froe_task *task);
 
-/* A line in the run's log: kept in the store (bounded: the newest 10000 lines) and told as an event. Cut at 1000 bytes. */
+/* A line in the run's log: kept in the store (bounded: the newest 10000 lines) and told as an event. Cut at 1000 bytes.
+ */
 void froe_task_log(froe_task *task, froe_level level, const char *format, ...)
 #if defined(__GNUC__)
     __attribute__((format(printf, 3, 4)))
 #endif
     ;
 
-/* Bytes that the next attempt sees, should this one fail; replaces what was there; n 0 removes it. Becomes durable together with
- * the end of this attempt. FROE_ERR_MEMORY, FROE_ERR_INVALID when too long. */
+/* Bytes that the next attempt sees, should this one fail; replaces what was there; n 0 removes it. Becomes durable
+ * together with the end of this attempt. FROE_ERR_MEMORY, FROE_ERR_INVALID when too long. */
 int froe_task_set_checkpoint(froe_task *task, const void *data, size_t n);
 
-/* The state of the thing that this attempt works on. When it is not the one that earlier attempts were about, this becomes
- * attempt 1, and their checkpoint is dropped (froe_task_checkpoint gives nothing any more). */
+/* The state of the thing that this attempt works on. When it is not the one that earlier attempts were about, this
+ * becomes attempt 1, and their checkpoint is dropped (froe_task_checkpoint gives nothing any more). */
 int froe_task_set_generation(froe_task *task, const void *data, size_t n);
 
 /* The ends. The task is gone afterwards. */
 void froe_task_succeed(froe_task *task);
 enum {
-    FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once */
-    FROE_FAIL_FORGET = 2, /* no more attempts, and not parked either: settled, counted as failed; its child key is free */
+    FROE_FAIL_FINAL = 1, /* no more attempts: park it at once */
+    FROE_FAIL_FORGET =
+        2, /* no more attempts, and not parked either: settled, counted as failed; its child key is free */
 };
-void froe_task_fail(froe_task *task, int flags, const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */
-/* Not the run's fault: it is queued again after delay_us with the same attempt number. */
+void froe_task_fail(froe_task *task, int flags,
+                    const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */
+/* Not the run's fault: it is queued again after delay_us with the same attempt number. A short delay is sat out in
+ * memory when there is nothing to be kept of the attempt; the run stays this worker's meanwhile. */
 void froe_task_again(froe_task *task, int64_t delay_us, const char *text);
 
 /* ---- values ---- */
@@ -271,47 +284,50 @@ void froe_task_again(froe_task *task, int64_t delay_us, const char *text);
 #define FROE_VALUE_MAX (64 * 1024) /* bytes of a value */
 #define FROE_VALUE_NAME_MAX 1024   /* bytes of its name */
 /* A small durable value under a name; n 0 removes it. Ordered with spawns (see froe_spawn_many). `done` may be NULL. */
-int froe_value_put(froe *froe, const char *name, const void *data, size_t n, void (*done)(void *arg, const froe_error *error),
-                   void *arg, froe_error *error);
+int froe_value_put(froe *froe, const char *name, const void *data, size_t n,
+                   void (*done)(void *arg, const froe_error *error), void *arg, froe_error *error);
 /* `data` NULL: no such value, or an error. */
-int froe_value_get(froe *froe, const char *name, void (*done)(void *arg, const void *data, size_t n, const froe_error *error),
-                   void *arg, froe_error *error);
+int froe_value_get(froe *froe, const char *name,
+                   void (*done)(void *arg, const void *data, size_t n, const froe_error *error), void *arg,
+                   froe_error *error);
 
 /* ---- groups ---- */
 
 typedef struct froe_group {
     const char *workflow, *group;
-    uint64_t live;     /* spawned and not settled: queued, running, waiting for a retry; parked ones are not in it */
-    uint64_t running;  /* in this worker, now */
-    uint64_t waiting;  /* for a retry */
+    uint64_t live;    /* spawned and not settled: queued, running, waiting for a retry; parked ones are not in it */
+    uint64_t running; /* in this worker, now */
+    uint64_t waiting; /* for a retry */
     uint64_t parked;
-    uint64_t done;     /* succeeded, ever */
-    uint64_t failed;   /* failed attempts, ever */
+    uint64_t done;      /* succeeded, ever */
+    uint64_t failed;    /* failed attempts, ever */
     uint64_t cancelled; /* by CANCEL_NEWEST, ever */
-    uint32_t max_runs; /* of the first round-robin rule; 0: no limit */
-    uint32_t limit;    /* set by froe_group_limit; UINT32_MAX: none */
-    int64_t paused_us; /* still to go, by froe_group_limit */
+    uint32_t max_runs;  /* of the first round-robin rule; 0: no limit */
+    uint32_t limit;     /* set by froe_group_limit; UINT32_MAX: none */
+    int64_t paused_us;  /* still to go, by froe_group_limit */
 } froe_group;
 /* As this worker knows it, without asking the store: exact once what it did is settled. All zero (limit: none) for an
  * unknown group. */
 void froe_group_get(froe *froe, const char *workflow, const char *group, froe_group *ret_group);
-/* All groups ever seen with live, parked or counted runs; workflow NULL: of all. `each` must not add or end tasks. */
+/* All groups ever seen with live, parked or counted runs, in no particular order; workflow NULL: of all, those of the
+ * store that this program did not add included. `each` must not spawn, end tasks or set limits. */
 void froe_groups_each(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group *group), void *arg);
 
-/* Slows a group in this worker, for now: at most max_running of its runs at once (UINT32_MAX: the rules alone), none started
- * before pause_us from now. Its slots go to others. Not durable. */
+/* Slows a group in this worker, for now: at most max_running of its runs at once (UINT32_MAX: the rules alone), none
+ * started before pause_us from now. Its slots go to others. Not durable. */
+/* FROE_ERR_NOT_FOUND for an unknown workflow, FROE_ERR_INVALID for a negative pause or a key that is too long. */
 int froe_group_limit(froe *froe, const char *workflow, const char *group, uint32_t max_running, int64_t pause_us);
 
 /* ---- parked runs ---- */
 
 typedef struct froe_parked_filter {
     size_t size;
-    const char *workflow;  /* NULL: any, as the others */
+    const char *workflow; /* NULL: any, as the others */
     const char *group;
     const void *child_key; /* exact */
     size_t child_key_n;
-    const char *after;     /* list only: run id after which to go on */
-    uint32_t limit;        /* list only; 0: 1000 */
+    const char *after; /* list only: run id after which to go on */
+    uint32_t limit;    /* list only; 0: 1000; at most 10000 */
 } froe_parked_filter;
 
 typedef struct froe_parked {

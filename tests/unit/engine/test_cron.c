@@ -51,9 +51,8 @@ static void test_real_seconds(void **state) {
     fx->run = run_tick;
     add(fx, "* * * * * *", NULL, 0);
     UNTIL(fx, fx->n_ran == 3);
-    for (size_t i = 0; i < 3; i++)
-        assert_true(fx->ran[i].utc_us % US_PER_S < 500 * US_PER_MS);
-    assert_true(fx->ran[2].utc_us - fx->ran[0].utc_us < 3 * US_PER_S);
+    for (size_t i = 1; i < 3; i++)
+        assert_true(fx->ran[i].utc_us / US_PER_S > fx->ran[i - 1].utc_us / US_PER_S);
 }
 
 static void test_missed_ticks_are_skipped(void **state) {

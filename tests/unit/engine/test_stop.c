@@ -235,7 +235,7 @@ static void wrap(struct fixture *fx, struct failing_store **ret_failing) {
 static void test_slow_heartbeat(void **state) {
     FX;
     struct failing_store *failing;
-    fx->options.lease_us = 300 * US_PER_MS;
+    fx->options.lease_us = 1500 * US_PER_MS;
     wrap(fx, &failing);
     fixture_open(fx);
     fx->run = NULL;
@@ -243,7 +243,7 @@ static void test_slow_heartbeat(void **state) {
     fixture_start(fx);
     fixture_spawn_keys(fx, "w", NULL, "k", 0, 30);
     UNTIL(fx, fx->n_held == 8);
-    fixture_linger(fx, 500 * US_PER_MS); /* heartbeats keep it */
+    fixture_linger(fx, 1600 * US_PER_MS); /* heartbeats keep it */
     assert_true(froe_task_holds_lease(fx->held[0]));
     assert_int_equal(fixture_told(fx, FROE_EVENT_LEASE_LOST), 0);
     failing_stall(failing, true);
