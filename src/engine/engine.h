@@ -7,7 +7,7 @@
  *     events.c     events wait here until the pump tells them, so that none comes from inside a call of the caller
  *     workflows.c  definitions
  *     groups.c     the groups' numbers and limits
- *     held.c      the leases held, and whose run is started next
+ *     held.c       the leases held, and whose run is started next
  *     claims.c     when to ask the store for how many runs
  *     settle.c     how ends of tasks gather and go to the store
  *     tasks.c      starting, timing out, cancelling; what a task function may call
