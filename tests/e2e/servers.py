@@ -10,6 +10,8 @@ What a server can do is told by names, so that a test says what it needs and a s
     users                other users can be made, who may not touch a bucket
     storage_class        an object's storage class is kept and listed
     odd_keys             any bytes of a key survive
+    null_version_id      a GET tells that it reads the version `null` of a bucket with versions
+    suspended_versions   suspending versioning keeps the versions that are there
     multipart            objects can be uploaded in parts
     faults               misbehaves on order, and tells what it was asked (the fake alone)
 """
@@ -99,7 +101,7 @@ class FakeServer(Server):
 
     name = "fake"
     can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "strict_auth", "storage_class", "odd_keys",
-                     "faults"})
+                     "null_version_id", "suspended_versions", "faults"})
 
     def __init__(self, folder, build, wrapper=(), options=(), tls=None, ca=None):
         port_file = os.path.join(folder, "s3mock-port")
@@ -193,7 +195,7 @@ class MotoServer(Server):
 
 class RgwServer(Server):
     name = "rgw"
-    can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "multipart"})
+    can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "suspended_versions", "multipart"})
 
     def __init__(self, folder, build, wrapper=()):
         if rgw.missing():

@@ -126,6 +126,7 @@ def test_listing_that_never_works(fake, froe, prefix):
     result = froe.run("run", "--once", "--discard", timeout=90)
     assert result.code in (INTERNAL, UNREACHABLE), result
     assert prefix + "1" in result.stderr
+    fake.behave()
     assert fake.keys(prefix + "2") == [] and len(fake.keys(prefix + "1")) == 3
 
 

@@ -67,6 +67,7 @@ def test_overwritten_while_it_runs(server, froe, prefix, capture, folder):
     assert server.versions(bucket) == []
 
 
+@pytest.mark.needs("suspended_versions")
 def test_suspended(server, froe, prefix, capture):
     """The null version is not unique for ever, so it is deleted by condition; whatever that leaves, nothing unprocessed is gone."""
     bucket = prefix + "1"
@@ -98,6 +99,7 @@ def test_suspended_and_overwritten_while_it_runs(server, froe, prefix, capture, 
     assert [one["sha256"] for one in capture.seen()] == [hashlib.sha256(b).hexdigest() for b in (b"first", b"second")]
 
 
+@pytest.mark.needs("null_version_id")
 def test_versioning_enabled_late(server, froe, prefix, capture):
     """Objects from before have the version id `null`."""
     bucket = prefix + "1"
