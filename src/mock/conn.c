@@ -186,7 +186,8 @@ static enum io send_slices(struct conn *conn, struct iovec *slices, size_t count
         return r == 1 ? IO_DONE : tls_result(conn, r);
     }
     struct msghdr message = {.msg_iov = slices, .msg_iovlen = count};
-    ssize_t n = sendmsg(conn->fd, &message, MSG_NOSIGNAL);
+    ssize_t n = count == 1 ? send(conn->fd, slices[0].iov_base, slices[0].iov_len, MSG_NOSIGNAL)
+                           : sendmsg(conn->fd, &message, MSG_NOSIGNAL);
     if (n >= 0) {
         *ret_n = (size_t)n;
         return IO_DONE;

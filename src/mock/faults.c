@@ -386,13 +386,15 @@ static void count_ops(struct faults *faults) {
             faults->ops |= faults->list[i]->ops;
 }
 
-/* Up to a newline or ';' outside of quotes. */
+/* Up to a newline or ';' outside of quotes; a comment up to the newline. */
 static struct bytes next_order(struct bytes *rest) {
-    bool quoted = false;
+    bool quoted = false, comment = bytes_starts(bytes_trim(*rest), BYTES("#"));
     size_t n = 0;
+    while (n < rest->n && (rest->p[n] == ' ' || rest->p[n] == '\n'))
+        n++;
     for (; n < rest->n; n++) {
         char c = rest->p[n];
-        if (c == '\n' || (c == ';' && !quoted))
+        if (c == '\n' || (c == ';' && !quoted && !comment))
             break;
         if (c == '"')
             quoted = !quoted;

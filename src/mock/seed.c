@@ -9,6 +9,8 @@ static int make_body(struct mock *mock, uint64_t size, uint64_t variant, struct 
     struct buf data = {0};
     struct rng rng;
     rng_seed(&rng, size * SEED_VARIANTS + variant);
+    if (size > mock->objects.max_bytes)
+        return -ENOSPC;
     int r = size < SIZE_MAX / 2 ? buf_reserve(&data, (size_t)size + sizeof(uint64_t)) : -ENOMEM;
     for (uint64_t at = 0; r == 0 && at < size; at += sizeof(uint64_t)) {
         uint64_t word = rng_next(&rng);
