@@ -278,8 +278,8 @@ void auth_check(struct mock *mock, struct request *request) {
     struct authorization auth = {.generation = 0};
     int64_t utc_us = 0;
     struct fail fail = FAIL_NONE;
-    if (request->head.method == HTTP_OTHER)
-        return; /* refused by routing */
+    if (request->head.method == HTTP_OTHER || request->fail.status == 500)
+        return; /* refused by routing, or not even understood for lack of memory */
     fail = parse_authorization(head_get(&request->head, "authorization"), &auth);
     if (!fail.status)
         fail = find_secret(mock, request, &auth);

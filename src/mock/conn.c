@@ -377,6 +377,10 @@ static bool finish(struct conn *conn) {
         conn_free(conn);
         return false;
     case THEN_STALL:
+        if (conn->peer_closed) { /* nobody is left to give up */
+            conn_free(conn);
+            return false;
+        }
         conn->state = STALLED;
         return true;
     case THEN_GO_ON:

@@ -73,12 +73,13 @@ struct fail op_list_buckets(struct mock *mock, struct request *request, struct a
         return FAIL_ARGUMENT("Argument max-buckets must be an integer between 1 and 10000");
     struct buf after = {0};
     const struct bytes *token = request_param(request, "continuation-token");
-    if (token && (token->n == 0 || text_add_unbase64(&after, *token) < 0)) {
+    int r = token ? text_add_unbase64(&after, *token) : 0;
+    if (r < 0 || (token && token->n == 0)) {
         buf_free(&after);
-        return FAIL_ARGUMENT("The continuation token provided is incorrect");
+        return r == -ENOMEM ? FAIL_MEMORY : FAIL_ARGUMENT("The continuation token provided is incorrect");
     }
     buf_reset(&mock->xml);
-    int r = add_bucket_page(mock, request, buf_bytes(&after), most);
+    r = add_bucket_page(mock, request, buf_bytes(&after), most);
     buf_free(&after);
     if (r < 0)
         return FAIL_MEMORY;
@@ -111,8 +112,9 @@ struct fail op_create_bucket(struct mock *mock, struct request *request, struct 
     struct bytes region = bytes_str(mock->region);
     if (!bucket_name_ok(request->bucket))
         return FAIL(400, "InvalidBucketName", "The specified bucket is not valid.");
-    if (request->body.n && xml_read(buf_bytes(&request->body), read_location, &location) < 0)
-        return FAIL_XML;
+    int r = request->body.n ? xml_read(buf_bytes(&request->body), read_location, &location) : 0;
+    if (r < 0)
+        return r == -ENOMEM ? FAIL_MEMORY : FAIL_XML;
     if (location.bad)
         return FAIL(400, "InvalidLocationConstraint", "The specified location-constraint is not valid");
     if (location.region[0])
@@ -122,7 +124,7 @@ struct fail op_create_bucket(struct mock *mock, struct request *request, struct 
             400, "IllegalLocationConstraintException",
             "The location constraint is incompatible for the region specific endpoint this request was sent to.");
     struct bucket *bucket;
-    int r = bucket_make(&mock->objects, request->bucket, region, mock->now_utc_us, &bucket);
+    r = bucket_make(&mock->objects, request->bucket, region, mock->now_utc_us, &bucket);
     if (r == -EEXIST)
         return FAIL(409, "BucketAlreadyOwnedByYou",
                     "Your previous request to create the named bucket succeeded and you already own it.");
@@ -200,8 +202,9 @@ static int read_versioning(void *arg, const char *path, struct bytes text) {
 struct fail op_put_versioning(struct mock *mock, struct request *request, struct bucket *bucket,
                               struct answer *answer) {
     enum versioning versioning = VERSIONING_OFF;
-    if (xml_read(buf_bytes(&request->body), read_versioning, &versioning) < 0)
-        return FAIL_XML;
+    int r = xml_read(buf_bytes(&request->body), read_versioning, &versioning);
+    if (r < 0)
+        return r == -ENOMEM ? FAIL_MEMORY : FAIL_XML;
     if (versioning == VERSIONING_OFF)
         return FAIL(400, "IllegalVersioningConfigurationException", "The Versioning element must be specified");
     bucket->versioning = versioning;

@@ -347,9 +347,10 @@ static int add_v2(struct walk *walk, const struct request *request) {
 static struct fail list_v2(struct walk *walk, const struct request *request, struct answer *answer) {
     struct buf token = {0};
     const struct bytes *sent = request_param(request, "continuation-token");
-    if (sent && (text_add_unbase64(&token, *sent) < 0 || token.n < 2 || (token.p[0] != 'k' && token.p[0] != 'p'))) {
+    int r = sent ? text_add_unbase64(&token, *sent) : 0;
+    if (r < 0 || (sent && (token.n < 2 || (token.p[0] != 'k' && token.p[0] != 'p')))) {
         buf_free(&token);
-        return FAIL_ARGUMENT("The continuation token provided is incorrect");
+        return r == -ENOMEM ? FAIL_MEMORY : FAIL_ARGUMENT("The continuation token provided is incorrect");
     }
     walk->start = param(request, "start-after");
     walk->after = true;
@@ -359,7 +360,7 @@ static struct fail list_v2(struct walk *walk, const struct request *request, str
     }
     const struct bytes *fetch_owner = request_param(request, "fetch-owner");
     walk->owner = fetch_owner && bytes_equal(*fetch_owner, BYTES("true"));
-    int r = walk_keys(walk);
+    r = walk_keys(walk);
     if (r == 0)
         r = add_v2(walk, request);
     buf_free(&token);

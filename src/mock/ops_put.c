@@ -21,7 +21,10 @@ static struct fail compute(struct mock *mock, enum checksum_kind kind, struct by
 static struct fail check_md5(struct mock *mock, const struct request *request, struct bytes sent) {
     struct buf wanted = {0}, have = {0};
     struct fail fail = FAIL_NONE;
-    if (text_add_unbase64(&wanted, sent) < 0 || wanted.n != 16) {
+    int r = text_add_unbase64(&wanted, sent);
+    if (r == -ENOMEM) {
+        fail = FAIL_MEMORY;
+    } else if (r < 0 || wanted.n != 16) {
         fail = FAIL(400, "InvalidDigest", "The Content-MD5 you specified was invalid.");
     } else {
         fail = compute(mock, CHECKSUM_MD5, buf_bytes(&request->body), &have);
