@@ -38,19 +38,20 @@ struct client {
     char chunk[4096];
 };
 
+#define ADDRESS_MAX sizeof(((struct sockaddr_un *)0)->sun_path)
+
 /* A socket's address holds 107 bytes, a path more: reached through an open descriptor of its folder it is short. */
-static int short_path(const char *store_path, int *ret_folder_fd, char address[64], char **ret_full) {
+static int short_path(const char *store_path, int *ret_folder_fd, char address[ADDRESS_MAX], char **ret_full) {
     _cleanup_buf_ struct buf full = {0}, folder = {0}, name = {0};
     if (buf_printf(&full, "%s.sock", store_path) < 0 || buf_add_str(&folder, full.p) < 0 ||
         buf_add_str(&name, full.p) < 0)
         return -ENOMEM;
     const char *base = basename(name.p);
-    if (strlen(base) > 40)
-        return -ENAMETOOLONG;
     _cleanup_close_ int fd = open(dirname(folder.p), O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    snprintf(address, 64, "/proc/self/fd/%d/%s", fd, base);
+    if ((size_t)snprintf(address, ADDRESS_MAX, "/proc/self/fd/%d/%s", fd, base) >= ADDRESS_MAX)
+        return -ENAMETOOLONG;
     if (ret_full)
         *ret_full = buf_detach(&full);
     *ret_folder_fd = TAKE_FD(fd);
@@ -177,7 +178,7 @@ int control_open(uv_loop_t *loop, const char *store_path, struct admin *admin, s
     control->folder_fd = -1;
     uv_pipe_init(loop, &control->listener, 0);
     control->listener.data = control;
-    char address[64];
+    char address[ADDRESS_MAX];
     int r = short_path(store_path, &control->folder_fd, address, &control->path);
     if (r == 0) {
         unlink(address);
@@ -235,13 +236,11 @@ static int exchange(int fd, const char *request, struct buf *answer) {
 int control_call(const char *store_path, json_t *request, json_t **ret_answer, struct err *err) {
     _cleanup_close_ int folder_fd = -1, fd = -1;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char path[64];
-    int r = short_path(store_path, &folder_fd, path, NULL);
+    int r = short_path(store_path, &folder_fd, address.sun_path, NULL);
     if (r == -ENOENT || r == -ENOTDIR)
         return -ECONNREFUSED;
     if (r < 0)
         return err_set(err, r, "%s.sock: %s", store_path, err_errno_text(r));
-    memcpy(address.sun_path, path, sizeof path);
     fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return err_set(err, -errno, "no socket: %s", err_errno_text(-errno));

@@ -12,8 +12,13 @@
 #define DRAW_EVERY_MS 200
 #define LOG_EVERY_MS 5000
 #define RATE_HALF_LIFE_US (2 * US_PER_S)
-#define NAME_WIDTH 24
-#define BAR_WIDTH 20
+
+/* Widths of a row's parts. The narrow one leaves room for an ETA within 80 columns. */
+struct layout {
+    int name, bar, number, rate;
+};
+static const struct layout narrow = {19, 9, 7, 5}, wide = {24, 20, 8, 7};
+#define WIDE_COLUMNS 100
 
 struct row {
     struct pipeline_bucket numbers; /* name points into the pipeline */
@@ -151,10 +156,10 @@ static void add_line(struct progress *progress, struct buf *line, unsigned colum
     progress->drawn++;
 }
 
-static void add_bar(struct buf *line, uint64_t done, uint64_t all) {
-    size_t full = all ? (size_t)((double)done / (double)all * BAR_WIDTH) : 0;
+static void add_bar(struct buf *line, int width, uint64_t done, uint64_t all) {
+    int full = all ? (int)((double)done / (double)all * width) : 0;
     buf_add_byte(line, '[');
-    for (size_t i = 0; i < BAR_WIDTH; i++)
+    for (int i = 0; i < width; i++)
         buf_add_byte(line, i < full ? '#' : '.');
     buf_add_byte(line, ']');
 }
@@ -172,13 +177,18 @@ static uint64_t total(uint64_t listed, uint64_t done, uint64_t live) {
     return listed >= done ? listed : done + live;
 }
 
-static void draw_row(struct progress *progress, struct buf *line, const struct row *row) {
+static void add_numbers(struct buf *line, const struct layout *layout, const char *name, uint64_t done, uint64_t all,
+                        uint64_t failed, double rate) {
+    buf_printf(line, "%-*.*s ", layout->name, layout->name, name);
+    add_bar(line, layout->bar, done, all);
+    buf_printf(line, " %*" PRIu64 "/%-*" PRIu64 " failed %-4" PRIu64 " %*.0f/s", layout->number, done, layout->number,
+               all, failed, layout->rate, rate);
+}
+
+static void draw_row(struct progress *progress, struct buf *line, const struct layout *layout, const struct row *row) {
     const struct pipeline_bucket *numbers = &row->numbers;
     uint64_t all = total(numbers->listed, numbers->done, row->waiting);
-    buf_printf(line, "%-*.*s ", NAME_WIDTH, NAME_WIDTH, numbers->name.p);
-    add_bar(line, numbers->done, all);
-    buf_printf(line, " %8" PRIu64 "/%-8" PRIu64 " failed %-4" PRIu64 " %7.0f/s", numbers->done, all, numbers->failed,
-               row->rate);
+    add_numbers(line, layout, numbers->name.p, numbers->done, all, numbers->failed, row->rate);
     if (row->parked)
         buf_printf(line, "  parked %" PRIu64, row->parked);
     if (numbers->throttled)
@@ -192,6 +202,7 @@ static void draw_row(struct progress *progress, struct buf *line, const struct r
 static void draw(struct progress *progress) {
     unsigned rows, columns;
     terminal_size(progress->options.terminal_fd, &rows, &columns);
+    const struct layout *layout = columns >= WIDE_COLUMNS ? &wide : &narrow;
     _cleanup_buf_ struct buf line = {0};
     erase(progress);
     size_t room = rows - 3, shown = progress->n <= room ? progress->n : room - 1;
@@ -201,7 +212,7 @@ static void draw(struct progress *progress) {
         bool busy = progress->rows[i].waiting > 0;
         if (shown < progress->n && !busy)
             continue;
-        draw_row(progress, &line, &progress->rows[i]);
+        draw_row(progress, &line, layout, &progress->rows[i]);
         add_line(progress, &line, columns);
         left--;
     }
@@ -209,11 +220,8 @@ static void draw(struct progress *progress) {
         buf_printf(&line, "... of %zu buckets", progress->n);
         add_line(progress, &line, columns);
     }
-    buf_printf(&line, "%-*s ", NAME_WIDTH, progress->complete ? "all" : "all so far");
-    uint64_t all = total(progress->listed, progress->done, progress->live);
-    add_bar(&line, progress->done, all);
-    buf_printf(&line, " %8" PRIu64 "/%-8" PRIu64 " failed %-4" PRIu64 " %7.0f/s", progress->done, all, progress->failed,
-               progress->rate);
+    add_numbers(&line, layout, progress->complete ? "all" : "all so far", progress->done,
+                total(progress->listed, progress->done, progress->live), progress->failed, progress->rate);
     if (progress->live)
         add_eta(&line, eta_us(progress, progress->live, progress->rate));
     add_line(progress, &line, columns);
