@@ -58,9 +58,10 @@ struct store_options {
 
 /* "sqlite:PATH". -EINVAL for an unknown kind, STORE_ERR_*, -ENOMEM. */
 int store_open(const char *uri, const struct store_options *options, struct store **ret_store, struct err *err);
-void store_close(struct store *store);               /* also after an error; NULL is fine */
-int store_lock_fd(const struct store *store);        /* see froe_lock_fd in froe.h */
-uint64_t store_recovered(const struct store *store); /* runs that were leased by a dead process and are queued again */
+void store_close(struct store *store);        /* also after an error; NULL is fine */
+int store_lock_fd(const struct store *store); /* see froe_lock_fd in froe.h */
+/* Runs that were leased by a dead process and are queued again; 0 when it is not known, as after a power cut. */
+uint64_t store_recovered(const struct store *store);
 const char *store_describe(const struct store *store); /* for people: "SQLite 3.40.1, /path/file" */
 
 int store_begin(struct store *store, struct err *err);
@@ -187,6 +188,7 @@ int store_settle(struct store *store, int64_t worker, const struct store_settled
 /* Records the tick; *ret_first is false when this workflow's tick of that time was recorded before (by any host). */
 int store_tick(struct store *store, int64_t workflow, int64_t tick_utc_us, bool *ret_first, struct err *err);
 int store_value_put(struct store *store, struct bytes name, struct bytes value, struct err *err); /* empty: removes */
+/* Replaces what is in the buffer. */
 int store_value_get(struct store *store, struct bytes name, struct buf *ret_value, bool *ret_found, struct err *err);
 /* Keeps the newest STORE_LOG_LINES_MAX (or up to twice as many before it tidies). */
 int store_log_add(struct store *store, int64_t page, uint32_t index, int level, struct bytes text, struct err *err);

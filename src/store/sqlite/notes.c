@@ -58,6 +58,8 @@ int notes_value_get(struct sqlite_store *store, struct bytes name, struct buf *r
         if (r == 0) {
             buf_reset(ret_value);
             r = buf_add_bytes(ret_value, value);
+            if (r == -E2BIG)
+                r = err_set(err, -EINVAL, "a value of %zu bytes does not fit into the buffer", value.n);
         }
         db_done(&get);
         if (r < 0)

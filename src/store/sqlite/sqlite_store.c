@@ -18,10 +18,13 @@ static const struct sqlite_store *of_const(const struct store *store) {
 }
 
 static void set_failed(struct sqlite_store *store, int code, const struct err *why) {
-    if (code == -ENOMEM && why->code != -ENOMEM)
-        err_set(&store->failed, code, "store '%s': out of memory", store->db.path);
-    else
+    if (why->code == code)
         store->failed = *why;
+    else if (code == -ENOMEM)
+        err_set(&store->failed, code, "store '%s': out of memory", store->db.path);
+    else /* a code that no call may end with: something in memory is not as it must be */
+        err_set(&store->failed, STORE_ERR_CORRUPT, "store '%s': its state in memory is wrong (%d)", store->db.path,
+                code);
 }
 
 /* To begin a call with: 0, or what failed before. */
@@ -332,6 +335,15 @@ static const struct store_ops ops = {
     .check = check,
 };
 
+/* What the lock file said may be about a file that was put in the place of this one. */
+static void note_recovered(struct sqlite_store *store) {
+    uint64_t all = 0;
+    for (size_t i = 0; i < store->lanes.n_lanes; i++)
+        all += store->lanes.lanes[i]->counts[LANE_QUEUED] + store->lanes.lanes[i]->counts[LANE_RETRIES];
+    if (store->recovered > all)
+        store->recovered = all;
+}
+
 static int open_steps(struct sqlite_store *store, const char *path, const struct store_options *options,
                       struct err *err) {
     _cleanup_buf_ struct buf lock_path = {0}, description = {0};
@@ -346,7 +358,11 @@ static int open_steps(struct sqlite_store *store, const char *path, const struct
         r = lock_make_file(path, err);
     if (r == 0)
         r = db_open(&store->db, path, err);
-    return r < 0 ? r : load_all(store, err);
+    if (r == 0)
+        r = load_all(store, err);
+    if (r == 0)
+        note_recovered(store);
+    return r;
 }
 
 int sqlite_store_open(const char *path, const struct store_options *options, struct store **ret_store,
@@ -373,7 +389,7 @@ int sqlite_store_open(const char *path, const struct store_options *options, str
     if (r < 0) {
         if (r == -ENOMEM)
             err_set(err, r, "store '%s': out of memory", path);
-        store->failed.code = r; /* closes without writing */
+        store->failed.code = r; /* close without writing */
         close_store(&store->store);
         return r;
     }

@@ -18,7 +18,7 @@ int conformance_run(struct store_under_test *sut) {
         {conformance_runs, conformance_runs_n},
         {conformance_turns, conformance_turns_n},
         {conformance_rest, conformance_rest_n},
-        {conformance_model, conformance_model_n},
+        {conformance_random, conformance_random_n},
     };
     size_t n = 0;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

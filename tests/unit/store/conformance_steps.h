@@ -95,6 +95,6 @@ struct store_lane_info steps_lane(struct steps *steps, int64_t workflow, const c
 /* The tests, in parts. */
 extern const struct CMUnitTest conformance_runs[], conformance_turns[];
 extern const size_t conformance_runs_n, conformance_turns_n;
-extern const struct CMUnitTest conformance_rest[], conformance_model[];
-extern const size_t conformance_rest_n, conformance_model_n;
+extern const struct CMUnitTest conformance_rest[], conformance_random[];
+extern const size_t conformance_rest_n, conformance_random_n;
 #define CONFORMANCE_TEST(function_) cmocka_unit_test_setup_teardown(function_, steps_setup, steps_teardown)

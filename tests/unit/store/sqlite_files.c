@@ -18,7 +18,7 @@ static void must(bool ok) {
 }
 
 static const char *name_of(const struct sqlite_place *place, const char *suffix, const char *more) {
-    static char name[128];
+    static char name[160];
     snprintf(name, sizeof name, "%s%s%s", place->path, suffix, more);
     return name;
 }
@@ -91,7 +91,7 @@ void sqlite_place_restore(struct sqlite_place *place) {
 
 int sqlite_place_open(struct sqlite_place *place, const struct store_options *options, struct store **ret_store,
                       struct err *err) {
-    char uri[128];
+    char uri[160];
     snprintf(uri, sizeof uri, "sqlite:%s", place->path);
     return store_open(uri, options, ret_store, err);
 }

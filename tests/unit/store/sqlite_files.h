@@ -5,7 +5,7 @@
 
 struct sqlite_place {
     char folder[64];
-    char path[96]; /* of the store's file */
+    char path[128]; /* of the store's file */
 };
 
 void sqlite_place_make(struct sqlite_place *place);

@@ -75,9 +75,11 @@ static unsigned mode_of(const char *path) {
 
 static void made_for_its_owner_alone(void **state) {
     struct sqlite_place *place = *state, inside = {0};
-    char name[128];
+    char name[160];
     mode_t before = umask(022);
-    snprintf(inside.folder, sizeof inside.folder, "%s/a", place->folder);
+    snprintf(name, sizeof name, "%s/a", place->folder);
+    assert_true(strlen(name) < sizeof inside.folder);
+    strcpy(inside.folder, name);
     snprintf(inside.path, sizeof inside.path, "%s/a/b/s.db", place->folder);
     struct store *store = open_it(&inside);
     put_value(store, "n", "v");
@@ -128,7 +130,7 @@ static void a_name_is_only_a_name(void **state) {
 static void where_no_file_can_be(void **state) {
     struct sqlite_place *place = *state, inside = {0};
     sqlite_place_write(place, "", BYTES("a plain file"));
-    snprintf(inside.path, sizeof inside.path, "%s/below/s.db", place->path);
+    snprintf(inside.path, sizeof inside.path, "%.100s/below/s.db", place->path);
     struct store *store;
     struct err err = {0};
     assert_int_equal(sqlite_place_open(&inside, &no_wait, &store, &err), STORE_ERR_IO);
@@ -141,13 +143,34 @@ static void where_no_file_can_be(void **state) {
     assert_int_equal(sqlite_place_open(&inside, &no_wait, &store, &err), STORE_ERR_IO);
 }
 
-static void a_file_that_cannot_be_written(void **state) {
+/* What somebody gets who is not root, whom nothing stops. */
+static int opened_by_another(struct sqlite_place *place) {
+    pid_t child = fork();
+    if (child == 0) {
+        struct store *store;
+        struct err err = {0};
+        if (geteuid() == 0 && (setgid(65534) < 0 || setuid(65534) < 0))
+            _exit(99);
+        int r = sqlite_place_open(place, &no_wait, &store, &err);
+        _exit(r == STORE_ERR_IO && strstr(err.text, place->path) ? 1 : 2);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void what_cannot_be_written(void **state) {
     struct sqlite_place *place = *state;
+    assert_int_equal(chmod(place->folder, 0555), 0);
+    assert_int_equal(opened_by_another(place), 1);
+    assert_int_equal(chmod(place->folder, 0777), 0);
     store_close(open_it(place));
-    if (geteuid() == 0)
-        skip(); /* root may write anything */
-    assert_int_equal(chmod(place->path, 0400), 0);
-    assert_refused(place, STORE_ERR_IO, "cannot");
+    char lock[160];
+    snprintf(lock, sizeof lock, "%s.lock", place->path);
+    assert_int_equal(chmod(lock, 0666), 0);
+    assert_int_equal(chmod(place->path, 0444), 0);
+    assert_int_equal(opened_by_another(place), 1);
 }
 
 /* ---- one at a time ---- */
@@ -309,7 +332,7 @@ static void damage_is_found_or_harmless(void **state) {
 /* ---- space ---- */
 
 static long long size_of(struct sqlite_place *place, const char *suffix) {
-    char name[128];
+    char name[160];
     struct stat st;
     snprintf(name, sizeof name, "%s%s", place->path, suffix);
     return stat(name, &st) == 0 ? (long long)st.st_size : 0;
@@ -400,7 +423,7 @@ int main(void) {
         TEST(made_for_its_owner_alone),
         TEST(a_name_is_only_a_name),
         TEST(where_no_file_can_be),
-        TEST(a_file_that_cannot_be_written),
+        TEST(what_cannot_be_written),
         TEST(the_second_is_told_who_is_first),
         TEST(another_name_for_the_same_file),
         TEST(helpers_keep_the_lock),
