@@ -19,7 +19,6 @@
 #define SOCKET_BUFFER_BYTES (1024 * 1024) /* the kernel gives less where net.core.wmem_max says so */
 
 struct spawner {
-    uv_loop_t *loop;
     uv_poll_t poll;
     int fd;
     pid_t pid;
@@ -324,27 +323,33 @@ static void take_report(struct spawner *spawner, const struct wire_report *repor
         finish(spawned, &(struct spawn_exit){.start_error = report->start_error, .status = report->status});
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events) {
-    struct spawner *spawner = poll->data;
-    if (status < 0) {
-        lose(spawner);
-        return;
-    }
+/* Takes some of the reports that are there. False: there are no more and will be none. */
+static bool take_reports(struct spawner *spawner) {
     for (int i = 0; i < REPORTS_PER_TURN; i++) {
         struct wire_report report;
         ssize_t n = recv(spawner->fd, &report, sizeof report, MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
+        /* A process that ends with orders unread gives ECONNRESET, once, before what it reported until then. */
+        if (n < 0 && (errno == EINTR || errno == ECONNRESET))
             continue;
         if (n < 0 && errno == EAGAIN)
-            break;
-        if (n <= 0) {
-            lose(spawner);
-            return;
-        }
+            return true;
+        if (n <= 0)
+            return false;
         if ((size_t)n == sizeof report)
             take_report(spawner, &report);
     }
-    if (events & UV_WRITABLE)
+    return true;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+    struct spawner *spawner = poll->data;
+    if (status < 0) { /* the same ECONNRESET, and libuv has stopped polling */
+        watch(spawner, !list_empty(&spawner->outbox));
+        events = UV_READABLE;
+    }
+    if (!take_reports(spawner))
+        lose(spawner);
+    else if (events & UV_WRITABLE)
         flush(spawner);
 }
 
@@ -437,7 +442,6 @@ int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, stru
             ;
         return err_set(err, r, "cannot start the spawner: the process did not come up: %s", err_errno_text(r));
     }
-    spawner->loop = loop;
     spawner->fd = TAKE_FD(ours);
     spawner->poll.data = spawner;
     buf_init(&spawner->message, WIRE_START_MAX);

@@ -291,6 +291,30 @@ static void test_spawner_dies(void **state) {
     assert_int_equal(start_script(world, "exit 0", &late, &spawned), -EPIPE);
 }
 
+/* What it reported before its death counts, though the kernel first says ECONNRESET for the orders it left unread. */
+static void test_dies_with_orders_unread(void **state) {
+    struct world *world = *state;
+    struct end ends[2];
+    struct spawned *running, *ended;
+    assert_int_equal(start_script(world, "sleep 1000 & echo $! > $D/a; sleep 1000", &ends[0], &running), 0);
+    assert_int_equal(start_script(world, "exit 5", &ends[1], &ended), 0);
+    usleep(500000); /* without the loop: the reports are there, unread */
+    assert_int_equal(kill(spawner_pid(world->spawner), SIGSTOP), 0);
+    spawner_kill(running, SIGCONT);
+    assert_int_equal(kill(spawner_pid(world->spawner), SIGKILL), 0);
+    siginfo_t info;
+    assert_int_equal(waitid(P_PID, (id_t)spawner_pid(world->spawner), &info, WEXITED | WNOWAIT), 0);
+    run_until(world, &ends[0].done);
+    assert_int_equal(ends[0].exit.start_error, EPIPE);
+    assert_true(ends[1].done);
+    assert_int_equal(ends[1].exit.start_error, 0);
+    assert_int_equal(ends[1].exit.status, 5 << 8);
+    pid_t a = file_pid(world, "a");
+    for (int i = 0; i < 500 && !is_dead(a); i++)
+        run_for_ms(world, 10);
+    assert_true(is_dead(a));
+}
+
 /* The holder closes from within the news that it is dead. */
 static void close_in_callback(void *arg, const struct spawn_exit *exit) {
     struct world *world = arg;
@@ -386,6 +410,7 @@ int main(int argc, char **argv) {
         TEST(test_no_descriptors),
         cmocka_unit_test_setup(test_close_kills, world_up),
         TEST(test_spawner_dies),
+        TEST(test_dies_with_orders_unread),
         TEST(test_dies_while_starting),
         TEST(test_without_memory),
         cmocka_unit_test(test_null),
