@@ -77,3 +77,15 @@ def test_archived(server, froe, prefix):
     assert sorted(server.keys(bucket)) == ["DEEP_ARCHIVE", "GLACIER"]
     assert skipped(froe, bucket)["archived"] == 2
     assert froe.parked() == []
+
+
+def test_archived_but_restored(fake, froe, prefix):
+    """A copy that can be read for now is as good as any object."""
+    bucket = prefix + "1"
+    fake.make_bucket(bucket)
+    for key in ("cold", "thawed"):
+        fake.s3.put_object(Bucket=bucket, Key=key, Body=b"x", StorageClass="GLACIER")
+    fake.restore(bucket, "thawed")
+    froe.once(program=froe.recorder())
+    assert [key for _, key in froe.record.ended()] == ["thawed"]
+    assert fake.keys(bucket) == ["cold"]

@@ -2,6 +2,7 @@
 import os
 import random
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -146,9 +147,13 @@ def test_kill_9(fake, froe, prefix, patience):
     assert froe.parked() == []
     most, by_bucket = froe.record.most_at_once()
     assert most <= slots and max(by_bucket.values()) <= cap, (most, by_bucket)
+    print(f"{len(everything)} objects, {kills} kills, {len(froe.record.begun())} runs begun, at most {most} at once, {by_bucket}")
     # At least once, and not much more: only what was running at a kill ran again.
     assert len(froe.record.begun()) <= len(everything) + kills * slots
     assert processes_of(str(froe.record.path)) == []
+    database = sqlite3.connect(froe.store)
+    assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    database.close()
 
 
 @pytest.mark.timeout(300)

@@ -186,3 +186,37 @@ def test_demo(froe, fake, folder):
     assert result.code == DRAINED, result
     after = [name for name in sorted(os.listdir(folder)) if not name.startswith("froe-")], sorted(os.listdir(froe.home))
     assert after == ([name for name in before[0] if not name.startswith("froe-")], before[1])
+
+
+def test_on_a_terminal(fake, froe, prefix):
+    """Live progress per bucket, and a summary in the end, in a window of its own size."""
+    import fcntl
+    import pty
+    import struct
+    import subprocess
+    import termios
+    for i in range(3):
+        fake.seed(f"{prefix}{i}", 40 * (i + 1))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    command = froe.command("run", "--once", "--store", f"sqlite:{froe.store}", "--bucket-prefix", prefix, "--slots", 4,
+                           program=froe.recorder("sleep", "0.05"))
+    process = subprocess.Popen(command, env=froe.env(TERM="xterm"), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs,
+                               start_new_session=True)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # that is how the end of a terminal looks
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    assert process.wait(30) == DRAINED, shown
+    text = shown.decode(errors="replace")
+    assert "drained" in text and "240" in text
+    for i in range(3):
+        assert f"{prefix}{i}" in text, text
+    assert "\x1b" in text  # something was redrawn
