@@ -7,10 +7,13 @@
 #include "http_private.h"
 #include "mem.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 #define DEFAULT_CONNECTIONS 256
 #define DEFAULT_CONNECT_US (5 * US_PER_S)
@@ -336,6 +339,32 @@ static bool is_paused(CURL *easy) {
     return request && request->paused;
 }
 
+static long local_port(curl_socket_t fd) {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address = {0};
+    socklen_t n = sizeof address;
+    if (getsockname(fd, &address.any, &n) < 0)
+        return 0;
+    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
+}
+
+/* curl does not tell the socket of a request that runs, but the port, which is enough: to take a socket for used that
+ * is not does no harm as long as that request is paused. */
+static bool is_used(void *arg, curl_socket_t fd) {
+    struct http *http = arg;
+    long port = local_port(fd);
+    LIST_EACH (link, &http->running) {
+        struct http_request *request = LIST_ENTRY(link, struct http_request, link);
+        long used = -1;
+        if (request->paused && curl_easy_getinfo(request->easy, CURLINFO_LOCAL_PORT, &used) == CURLE_OK && used == port)
+            return true;
+    }
+    return false;
+}
+
 int http_new(uv_loop_t *loop, const struct http_options *options, struct http **ret_http, struct err *err) {
     if (options->ca_bundle) {
         int r = check_ca(options->ca_bundle, err);
@@ -363,7 +392,7 @@ int http_new(uv_loop_t *loop, const struct http_options *options, struct http **
     http->options.ca_bundle = http->ca_bundle;
     http->share = curl_share_init();
     if (!http->share || (options->ca_bundle && !http->ca_bundle) ||
-        http_loop_init(&http->loop, loop, is_paused, after, http) < 0) {
+        http_loop_init(&http->loop, loop, is_paused, is_used, after, http) < 0) {
         http_free(http);
         return err_set(err, -ENOMEM, "out of memory");
     }

@@ -101,7 +101,10 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
         s->armed = 0; /* libuv has stopped it */
     if (s->want == 0) {
         /* On an idle connection the server hung up, or sent what nobody asked for and the next request must not take
-         * for its answer. curl looks whether a connection is dead before it uses it again. */
+         * for its answer. curl looks whether a connection is dead before it uses it again. When a request took it up
+         * and was paused before curl came to ask for the socket, nobody has said that it is not idle any more. */
+        if (s->idle && loop->is_used(loop->arg, s->fd))
+            s->idle = false;
         if (s->idle)
             shutdown(s->fd, SHUT_RDWR);
         socket_arm(s, 0);
@@ -219,9 +222,9 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg) {
 
 /* ---- begin and end ---- */
 
-int http_loop_init(struct http_loop *loop, uv_loop_t *uv, bool (*is_paused)(CURL *easy), void (*after)(void *arg),
-                   void *arg) {
-    *loop = (struct http_loop){.loop = uv, .is_paused = is_paused, .after = after, .arg = arg};
+int http_loop_init(struct http_loop *loop, uv_loop_t *uv, bool (*is_paused)(CURL *easy),
+                   bool (*is_used)(void *arg, curl_socket_t fd), void (*after)(void *arg), void *arg) {
+    *loop = (struct http_loop){.loop = uv, .is_paused = is_paused, .is_used = is_used, .after = after, .arg = arg};
     loop->multi = curl_multi_init();
     if (!loop->multi)
         return -ENOMEM;

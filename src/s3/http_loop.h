@@ -22,6 +22,7 @@ struct http_loop {
     bool due;     /* curl wants to be called at once */
     bool in_curl; /* inside a call to curl: most of its functions are off limits */
     bool (*is_paused)(CURL *easy);
+    bool (*is_used)(void *arg, curl_socket_t fd);
     void (*after)(void *arg);
     void *arg;
     size_t open_handles; /* libuv handles whose close callbacks are still to come */
@@ -29,11 +30,11 @@ struct http_loop {
     void *closed_arg;
 };
 
-/* `is_paused` tells whether the request of this handle waits for its reader. `after` is called from the loop, outside
- * curl, whenever curl has run or http_loop_wake was called. Nothing keeps the uv loop alive but requests that run.
- * -ENOMEM or libuv's code; nothing is left behind then. */
-int http_loop_init(struct http_loop *loop, uv_loop_t *uv, bool (*is_paused)(CURL *easy), void (*after)(void *arg),
-                   void *arg);
+/* `is_paused` tells whether the request of this handle waits for its reader, `is_used` whether any such request has
+ * this socket. `after` is called from the loop, outside curl, whenever curl has run or http_loop_wake was called.
+ * Nothing keeps the uv loop alive but requests that run. -ENOMEM or libuv's code; nothing is left behind then. */
+int http_loop_init(struct http_loop *loop, uv_loop_t *uv, bool (*is_paused)(CURL *easy),
+                   bool (*is_used)(void *arg, curl_socket_t fd), void (*after)(void *arg), void *arg);
 void http_loop_wake(struct http_loop *loop);
 /* Lets this easy handle's connections open and close their sockets through the loop. */
 void http_loop_use(struct http_loop *loop, CURL *easy);

@@ -5,11 +5,16 @@
 #include "mem.h"
 #include "script_server.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -455,6 +460,63 @@ static void what_nobody_asked_for_is_no_answer(void **state) {
     probe_free(&p);
 }
 
+/* Answers on the connection of a request as fast as another processor can: curl then reads the beginning of the answer
+ * before it has asked for the socket. */
+struct quick_server {
+    int listener, port;
+    size_t body_n;
+    pthread_t thread;
+};
+
+static void *quick_serve(void *arg) {
+    struct quick_server *server = arg;
+    int fd = accept(server->listener, NULL, NULL);
+    char request[4096], head[128];
+    char *body = calloc(1, server->body_n);
+    ssize_t n = body && fd >= 0 ? 1 : 0;
+    while (n != 0) {
+        n = recv(fd, request, sizeof request, MSG_DONTWAIT); /* asleep it would be too late */
+        if (n <= 0)
+            continue;
+        int head_n = snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", server->body_n);
+        n = send(fd, head, (size_t)head_n, MSG_NOSIGNAL | MSG_MORE);
+        for (size_t at = 0; at < server->body_n && n > 0; at += n > 0 ? (size_t)n : 0)
+            n = send(fd, body + at, server->body_n - at, MSG_NOSIGNAL);
+    }
+    free(body);
+    if (fd >= 0)
+        close(fd);
+    return NULL;
+}
+
+static void a_reused_connection_may_be_paused_at_once(void **state) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof address;
+    struct quick_server server = {.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .body_n = 300000};
+    assert_int_equal(bind(server.listener, (struct sockaddr *)&address, n), 0);
+    assert_int_equal(listen(server.listener, 4), 0);
+    assert_int_equal(getsockname(server.listener, (struct sockaddr *)&address, &n), 0);
+    char url[64];
+    snprintf(url, sizeof url, "http://127.0.0.1:%d/k", ntohs(address.sin_port));
+    assert_int_equal(pthread_create(&server.thread, NULL, quick_serve, &server), 0);
+    for (int i = 0; i < 200; i++) {
+        struct probe p = {.pause_every = 1};
+        assert_int_equal(start_send(&p, (struct http_send){.url = url}, ""), 0);
+        while (!p.pieces)
+            uv_run(&w.loop, UV_RUN_ONCE);
+        run_ms(2); /* more has come meanwhile */
+        p.pause_every = 0;
+        resume(&p);
+        run_until_done(&p);
+        assert_int_equal(p.end, HTTP_DONE);
+        assert_int_equal(p.body.n, server.body_n);
+        probe_free(&p);
+    }
+    close_http();
+    pthread_join(server.thread, NULL);
+    close(server.listener);
+}
+
 static void hosts_take_turns_on_few_connections(void **state) {
     w.server->fallback.text = OK_EMPTY;
     char url[64];
@@ -883,6 +945,7 @@ int main(void) {
         TEST(a_connection_closed_while_idle_is_replaced),
         TEST(a_reused_connection_that_dies_is_tried_again_at_once),
         TEST(what_nobody_asked_for_is_no_answer),
+        TEST(a_reused_connection_may_be_paused_at_once),
         cmocka_unit_test_setup_teardown(hosts_take_turns_on_few_connections, setup_two, teardown),
         cmocka_unit_test_setup_teardown(no_more_connections_than_allowed, setup_two, teardown),
         cmocka_unit_test_setup_teardown(the_deadline_counts_waiting_too, setup_two, teardown),
