@@ -46,7 +46,7 @@ struct slot {
     size_t etag_n;
 };
 
-static void die(const char *text) {
+__attribute__((noreturn)) static void die(const char *text) {
     fprintf(stderr, "s3loop: %s\n", text);
     exit(1);
 }
