@@ -244,6 +244,10 @@ void fetch_objects_run(froe_task *task, void *arg) {
     struct pipeline *pipeline = arg;
     size_t n;
     const void *name = froe_task_child_key(task, &n);
+    if (!pipeline_wants(pipeline, bytes_of(name, n), NULL)) {
+        froe_task_fail(task, FROE_FAIL_FORGET, "left out by the prefix");
+        return;
+    }
     struct bucket *bucket = bucket_get(pipeline, bytes_of(name, n));
     struct objects_task *run = bucket ? mem_zalloc(sizeof *run) : NULL;
     if (!run) {

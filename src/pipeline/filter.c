@@ -15,6 +15,11 @@ static bool any_matches(const char *const *globs, size_t n, struct bytes key) {
     return false;
 }
 
+bool pipeline_filter_key(const struct pipeline_filter *filter, struct bytes key) {
+    return (filter->n_include == 0 || any_matches(filter->include, filter->n_include, key)) &&
+           !any_matches(filter->exclude, filter->n_exclude, key);
+}
+
 enum pipeline_skip pipeline_filter_object(const struct pipeline_filter *filter, const struct s3_object *object,
                                           int64_t now_utc_us) {
     if (object->size == 0 && bytes_ends(object->key, BYTES("/")))
@@ -23,9 +28,7 @@ enum pipeline_skip pipeline_filter_object(const struct pipeline_filter *filter, 
     if (!object->restored && (bytes_equal(object->storage_class, BYTES("GLACIER")) ||
                               bytes_equal(object->storage_class, BYTES("DEEP_ARCHIVE"))))
         return SKIP_ARCHIVED;
-    if (filter->n_include && !any_matches(filter->include, filter->n_include, object->key))
-        return SKIP_EXCLUDED;
-    if (any_matches(filter->exclude, filter->n_exclude, object->key))
+    if (!pipeline_filter_key(filter, object->key))
         return SKIP_EXCLUDED;
     if (filter->min_age_us > 0 && object->modified_utc_us > now_utc_us - filter->min_age_us)
         return SKIP_TOO_YOUNG;

@@ -132,6 +132,20 @@ void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struc
     pipeline->unreachable = false;
 }
 
+bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct bytes *key) {
+    if (bytes_starts(bucket, bytes_str(pipeline->prefix)) &&
+        (!key || pipeline_filter_key(&pipeline->options.filter, *key)))
+        return true;
+    if (!pipeline->left_alone)
+        log_info(
+            pipeline->options.log,
+            "the store has work of an earlier run that the prefix or the patterns leave out now; it is dropped, the "
+            "objects are left alone",
+            LOG_BYTES("bucket", bucket));
+    pipeline->left_alone = true;
+    return false;
+}
+
 /* ---- what is left to do? ---- */
 
 static void add_live(void *arg, const froe_group *group) {

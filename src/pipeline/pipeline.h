@@ -41,6 +41,8 @@ enum pipeline_skip {
     SKIP_KINDS,
 };
 const char *pipeline_skip_name(enum pipeline_skip skip); /* "marker", "archived", "excluded", "too_young" */
+/* Is the key one that the globs let through? */
+bool pipeline_filter_key(const struct pipeline_filter *filter, struct bytes key);
 enum pipeline_skip pipeline_filter_object(const struct pipeline_filter *filter, const struct s3_object *object,
                                           int64_t now_utc_us);
 

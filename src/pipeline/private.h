@@ -50,6 +50,7 @@ struct pipeline {
     uv_timer_t timer;              /* looks whether all is drained, and whether a bucket may be listed further */
     bool buckets_listed;           /* a fetch_s3_buckets has come to its end */
     uint32_t bucket_list_failures; /* --once: in a row */
+    bool left_alone;               /* it was said that queued objects are not this drain's */
     bool s3_worked;                /* some call was answered */
     bool unreachable;              /* the last call was not, and none since the time below */
     int64_t unreachable_mono_us;
@@ -70,6 +71,10 @@ void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struc
 void pipeline_watch(struct pipeline *pipeline);
 /* Tells the owner that the pipeline cannot or need not go on; the first call counts. */
 void pipeline_end(struct pipeline *pipeline, enum pipeline_end end, const char *text);
+
+/* An earlier froe may have queued, in the same store, what this one's prefix or globs leave out. `key` NULL: the bucket
+ * alone. Says so, once, when it is not to be touched. */
+bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct bytes *key);
 
 /* The bucket's record, made when it is new; NULL when memory is out. */
 struct bucket *bucket_get(struct pipeline *pipeline, struct bytes name);

@@ -348,7 +348,13 @@ void process_object_run(froe_task *task, void *arg) {
         froe_task_fail(task, FROE_FAIL_FINAL, "a process_object run needs the child key bucket/key");
         return;
     }
-    size_t name_n = (size_t)(slash - child_key);
+    size_t name_n = (size_t)(slash - child_key), checkpoint_n;
+    struct bytes key = bytes_of(slash + 1, n - name_n - 1);
+    froe_task_checkpoint(task, &checkpoint_n); /* what is processed already is deleted all the same */
+    if (checkpoint_n == 0 && !pipeline_wants(pipeline, bytes_of(child_key, name_n), &key)) {
+        froe_task_fail(task, FROE_FAIL_FORGET, "left out by the prefix or the patterns");
+        return;
+    }
     struct bucket *bucket = bucket_get(pipeline, bytes_of(child_key, name_n));
     struct object_task *run = bucket ? take(pipeline) : NULL;
     if (!run) {
@@ -358,7 +364,7 @@ void process_object_run(froe_task *task, void *arg) {
     run->pipeline = pipeline;
     run->bucket = bucket;
     run->task = task;
-    run->key = bytes_of(slash + 1, n - name_n - 1);
+    run->key = key;
     run->get = NULL;
     run->job = NULL;
     run->got = run->job_started = run->paused = run->deleting = false;

@@ -74,6 +74,39 @@ static void test_run_without_a_bucket_in_its_key_is_parked(void **state) {
 
 /* ---- processed, but not deleted ---- */
 
+/* Of an earlier froe on the same store, which was told another prefix or other patterns. */
+static void test_what_the_prefix_or_the_patterns_leave_out_is_left_alone(void **state) {
+    struct world *world = *state;
+    static const char *const exclude[] = {"keep/*"};
+    world->options.filter.exclude = exclude;
+    world->options.filter.n_exclude = 1;
+    world->options.trust_if_match = true;
+    world_open(world);
+    assert_null(world_object(world, "other-1", "k"));
+    assert_null(world_object(world, "bucket-1", "keep/k"));
+    assert_int_equal(world->s3.sent[FAKE_GET], 0);
+    assert_int_equal(world->engine.parked, 0);
+    assert_int_equal(fake_count(&world->engine, PIPELINE_PROCESS_OBJECT, FAKE_QUEUED), 0);
+    const froe_item item = {.child_key = "other-1", .child_key_n = 7};
+    const froe_spawn spawn = {.size = sizeof spawn,
+                              .workflow = PIPELINE_FETCH_OBJECTS,
+                              .input = "{\"bucket\":\"other-1\"}",
+                              .items = &item,
+                              .n = 1};
+    assert_int_equal(froe_spawn_many(&world->engine, &spawn, NULL, NULL, NULL), FROE_OK);
+    world_settle(world);
+    assert_int_equal(world->s3.sent[FAKE_LIST_OBJECTS], 0);
+    /* what was processed already is deleted */
+    world_object(world, "bucket-1", "k");
+    world_process(world, "\"e\"", "");
+    fake_end(fake_call(&world->s3, FAKE_DELETE), S3_SERVER);
+    world->pipeline->options.filter.exclude = (const char *const[]){"*"};
+    time_passes(world);
+    assert_int_equal(world->s3.sent[FAKE_DELETE], 2);
+    fake_end(fake_call(&world->s3, FAKE_DELETE), S3_OK);
+    assert_int_equal(world->s3.sent[FAKE_GET], 1);
+}
+
 static void test_failed_delete_never_runs_the_handler_again(void **state) {
     struct world *world = trusting(state);
     froe_task *task = world_object(world, "bucket-1", "a key");
@@ -567,6 +600,7 @@ int main(void) {
         TEST(test_reads_processes_and_deletes_what_it_read),
         TEST(test_keys_are_any_bytes),
         TEST(test_run_without_a_bucket_in_its_key_is_parked),
+        TEST(test_what_the_prefix_or_the_patterns_leave_out_is_left_alone),
         TEST(test_failed_delete_never_runs_the_handler_again),
         TEST(test_delete_that_is_not_the_objects_fault_counts_no_attempt),
         TEST(test_version_id_survives_in_the_checkpoint),
