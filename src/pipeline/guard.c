@@ -140,7 +140,12 @@ static void probed(void *arg, const struct s3_result *result) {
         wake_waiting(pipeline, result);
         return;
     }
-    if (guard->state != PROBE_GUARDED)
+    if (result->status == S3_DENIED)
+        log_warn(pipeline->options.log,
+                 "deletes are unguarded: trying whether the server honours If-Match on DELETE was denied; a HEAD is "
+                 "compared before each",
+                 LOG_STR("error", result->text));
+    else if (guard->state != PROBE_GUARDED)
         log_warn(pipeline->options.log,
                  "deletes are unguarded: the server ignores If-Match on DELETE; a HEAD is compared before each");
     wake_waiting(pipeline, NULL);
