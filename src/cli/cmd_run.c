@@ -163,6 +163,11 @@ static void engine_event(void *arg, const froe_event *event) {
         LOG_AT(&run->log, levels[event->level], event->text && event->text[0] ? event->text : "task", bucket, key, id);
         break;
     case FROE_EVENT_RETRY:
+        if (event->level == FROE_DEBUG) { /* put back: overwritten meanwhile, throttled, S3 not reached ... */
+            log_info(&run->log, "will be tried again; no attempt is counted", bucket, key,
+                     LOG_INT("retry_in_ms", event->delay_us / US_PER_MS), error);
+            break;
+        }
         log_warn(&run->log, "attempt failed", bucket, key, LOG_INT("attempt", event->attempt),
                  LOG_INT("retry_in_ms", event->delay_us / US_PER_MS), error);
         break;

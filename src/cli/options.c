@@ -244,6 +244,11 @@ static int set(struct options *options, const struct option *option, const char 
         *(const char **)place = value;
         return 0;
     case KIND_TEXT:
+        /* An unset variable of a script must not become "all of them". */
+        if (text.n == 0)
+            return err_set(err, -EINVAL, "%s: it is empty", origin);
+        if (option->offset == AT(bucket) && !text_is_utf8(text)) /* could not even be asked for */
+            return err_set(err, -EINVAL, "%s: that is no bucket's name", origin);
         *(const char **)place = value;
         return 0;
     case KIND_U32:
