@@ -21,7 +21,8 @@ struct check {
     char **names;
     size_t n_names, at;
     struct buf token;
-    bool versioned;
+    bool versioned; /* or perhaps so, when that is not known */
+    bool versioning_known;
     int exit_code;
 };
 
@@ -57,7 +58,7 @@ static void deleted(void *arg, const struct s3_result *result) {
     case S3_NO_KEY:
     case S3_PRECONDITION:
         note(check, "delete", "ok", 0);
-        note(check, "deletes", check->versioned ? "versioned" : "guarded", 0);
+        note(check, "deletes", check->versioned && check->versioning_known ? "versioned" : "guarded", 0);
         break;
     case S3_OK:
     case S3_NOT_SUPPORTED:
@@ -74,8 +75,10 @@ static void deleted(void *arg, const struct s3_result *result) {
 static void try_delete(struct check *check, struct bytes name) {
     /* On a server that ignores the condition the probe would leave a delete marker in a versioned bucket. */
     if (check->versioned && check->aws.settings.endpoint) {
-        note(check, "delete", "not tried: the bucket has versions", 0);
-        note(check, "deletes", "versioned", 0);
+        bool known = check->versioning_known;
+        note(check, "delete", known ? "not tried: the bucket has versions" : "not tried: the bucket may have versions",
+             0);
+        note(check, "deletes", known ? "versioned" : "unknown", 0);
         check->at++;
         next_bucket(check);
     } else if (s3_probe_conditional_delete(check->aws.s3, name, deleted, check, NULL) < 0)
@@ -88,8 +91,13 @@ static void versioning_told(void *arg, const struct s3_result *result, enum s3_v
         [S3_VERSIONING_OFF] = "off", [S3_VERSIONING_ENABLED] = "enabled", [S3_VERSIONING_SUSPENDED] = "suspended"};
     /* Not being allowed to ask is fine: froe learns it from each object it reads. */
     bool known = result->status == S3_OK;
+    check->versioning_known = known;
     check->versioned = known ? versioning != S3_VERSIONING_OFF : true;
-    note(check, "versioning", known ? names[versioning] : "unknown (no s3:GetBucketVersioning)", 0);
+    note(check, "versioning",
+         known                         ? names[versioning]
+         : result->status == S3_DENIED ? "unknown (no s3:GetBucketVersioning)"
+                                       : result->text,
+         0);
     try_delete(check, bytes_str(check->names[check->at]));
 }
 
