@@ -67,6 +67,7 @@ typedef struct froe_error {
 #define FROE_INPUT_MAX (256 * 1024)     /* bytes of an input or metadata */
 #define FROE_CHECKPOINT_MAX (16 * 1024) /* bytes of a checkpoint */
 #define FROE_SPAWN_MAX 100000           /* items of one froe_spawn_many */
+#define FROE_ERROR_KEPT_MAX 4096        /* bytes kept of a failed attempt's text */
 #define FROE_RUN_ID_MAX 32              /* characters of a run id with its NUL */
 
 /* ---- opening ---- */

@@ -25,7 +25,6 @@ static void set_key(json_t *object, const char *name, struct bytes key) {
 
 struct status {
     json_t *buckets; /* name -> object, to bring engine's and pipeline's numbers together */
-    struct pipeline *pipeline;
 };
 
 static json_t *status_bucket(struct status *status, const char *name) {
@@ -53,14 +52,12 @@ static void add_group(void *arg, const froe_group *group) {
 }
 
 static void add_bucket(void *arg, const struct pipeline_bucket *numbers) {
-    static const char *const listings[] = {
-        [LISTING_NONE] = "none", [LISTING_PARTIAL] = "partial", [LISTING_COMPLETE] = "complete"};
     json_t *bucket = status_bucket(arg, numbers->name.p);
     if (numbers->cursor.n > 0) {
         json_object_del(bucket, "cursor");
         set_key(bucket, "cursor", numbers->cursor);
     }
-    json_object_set_new(bucket, "listing", json_string(listings[numbers->listing]));
+    json_object_set_new(bucket, "listing", json_string(pipeline_listing_name(numbers->listing)));
     json_object_set_new(bucket, "deletes", json_string(pipeline_guard_name(numbers->guard)));
     json_object_set_new(bucket, "throttled", json_boolean(numbers->throttled));
     if (numbers->limit != UINT32_MAX)
@@ -91,20 +88,64 @@ static json_t *sorted_values(json_t *object) {
     return array;
 }
 
-static json_t *status(struct admin *admin) {
-    struct status status = {json_object(), admin->pipeline};
-    froe_groups_each(admin->engine, PIPELINE_PROCESS_OBJECT, add_group, &status);
-    if (admin->pipeline)
-        pipeline_buckets_each(admin->pipeline, add_bucket, &status);
-    json_t *answer =
-        json_pack("{s:s, s:s, s:b, s:n, s:n, s:o}", "version", froe_version(), "store", admin->store, "running",
-                  admin->pipeline != NULL, "pid", "slots", "buckets", sorted_values(status.buckets));
-    json_decref(status.buckets);
+static json_t *status_answer(struct admin *admin, json_t *buckets) {
+    json_t *answer = json_pack("{s:s, s:s, s:b, s:n, s:n, s:o}", "version", froe_version(), "store", admin->store,
+                               "running", admin->pipeline != NULL, "pid", "slots", "buckets", sorted_values(buckets));
     if (admin->pipeline) {
         json_object_set_new(answer, "pid", json_integer(getpid()));
         json_object_set_new(answer, "slots", json_integer(admin->slots));
     }
     return answer;
+}
+
+/* Without a pipeline the rest is read from its notes, bucket by bucket. */
+struct status_request {
+    struct admin *admin;
+    struct status status;
+    void *at; /* of the iteration over the buckets */
+    admin_answer_fn *answer;
+    void *arg;
+};
+
+static void add_notes(void *arg, const struct pipeline_bucket *numbers);
+
+static void next_notes(struct status_request *request) {
+    while (request->at) {
+        const char *name = json_object_iter_key(request->at);
+        if (pipeline_read_notes(request->admin->engine, name, add_notes, request) == 0)
+            return;
+        request->at = json_object_iter_next(request->status.buckets, request->at);
+    }
+    request->answer(request->arg, status_answer(request->admin, request->status.buckets));
+    json_decref(request->status.buckets);
+    mem_free(request);
+}
+
+static void add_notes(void *arg, const struct pipeline_bucket *numbers) {
+    struct status_request *request = arg;
+    /* Only members of the bucket's object are set, so the iteration stays valid. */
+    request->at = json_object_iter_next(request->status.buckets, request->at);
+    add_bucket(&request->status, numbers);
+    next_notes(request);
+}
+
+static void status(struct admin *admin, admin_answer_fn *answer, void *arg) {
+    struct status status = {json_object()};
+    froe_groups_each(admin->engine, PIPELINE_PROCESS_OBJECT, add_group, &status);
+    if (admin->pipeline) {
+        pipeline_buckets_each(admin->pipeline, add_bucket, &status);
+        answer(arg, status_answer(admin, status.buckets));
+        json_decref(status.buckets);
+        return;
+    }
+    struct status_request *request = mem_zalloc(sizeof *request);
+    if (!request) {
+        json_decref(status.buckets);
+        answer(arg, failure("out of memory"));
+        return;
+    }
+    *request = (struct status_request){admin, status, json_object_iter(status.buckets), answer, arg};
+    next_notes(request);
 }
 
 /* ---- parked ---- */
@@ -212,7 +253,7 @@ static void parked(struct admin *admin, const char *op, json_t *json, admin_answ
 void admin_ask(struct admin *admin, json_t *request, admin_answer_fn *answer, void *arg) {
     const char *op = json_string_value(json_object_get(request, "op"));
     if (op && strcmp(op, "status") == 0)
-        answer(arg, status(admin));
+        status(admin, answer, arg);
     else if (op &&
              (strcmp(op, "parked_list") == 0 || strcmp(op, "parked_retry") == 0 || strcmp(op, "parked_drop") == 0))
         parked(admin, op, request, answer, arg);

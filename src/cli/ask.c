@@ -18,7 +18,9 @@ static void closed(void *arg) {
     ((struct asking *)arg)->engine = NULL;
 }
 
-static int ask_store(const struct options *options, json_t *request, json_t **ret_answer) {
+/* An exit code, or STORE_BUSY with a text. */
+#define STORE_BUSY (-1)
+static int ask_store(const struct options *options, json_t *request, json_t **ret_answer, froe_error *ret_busy) {
     struct stat st;
     if (stat(options_store_path(options), &st) < 0 && errno == ENOENT) {
         struct err err;
@@ -41,6 +43,10 @@ static int ask_store(const struct options *options, json_t *request, json_t **re
         uv_run(&loop, UV_RUN_DEFAULT);
     }
     uv_loop_close(&loop);
+    if (r == FROE_ERR_BUSY) {
+        *ret_busy = error;
+        return STORE_BUSY;
+    }
     if (r != FROE_OK)
         return command_fail(r == FROE_ERR_MEMORY ? EXIT_INTERNAL : EXIT_STORE, error.text);
     *ret_answer = asking.answer;
@@ -49,12 +55,19 @@ static int ask_store(const struct options *options, json_t *request, json_t **re
 
 int command_ask(const struct options *options, struct json_t *request, struct json_t **ret_answer) {
     struct err err = {0};
+    froe_error busy = {0};
     json_t *answer = NULL;
     int r = control_call(options_store_path(options), request, &answer, &err);
     if (r == -ECONNREFUSED)
-        r = ask_store(options, request, &answer);
+        r = ask_store(options, request, &answer, &busy);
     else if (r < 0)
         r = command_fail(EXIT_STORE, err.text);
+    if (r == STORE_BUSY) {
+        /* It was just starting: its socket is there now. */
+        r = control_call(options_store_path(options), request, &answer, &err);
+        if (r < 0)
+            r = command_fail(EXIT_STORE, r == -ECONNREFUSED ? busy.text : err.text);
+    }
     if (r != 0)
         return r;
     const char *failure = json_string_value(json_object_get(answer, "error"));

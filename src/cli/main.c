@@ -38,13 +38,17 @@ void command_log_init(struct log *log, const struct options *options) {
     log->colour = terminal && log->format == LOG_TEXT && !(no_colour && no_colour[0]);
 }
 
+static int flushed(void) {
+    return fflush(stdout) == 0 ? EXIT_DRAINED : command_fail(EXIT_INTERNAL, "cannot write to standard output");
+}
+
 static int help(const struct options *options) {
     enum command_id command = options->help ? options->command : COMMAND_HELP;
     struct err err;
     if (options->action && options->command == COMMAND_HELP && options_command(options->action, &command, &err) < 0)
         return command_fail(EXIT_USAGE, err.text);
     options_help(stdout, command);
-    return EXIT_DRAINED;
+    return flushed();
 }
 
 static int dispatch(const struct options *options) {
@@ -63,7 +67,7 @@ static int dispatch(const struct options *options) {
         return command_demo(options);
     case COMMAND_VERSION:
         printf("froe %s\n", froe_version());
-        return EXIT_DRAINED;
+        return flushed();
     case COMMAND_HELP:
         break;
     }

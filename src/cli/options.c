@@ -408,7 +408,11 @@ static int check_combination(const struct options *options, struct err *err) {
     }
     if (options->command == COMMAND_PARKED) {
         const char *action = options->action;
-        if (!action || (strcmp(action, "list") != 0 && strcmp(action, "retry") != 0 && strcmp(action, "drop") != 0))
+        if (action && strcmp(action, "list") != 0 && strcmp(action, "retry") != 0 && strcmp(action, "drop") != 0)
+            return err_set(err, -EINVAL,
+                           "'%.100s' is not what can be done with parked objects: see froe parked list, retry and drop",
+                           action);
+        if (!action)
             return err_set(err, -EINVAL, "say what to do: froe parked list, froe parked retry or froe parked drop");
         if (options->key && !options->bucket)
             return err_set(err, -EINVAL, "--key needs --bucket: keys are only unique within one");

@@ -55,7 +55,7 @@ static void settle(froe_task *task, struct store_settled *item, struct bytes err
         item->checkpoint = task->checkpoint;
         own = (task->own_generation ? OWN_GENERATION : 0) | (task->own_checkpoint ? OWN_CHECKPOINT : 0);
         task->own_generation = task->own_checkpoint = false;
-        error = cut_utf8(error, ERROR_KEPT_MAX);
+        error = cut_utf8(error, FROE_ERROR_KEPT_MAX);
         char *copy = mem_memdup(error.p, error.n);
         if (copy) {
             item->error = bytes_of(copy, error.n);

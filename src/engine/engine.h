@@ -40,7 +40,6 @@
 #define LEASE_LASTS_US US_PER_S        /* what a lease should last */
 #define LEASE_RUNS_MAX 1000
 #define LOG_TEXT_MAX 1000
-#define ERROR_KEPT_MAX 4096
 #define LOG_PENDING_MAX STORE_LOG_LINES_MAX
 #define DURATION_UNKNOWN (-1)
 

@@ -74,6 +74,7 @@ static void complete(struct objects_task *run) {
     bucket->stats.listing = LISTING_COMPLETE;
     bucket->listing_failed = bucket->listing_denied = false;
     memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
+    bucket_note_listing(bucket);
     froe_task_succeed(dispose(run));
 }
 
@@ -83,6 +84,7 @@ static void stop_at_look_ahead(struct objects_task *run) {
     bucket->stats.listing = LISTING_PARTIAL;
     bucket->listing_failed = bucket->listing_denied = false;
     memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
+    bucket_note_listing(bucket);
     struct pipeline *pipeline = run->pipeline;
     froe_task_succeed(dispose(run));
     pipeline_watch(pipeline); /* the backlog may have drained while the last page was on its way */

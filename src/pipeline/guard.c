@@ -160,7 +160,7 @@ static int step(struct guarded_delete *deletion) {
     if (!froe_task_holds_lease(deletion->task))
         return -ECANCELED;
     if (by_version(deletion)) {
-        bucket->stats.guard = GUARD_VERSION;
+        bucket_set_guard(bucket, GUARD_VERSION);
         return s3_delete(s3, bucket->stats.name, deletion->key, deletion->read.version_id, BYTES_NONE, deleted,
                          deletion, &deletion->call);
     }
@@ -178,11 +178,11 @@ static int step(struct guarded_delete *deletion) {
         return 0;
     }
     if (guard->state == PROBE_GUARDED) {
-        bucket->stats.guard = GUARD_IF_MATCH;
+        bucket_set_guard(bucket, GUARD_IF_MATCH);
         return s3_delete(s3, bucket->stats.name, deletion->key, BYTES_NONE, deletion->read.etag, deleted, deletion,
                          &deletion->call);
     }
-    bucket->stats.guard = GUARD_UNGUARDED;
+    bucket_set_guard(bucket, GUARD_UNGUARDED);
     return s3_head(s3, bucket->stats.name, deletion->key, BYTES_NONE, compared, deletion, &deletion->call);
 }
 

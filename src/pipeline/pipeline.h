@@ -116,6 +116,12 @@ struct pipeline_bucket {
 };
 void pipeline_buckets_each(struct pipeline *pipeline, void (*each)(void *arg, const struct pipeline_bucket *bucket),
                            void *arg);
+/* The same of a bucket as the last pipeline on this store left it, without one: name, cursor, listing, guard and
+ * skipped; the counts are 0. For an engine that need not be started. `done` comes once, from the loop, unless the call
+ * failed (-ENOMEM, or a code of froe.h). */
+int pipeline_read_notes(froe *engine, const char *bucket, void (*done)(void *arg, const struct pipeline_bucket *bucket),
+                        void *arg);
+const char *pipeline_listing_name(int listing); /* "none", "partial", "complete" */
 /* True once a fetch_s3_buckets has told all buckets and none of them is still being listed: totals are final. */
 bool pipeline_listing_complete(const struct pipeline *pipeline);
 

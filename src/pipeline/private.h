@@ -79,6 +79,9 @@ bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct
 /* The bucket's record, made when it is new; NULL when memory is out. */
 struct bucket *bucket_get(struct pipeline *pipeline, struct bytes name);
 int bucket_set_cursor(struct bucket *bucket, struct bytes cursor);
+/* Set and remembered in the store, for `froe status` when nothing runs. */
+void bucket_note_listing(struct bucket *bucket); /* stats.listing and stats.skipped, as they are */
+void bucket_set_guard(struct bucket *bucket, enum pipeline_guard guard);
 /* Spawns fetch_s3_objects for a bucket whose listing stopped at the look-ahead, when its backlog is low again. */
 void bucket_refill(struct bucket *bucket);
 void bucket_free(struct bucket *bucket);

@@ -36,7 +36,7 @@ static struct object_task *take(struct pipeline *pipeline) {
         return LIST_ENTRY(link, struct object_task, link);
     struct object_task *run = mem_zalloc(sizeof *run);
     if (run) {
-        buf_init(&run->text, 2 * HANDLER_STDERR_MAX);
+        buf_init(&run->text, HANDLER_TEXT_MAX + FROE_ERROR_KEPT_MAX);
         list_init(&run->link);
     }
     return run;
@@ -237,13 +237,31 @@ static void job_room(void *arg) {
     }
 }
 
+/* Of a failure that is too long to be kept whole, the beginning (how it ended) and the end (its last lines) tell most.
+ */
+static void set_failure(struct object_task *run, const char *text) {
+    size_t n = strlen(text), head = strcspn(text, ":");
+    if (n <= FROE_ERROR_KEPT_MAX || head > FROE_ERROR_KEPT_MAX / 4) {
+        set_text(run, text);
+        return;
+    }
+    const char *tail = text + n - (FROE_ERROR_KEPT_MAX - head - sizeof ": ...\n");
+    const char *line = strchr(tail, '\n');
+    while (*tail && !line && ((unsigned char)*tail & 0xc0) == 0x80)
+        tail++; /* not in the middle of a character */
+    buf_reset(&run->text);
+    if (buf_add(&run->text, text, head) < 0 || buf_add_str(&run->text, ": ...\n") < 0 ||
+        buf_add_str(&run->text, line && line[1] ? line + 1 : tail) < 0)
+        set_text(run, "out of memory");
+}
+
 static void job_done(void *arg, const struct handler_result *result) {
     struct object_task *run = arg;
     run->job = NULL;
     run->job_end = result->end;
     /* Of an aborted job the text says nothing that the download's end does not say better. */
     if (result->end == HANDLER_FAILED || result->end == HANDLER_AGAIN)
-        set_text(run, result->text[0] ? result->text : "the program asks to be run again");
+        set_failure(run, result->text[0] ? result->text : "the program asks to be run again");
     if (run->get)
         s3_cancel(run->get); /* it failed early; the rest of the body is of no use */
     decide(run);

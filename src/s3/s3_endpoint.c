@@ -137,6 +137,9 @@ int s3_endpoint_init(struct s3_endpoint *endpoint, const struct s3_options *opti
         return 0;
     }
     int r = read_endpoint(endpoint, bytes_str(options->endpoint));
+    if (r == -EINVAL && strchr(options->endpoint, '@')) /* what stands before it may be a password */
+        return err_set(err, r,
+                       "the endpoint is not http[s]://host[:port]: user names and passwords do not belong in it");
     if (r == -EINVAL)
         return err_set(err, r, "endpoint '%.200s' is not http[s]://host[:port]", options->endpoint);
     return r < 0 ? err_set(err, r, "out of memory") : 0;
