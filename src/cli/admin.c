@@ -89,8 +89,12 @@ static json_t *sorted_values(json_t *object) {
 }
 
 static json_t *status_answer(struct admin *admin, json_t *buckets) {
-    json_t *answer = json_pack("{s:s, s:s, s:b, s:n, s:n, s:o}", "version", froe_version(), "store", admin->store,
-                               "running", admin->pipeline != NULL, "pid", "slots", "buckets", sorted_values(buckets));
+    _cleanup_buf_ struct buf printable = {0}; /* a path may be any bytes, JSON text not */
+    const char *store = admin->store;
+    if (!text_is_utf8(bytes_str(store)))
+        store = text_add_printable(&printable, bytes_str(store)) == 0 ? printable.p : "";
+    json_t *answer = json_pack("{s:s, s:s, s:b, s:n, s:n, s:o}", "version", froe_version(), "store", store, "running",
+                               admin->pipeline != NULL, "pid", "slots", "buckets", sorted_values(buckets));
     if (admin->pipeline) {
         json_object_set_new(answer, "pid", json_integer(getpid()));
         json_object_set_new(answer, "slots", json_integer(admin->slots));

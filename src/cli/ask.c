@@ -7,11 +7,14 @@
 
 struct asking {
     json_t *answer;
+    bool answered;
     froe *engine;
 };
 
 static void answered(void *arg, json_t *answer) {
-    ((struct asking *)arg)->answer = answer;
+    struct asking *asking = arg;
+    asking->answer = answer;
+    asking->answered = true;
 }
 
 static void closed(void *arg) {
@@ -37,7 +40,7 @@ static int ask_store(const struct options *options, json_t *request, json_t **re
     if (r == FROE_OK) {
         struct admin admin = {.engine = asking.engine, .store = options->store};
         admin_ask(&admin, request, answered, &asking);
-        while (!asking.answer && uv_run(&loop, UV_RUN_ONCE))
+        while (!asking.answered && uv_run(&loop, UV_RUN_ONCE))
             ;
         froe_close(asking.engine, closed, &asking);
         uv_run(&loop, UV_RUN_DEFAULT);
@@ -49,6 +52,8 @@ static int ask_store(const struct options *options, json_t *request, json_t **re
     }
     if (r != FROE_OK)
         return command_fail(r == FROE_ERR_MEMORY ? EXIT_INTERNAL : EXIT_STORE, error.text);
+    if (!asking.answer)
+        return command_fail(EXIT_INTERNAL, "out of memory");
     *ret_answer = asking.answer;
     return 0;
 }
