@@ -2,6 +2,7 @@
 #include "commands.h"
 #include "spawner.h"
 
+#include <fcntl.h>
 #include <froe.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -74,8 +75,16 @@ static int dispatch(const struct options *options) {
     return EXIT_INTERNAL;
 }
 
+/* Who is started without one of them would give its number to a socket or to the store; libuv does not stand for it. */
+static void fill_standard_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+            _exit(EXIT_INTERNAL);
+}
+
 int main(int argc, char **argv) {
     spawner_main_if_asked(argc, argv);
+    fill_standard_descriptors();
     /* Memory holds secrets: no core dumps, no tracing by others. The leak checker would need to be one. */
     if (!UNDER_SANITIZER)
         prctl(PR_SET_DUMPABLE, 0);
