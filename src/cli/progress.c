@@ -19,6 +19,7 @@ struct layout {
 };
 static const struct layout narrow = {19, 9, 7, 5}, wide = {24, 20, 8, 7};
 #define WIDE_COLUMNS 100
+#define ROWS_LEAST 4 /* the sum, what is left out, and the cursor's line */
 
 struct row {
     struct pipeline_bucket numbers; /* name points into the pipeline */
@@ -126,8 +127,8 @@ static int64_t eta_us(const struct progress *progress, uint64_t left, double rat
 static void terminal_size(int fd, unsigned *ret_rows, unsigned *ret_columns) {
     struct winsize size;
     bool known = ioctl(fd, TIOCGWINSZ, &size) == 0;
-    *ret_rows = known && size.ws_row > 4 ? size.ws_row : 24;
-    *ret_columns = known && size.ws_col > 20 ? size.ws_col : 80;
+    *ret_rows = !known || size.ws_row == 0 ? 24 : size.ws_row > ROWS_LEAST ? size.ws_row : ROWS_LEAST;
+    *ret_columns = known && size.ws_col > 0 ? size.ws_col : 80;
 }
 
 static void erase(struct progress *progress) {
