@@ -270,9 +270,8 @@ int froe_task_set_generation(froe_task *task, const void *data, size_t n);
 /* The ends. The task is gone afterwards. */
 void froe_task_succeed(froe_task *task);
 enum {
-    FROE_FAIL_FINAL = 1, /* no more attempts: park it at once */
-    FROE_FAIL_FORGET =
-        2, /* no more attempts, and not parked either: settled, counted as failed; its child key is free */
+    FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once */
+    FROE_FAIL_FORGET = 2, /* no more attempts, and not parked: settled, its child key is free, nothing is counted */
 };
 void froe_task_fail(froe_task *task, int flags,
                     const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */

@@ -29,6 +29,8 @@ int aws_open(uv_loop_t *loop, uint32_t max_connections, struct aws *ret_aws, str
     };
     r = s3_client_new(loop, &options, &aws.s3, err);
     if (r < 0) {
+        if (r == -EINVAL)
+            err_prefix(err, "AWS_ENDPOINT_URL, AWS_REGION, AWS_CA_BUNDLE or the like in the profile");
         credentials_close(aws.credentials);
         aws_settings_free(&aws.settings);
         return r == -ENOMEM ? EXIT_INTERNAL : EXIT_USAGE;

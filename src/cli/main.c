@@ -52,6 +52,12 @@ static int help(const struct options *options) {
     return flushed();
 }
 
+/* A peer that closes a connection, or a program that does not read its input, is not froe's end. For commands that only
+ * print, a reader that has seen enough is. */
+static bool talks(enum command_id command) {
+    return command == COMMAND_RUN || command == COMMAND_CHECK || command == COMMAND_DEMO;
+}
+
 static int dispatch(const struct options *options) {
     if (options->help || options->command == COMMAND_HELP)
         return help(options);
@@ -88,11 +94,12 @@ int main(int argc, char **argv) {
     /* Memory holds secrets: no core dumps, no tracing by others. The leak checker would need to be one. */
     if (!UNDER_SANITIZER)
         prctl(PR_SET_DUMPABLE, 0);
-    signal(SIGPIPE, SIG_IGN); /* a program that does not read its input closes the pipe; that is not froe's end */
     struct options options;
     struct err err = {0};
     if (options_parse(argc, argv, &options, &err) < 0)
         return command_fail(EXIT_USAGE, err.text);
+    if (talks(options.command))
+        signal(SIGPIPE, SIG_IGN);
     int r = dispatch(&options);
     options_free(&options);
     return r;

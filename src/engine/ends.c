@@ -150,7 +150,7 @@ static void end(froe_task *task, enum end end, int64_t delay_us, struct bytes te
     } else if (end == END_AGAIN) {
         put_back(task, delay_us, text);
     } else if (end == END_FAIL_FORGET) {
-        struct store_settled item = {.outcome = STORE_FORGOTTEN, .failed = true};
+        struct store_settled item = {.outcome = STORE_FORGOTTEN};
         settle(task, &item, BYTES_NONE, NULL);
     } else {
         attempt_failed(task, end == END_FAIL_FINAL, text);

@@ -12,9 +12,9 @@
  * When `done` comes:
  *   - A success counts only with a verified body. A handler that succeeds before handler_finish says `early`, and is
  *     held back until the caller's finish (then HANDLER_OK) or abort (then HANDLER_ABORTED).
- *   - A failure (HANDLER_FAILED) or a wish for another try (HANDLER_AGAIN) cannot change any more: `done` comes at
- * once, at any time after handler_start returned, without waiting for finish or abort. The caller then drops its
- * download and must not touch the job.
+ *   - A failure (HANDLER_FAILED) or a wish for another try (HANDLER_AGAIN, HANDLER_NOT_RUN) cannot change any more:
+ * `done` comes at once, at any time after handler_start returned, without waiting for finish or abort. The caller then
+ * drops its download and must not touch the job.
  *   - After handler_abort the end is always HANDLER_ABORTED, whatever the handler was about to say. `done` comes when
  *     nothing of it runs any more. */
 #pragma once
@@ -39,8 +39,8 @@ struct handler_object {
 
 enum handler_end {
     HANDLER_OK,      /* processed, and the body was verified (handler_finish was called) */
-    HANDLER_AGAIN,   /* the user's code asks for another try (exit 75, EX_TEMPFAIL), or the machine could not run it now
-                      */
+    HANDLER_AGAIN,   /* the user's code asks for another try (exit 75, EX_TEMPFAIL) */
+    HANDLER_NOT_RUN, /* the machine could not run it now, or the spawner died under it: not the object's fault */
     HANDLER_FAILED,  /* it failed; `text` says how, with the last lines of its stderr */
     HANDLER_ABORTED, /* handler_abort ended it */
 };
@@ -72,7 +72,7 @@ int handler_start(struct handler *handler, const struct handler_object *object, 
                   void *arg, struct handler_job **ret_job, struct err *err);
 /* The piece is taken whole (copied if need be). Returns true when more may follow at once, false when the caller should
  * pause until `room`. Memory held per job for the body is bounded by HANDLER_BUFFER_MAX + twice the largest piece. When
- * that memory is not to be had, the job ends with HANDLER_AGAIN. */
+ * that memory is not to be had, the job ends with HANDLER_NOT_RUN. */
 bool handler_write(struct handler_job *job, struct bytes piece);
 #define HANDLER_BUFFER_MAX (256 * 1024)
 void handler_finish(struct handler_job *job);

@@ -147,7 +147,7 @@ static void end(struct program_job *job) {
     if (job->aborted)
         result.end = HANDLER_ABORTED;
     else if (job->no_memory)
-        result.end = HANDLER_AGAIN;
+        result.end = HANDLER_NOT_RUN;
     else
         result.end = program_end(&job->exit);
     _cleanup_buf_ struct buf text = {.max = HANDLER_TEXT_MAX};

@@ -17,7 +17,7 @@ enum handler_end program_end(const struct spawn_exit *exit) {
     case EMFILE:
     case ENFILE:
     case ETXTBSY: /* it is being replaced right now */
-        return HANDLER_AGAIN;
+        return HANDLER_NOT_RUN;
     default:
         return HANDLER_FAILED;
     }

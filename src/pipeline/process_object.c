@@ -204,6 +204,10 @@ static void decide(struct object_task *run) {
         end_failed(run);
         return;
     }
+    if (run->job_started && run->job_end == HANDLER_NOT_RUN) {
+        end_again(run, throttle_delay_us(run->bucket));
+        return;
+    }
     switch (run->get_status) {
     case S3_NO_KEY:
         end_gone(run, "no such key");
@@ -260,7 +264,7 @@ static void job_done(void *arg, const struct handler_result *result) {
     run->job = NULL;
     run->job_end = result->end;
     /* Of an aborted job the text says nothing that the download's end does not say better. */
-    if (result->end == HANDLER_FAILED || result->end == HANDLER_AGAIN)
+    if (result->end == HANDLER_FAILED || result->end == HANDLER_AGAIN || result->end == HANDLER_NOT_RUN)
         set_failure(run, result->text[0] ? result->text : "the program asks to be run again");
     if (run->get)
         s3_cancel(run->get); /* it failed early; the rest of the body is of no use */

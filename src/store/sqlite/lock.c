@@ -84,6 +84,11 @@ void lock_note(struct lock *lock, uint64_t leased) {
     write_note(lock->fd, leased);
 }
 
+bool lock_in_place(const struct lock *lock) {
+    struct stat st;
+    return lock->fd < 0 || fstat(lock->fd, &st) < 0 || st.st_nlink > 0;
+}
+
 void lock_release(struct lock *lock) {
     if (lock->fd < 0)
         return;

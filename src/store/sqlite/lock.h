@@ -9,6 +9,7 @@
 
 #include "err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct lock {
@@ -20,6 +21,7 @@ struct lock {
  * names the file and the holder's pid, STORE_ERR_IO, STORE_ERR_FULL, -ENOMEM. */
 int lock_take(const char *path, int64_t wait_us, struct lock *ret_lock, uint64_t *ret_leased, struct err *err);
 void lock_note(struct lock *lock, uint64_t leased); /* best effort; writes only what changed */
+bool lock_in_place(const struct lock *lock);        /* is the locked file still the one that others would open? */
 void lock_release(struct lock *lock);
 
 /* Makes the missing folders above `path`, each 0700 and synced into the one above it. STORE_ERR_IO, STORE_ERR_FULL. */

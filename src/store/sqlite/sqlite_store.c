@@ -116,10 +116,22 @@ static int worker_add(struct store *base, struct bytes name, int64_t *ret_worker
     return r < 0 ? r : CALL(store, err, leases_worker_add(store, name, ret_worker, &inner));
 }
 
+/* A store whose files were taken away goes on as if nothing were wrong, and a second process could start on new ones.
+ */
+static int heartbeat_steps(struct sqlite_store *store, int64_t worker, struct err *err) {
+    int moved = 0;
+    if (sqlite3_file_control(store->db.handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK)
+        moved = 0;
+    if (moved || !lock_in_place(&store->lock))
+        return err_set(err, STORE_ERR_IO, "store: '%s' or its lock file was removed or replaced while it is in use",
+                       store->db.path);
+    return leases_heartbeat(store, worker, err);
+}
+
 static int heartbeat(struct store *base, int64_t worker, struct err *err) {
     struct sqlite_store *store = of(base);
     int r = ready(store, err);
-    return r < 0 ? r : CALL(store, err, leases_heartbeat(store, worker, &inner));
+    return r < 0 ? r : CALL(store, err, heartbeat_steps(store, worker, &inner));
 }
 
 static int worker_remove(struct store *base, int64_t worker, struct err *err) {

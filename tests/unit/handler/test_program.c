@@ -551,8 +551,8 @@ static void test_spawner_dies(void **state) {
     pid_t children[] = {file_pid(world, "0"), file_pid(world, "1"), file_pid(world, "2")};
     attempt_abort(&attempts[2], "it was to end anyway");
     kill(spawner_pid(world->spawner), SIGKILL);
-    attempt_ends(world, &attempts[0], HANDLER_AGAIN);
-    attempt_ends(world, &attempts[1], HANDLER_AGAIN);
+    attempt_ends(world, &attempts[0], HANDLER_NOT_RUN);
+    attempt_ends(world, &attempts[1], HANDLER_NOT_RUN);
     attempt_ends(world, &attempts[2], HANDLER_ABORTED);
     assert_non_null(strstr(attempts[0].text, "died"));
     for (int i = 0; i < 3; i++) {
@@ -590,8 +590,8 @@ static void test_without_memory(void **state) {
             if (!attempt.done)
                 attempt_finish(&attempt);
             run_until(world, &attempt.done);
-            assert_true(attempt.end == HANDLER_AGAIN || attempt.end == HANDLER_FAILED);
-            again += attempt.end == HANDLER_AGAIN;
+            assert_true(attempt.end == HANDLER_NOT_RUN || attempt.end == HANDLER_FAILED);
+            again += attempt.end == HANDLER_NOT_RUN;
             failed += attempt.end == HANDLER_FAILED;
         } else {
             assert_int_equal(r, -ENOMEM);

@@ -28,10 +28,10 @@ static void test_words(void **state) {
     means((struct spawn_exit){.status = SIGKILL}, HANDLER_FAILED, "killed by signal 9 (SIGKILL)");
     means((struct spawn_exit){.status = SIGSEGV | 0x80}, HANDLER_FAILED, "killed by signal 11 (SIGSEGV)");
     means((struct spawn_exit){.status = 40}, HANDLER_FAILED, "killed by signal 40");
-    means((struct spawn_exit){.start_error = EPIPE}, HANDLER_AGAIN, "the process that starts programs died");
-    means((struct spawn_exit){.start_error = EAGAIN}, HANDLER_AGAIN,
+    means((struct spawn_exit){.start_error = EPIPE}, HANDLER_NOT_RUN, "the process that starts programs died");
+    means((struct spawn_exit){.start_error = EAGAIN}, HANDLER_NOT_RUN,
           "cannot run '/bin/x\\x0a': Resource temporarily unavailable");
-    means((struct spawn_exit){.start_error = EMFILE}, HANDLER_AGAIN, "cannot run '/bin/x\\x0a': Too many open files");
+    means((struct spawn_exit){.start_error = EMFILE}, HANDLER_NOT_RUN, "cannot run '/bin/x\\x0a': Too many open files");
     means((struct spawn_exit){.start_error = EACCES}, HANDLER_FAILED, "cannot run '/bin/x\\x0a': Permission denied");
     means((struct spawn_exit){.start_error = ENOEXEC}, HANDLER_FAILED,
           "cannot run '/bin/x\\x0a': Exec format error (is its first line, #!, missing?)");

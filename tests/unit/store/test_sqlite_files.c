@@ -416,10 +416,35 @@ static void an_almost_empty_file_is_made_small(void **state) {
     store_close(store);
 }
 
+/* ---- taken away while in use ---- */
+
+static void notices_that_it_was_taken_away(void **state) {
+    struct sqlite_place *place = *state;
+    static const char *const suffixes[] = {"", ".lock"};
+    for (size_t i = 0; i < 2; i++) {
+        struct store *store = open_it(place);
+        int64_t worker;
+        char name[160];
+        struct err err = {0};
+        assert_int_equal(store_begin(store, NULL), 0);
+        assert_int_equal(store_worker_add(store, BYTES("w"), &worker, NULL), 0);
+        assert_int_equal(store_heartbeat(store, worker, NULL), 0);
+        assert_int_equal(store_commit(store, NULL), 0);
+        snprintf(name, sizeof name, "%s%s", place->path, suffixes[i]);
+        assert_int_equal(unlink(name), 0);
+        assert_int_equal(store_begin(store, NULL), 0);
+        assert_int_equal(store_heartbeat(store, worker, &err), STORE_ERR_IO);
+        assert_non_null(strstr(err.text, place->path));
+        store_close(store);
+        sqlite_place_wipe(place);
+    }
+}
+
 #define TEST(function_) cmocka_unit_test_setup_teardown(function_, setup, teardown)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(notices_that_it_was_taken_away),
         TEST(made_for_its_owner_alone),
         TEST(a_name_is_only_a_name),
         TEST(where_no_file_can_be),
