@@ -106,3 +106,11 @@ uint64_t model_least_places(const struct play *play, const struct lane *lane, in
 bool model_cancels_late(const struct model *model, int workflow) {
     return model->n_rules[workflow] == 2 && model_robin(model, workflow, 0) && !model_robin(model, workflow, 1);
 }
+
+int model_lane_by_id(const struct model *model, int64_t id) {
+    for (int i = 0; i < model->n_lanes; i++)
+        if (model->lanes[i].id == id)
+            return i;
+    fail_msg("lane %lld is not known", (long long)id);
+    return -1;
+}

@@ -63,3 +63,8 @@ uint64_t model_least_tokens(const struct play *play, const struct lane *lane, co
 /* when: 1: rules decided at the spawn, 2: at the claim, 3: both */
 uint64_t model_least_places(const struct play *play, const struct lane *lane, int when);
 bool model_cancels_late(const struct model *model, int workflow);
+int model_lane_by_id(const struct model *model, int64_t id); /* fails the test for a lane that is not known */
+/* Plays the claim of that worker in the model and fails the test where the store gave anything else. wanted: by
+ * workflow, as in the claim. (conformance_claim.c) */
+void model_check_claim(struct play *play, int worker, const struct store_claim *claim, const bool *wanted,
+                       const struct store_claimed *claimed);
