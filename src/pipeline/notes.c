@@ -10,7 +10,7 @@
 static const char *const listing_names[] = {
     [LISTING_NONE] = "none", [LISTING_PARTIAL] = "partial", [LISTING_COMPLETE] = "complete"};
 
-const char *pipeline_listing_name(int listing) {
+const char *pipeline_listing_name(enum pipeline_listing listing) {
     return listing_names[listing];
 }
 
@@ -86,7 +86,7 @@ static void listing_read(void *arg, const void *data, size_t n, const froe_error
     struct bytes text = error ? BYTES_NONE : bytes_of(data, n), state = next_word(&text);
     for (int listing = LISTING_NONE; listing <= LISTING_COMPLETE; listing++)
         if (bytes_equal(state, bytes_str(listing_names[listing])))
-            reading->bucket.listing = listing;
+            reading->bucket.listing = (enum pipeline_listing)listing;
     while (text.n) {
         struct bytes word = next_word(&text);
         const char *equals = word.n ? memchr(word.p, '=', word.n) : NULL;

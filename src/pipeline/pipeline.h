@@ -98,18 +98,26 @@ int pipeline_begin(struct pipeline *pipeline, struct err *err);
 /* After the engine has stopped. Calls `closed` from the loop; the pipeline is gone. */
 void pipeline_close(struct pipeline *pipeline, void (*closed)(void *arg), void *arg);
 
+/* How the last listing of a bucket ended. */
+enum pipeline_listing {
+    LISTING_NONE,     /* there was none */
+    LISTING_PARTIAL,  /* at the look-ahead: it goes on after the cursor */
+    LISTING_COMPLETE, /* at the last key */
+};
+const char *pipeline_listing_name(enum pipeline_listing listing); /* "none", "partial", "complete" */
+
 /* Numbers of this process, for progress and status. */
 struct pipeline_bucket {
     struct bytes name;
-    uint64_t listed;              /* spawned */
-    uint64_t done;                /* processed and deleted, or found gone */
-    uint64_t gone;                /* of the done: were not there any more */
-    uint64_t bytes;               /* of the processed bodies */
-    uint64_t failed;              /* attempts */
-    uint64_t again;               /* overwritten while being processed */
-    uint64_t skipped[SKIP_KINDS]; /* in the last pass */
-    struct bytes cursor;          /* where the next listing goes on; empty: at the start */
-    enum { LISTING_NONE, LISTING_PARTIAL, LISTING_COMPLETE } listing; /* of the last pass */
+    uint64_t listed;               /* spawned */
+    uint64_t done;                 /* processed and deleted, or found gone */
+    uint64_t gone;                 /* of the done: were not there any more */
+    uint64_t bytes;                /* of the processed bodies */
+    uint64_t failed;               /* attempts */
+    uint64_t again;                /* overwritten while being processed */
+    uint64_t skipped[SKIP_KINDS];  /* in the last pass */
+    struct bytes cursor;           /* where the next listing goes on; empty: at the start */
+    enum pipeline_listing listing; /* of the last pass */
     enum pipeline_guard guard;
     bool throttled; /* S3 asked to slow down, and the limit is still in force */
     uint32_t limit; /* runs at once by that limit; UINT32_MAX: none */
@@ -121,7 +129,6 @@ void pipeline_buckets_each(struct pipeline *pipeline, void (*each)(void *arg, co
  * failed (-ENOMEM, or a code of froe.h). */
 int pipeline_read_notes(froe *engine, const char *bucket, void (*done)(void *arg, const struct pipeline_bucket *bucket),
                         void *arg);
-const char *pipeline_listing_name(int listing); /* "none", "partial", "complete" */
 /* True once a fetch_s3_buckets has told all buckets and none of them is still being listed: totals are final. */
 bool pipeline_listing_complete(const struct pipeline *pipeline);
 
