@@ -105,6 +105,7 @@ typedef struct froe_options {
     struct uv_loop_s *loop; /* the caller runs it */
     uint32_t slots;         /* task functions at once in this worker; 0: 40 */
     int64_t lease_us;       /* a worker that the store does not hear of for so long loses its runs; 0: 30 s */
+    int64_t lock_wait_us;   /* how long to wait for another process to let go of the store; 0: 3 s; < 0: not at all */
     void (*event)(void *arg, const froe_event *event); /* may be NULL */
     void *event_arg;
 } froe_options;

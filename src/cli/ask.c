@@ -33,7 +33,7 @@ static int ask_store(const struct options *options, json_t *request, json_t **re
     uv_loop_t loop;
     if (uv_loop_init(&loop) < 0)
         return command_fail(EXIT_INTERNAL, "no event loop");
-    const froe_options opening = {.size = sizeof opening, .store = options->store, .loop = &loop};
+    const froe_options opening = {.size = sizeof opening, .store = options->store, .loop = &loop, .lock_wait_us = -1};
     struct asking asking = {0};
     froe_error error = {0};
     int r = froe_open(&opening, &asking.engine, &error);
@@ -58,20 +58,27 @@ static int ask_store(const struct options *options, json_t *request, json_t **re
     return 0;
 }
 
+/* A froe that is just starting or ending has the store, but no socket: soon one of the two changes. */
+#define ASK_AGAIN_US (20 * US_PER_MS)
+#define ASK_GIVE_UP_US (5 * US_PER_S)
+
 int command_ask(const struct options *options, struct json_t *request, struct json_t **ret_answer) {
     struct err err = {0};
     froe_error busy = {0};
     json_t *answer = NULL;
-    int r = control_call(options_store_path(options), request, &answer, &err);
-    if (r == -ECONNREFUSED)
-        r = ask_store(options, request, &answer, &busy);
-    else if (r < 0)
-        r = command_fail(EXIT_STORE, err.text);
-    if (r == STORE_BUSY) {
-        /* It was just starting: its socket is there now. */
+    int64_t give_up = clock_mono_us(&clock_system) + ASK_GIVE_UP_US;
+    int r;
+    for (;;) {
         r = control_call(options_store_path(options), request, &answer, &err);
-        if (r < 0)
-            r = command_fail(EXIT_STORE, r == -ECONNREFUSED ? busy.text : err.text);
+        if (r == -ECONNREFUSED)
+            r = ask_store(options, request, &answer, &busy);
+        else if (r < 0)
+            r = command_fail(EXIT_STORE, err.text);
+        if (r != STORE_BUSY)
+            break;
+        if (clock_mono_us(&clock_system) > give_up)
+            return command_fail(EXIT_STORE, busy.text);
+        usleep(ASK_AGAIN_US);
     }
     if (r != 0)
         return r;

@@ -276,7 +276,8 @@ static int open_handles(froe *engine, struct err *err) {
 
 static int open_engine(froe *engine, const froe_options *options, const struct engine_seams *seams, struct err *err) {
     struct store *store = seams->store;
-    struct store_options how = {.clock = seams->clock, .lease_us = engine->lease_us};
+    struct store_options how = {
+        .clock = seams->clock, .lease_us = engine->lease_us, .lock_wait_us = options->lock_wait_us};
     if (!store) {
         int r = store_open(options->store, &how, &store, err);
         if (r < 0)

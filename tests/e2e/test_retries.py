@@ -133,7 +133,7 @@ def test_attempts_are_kept_over_a_restart(fake, froe, prefix):
     bucket = prefix + "1"
     fake.make_bucket(bucket)
     fake.raw.put(bucket, "k", b"x")
-    running = froe.start("run", "--retries", 2, "--backoff", "1s", program=froe.recorder("fail", "*", 1))
+    running = froe.start("run", "--retries", 2, "--backoff", "6s", program=froe.recorder("fail", "*", 1))
     running.until("a first attempt failed", lambda: froe.status_of(bucket) and froe.status_of(bucket)["waiting"] == 1)
     running.kill()
     froe.once("--retries", 2, "--backoff", "50ms", program=froe.recorder("fail", "*", 1), expect=PARKED)
