@@ -31,8 +31,10 @@ static void test_not_dumped(void **state) {
     char on_stack = 'x';
     struct secret secret = {0};
     assert_int_equal(secret_add(&secret, BYTES("key")), 0);
-    if (is_left_out(&on_stack) < 0)
+    if (is_left_out(&on_stack) < 0) {
+        print_message("the kernel does not say here which pages a core dump leaves out: skipped\n");
         skip();
+    }
     assert_int_equal(is_left_out(&on_stack), 0);
     assert_int_equal(is_left_out(secret.p), 1);
     assert_int_equal(secret_reserve(&secret, 1 << 20), 0);
