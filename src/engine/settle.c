@@ -74,6 +74,8 @@ static int count(struct froe *engine, const struct store_settled *item, const st
         group->done++;
         return 0;
     case STORE_FORGOTTEN:
+    case STORE_CANCELLED:
+    case STORE_FAILED:
         group->live--;
         return 0;
     case STORE_PARKED:

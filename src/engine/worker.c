@@ -16,6 +16,7 @@ struct worker_request {
     struct request request;
     int64_t worker;     /* heartbeat, leave; join: the former one, 0: none */
     int64_t new_worker; /* join */
+    uint32_t slots;     /* join */
     int64_t sent_mono_us;
     struct snapshot *snapshot; /* join */
 };
@@ -41,6 +42,7 @@ static struct worker_request *make(struct froe *engine, int (*execute)(struct re
     request->request.execute = execute;
     request->request.finish = finish;
     request->worker = engine->worker;
+    request->slots = engine->slots;
     request->sent_mono_us = engine_mono_us(engine);
     return request;
 }
@@ -58,7 +60,7 @@ static int execute_join(struct request *request, struct store *store, struct err
     if (gethostname(host, sizeof host - 1) < 0)
         snprintf(host, sizeof host, "unknown");
     snprintf(name, sizeof name, "%s:%jd", host, (intmax_t)getpid());
-    r = store_worker_add(store, bytes_str(name), &join->new_worker, err);
+    r = store_worker_add(store, bytes_str(name), join->slots, &join->new_worker, err);
     return r < 0 ? r : snapshot_take(store, &join->snapshot, err);
 }
 
@@ -106,7 +108,7 @@ int froe_start(froe *engine, froe_error *error) {
 /* ---- heartbeat ---- */
 
 static int execute_heartbeat(struct request *request, struct store *store, struct err *err) {
-    return store_heartbeat(store, ((struct worker_request *)(void *)request)->worker, err);
+    return store_heartbeat(store, ((struct worker_request *)(void *)request)->worker, NULL, err);
 }
 
 static void finish_heartbeat(struct request *request, struct froe *engine) {

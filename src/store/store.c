@@ -43,6 +43,10 @@ const char *store_describe(const struct store *store) {
     return store->ops->describe(store);
 }
 
+bool store_shared(const struct store *store) {
+    return store->ops->shared(store);
+}
+
 int store_begin(struct store *store, struct err *err) {
     return store->ops->begin(store, err);
 }
@@ -56,12 +60,21 @@ int store_workflow_put(struct store *store, struct bytes name, const struct stor
     return store->ops->workflow_put(store, name, rules, n_rules, ret_workflow, err);
 }
 
-int store_worker_add(struct store *store, struct bytes name, int64_t *ret_worker, struct err *err) {
-    return store->ops->worker_add(store, name, ret_worker, err);
+int store_workflow_pause(struct store *store, struct bytes name, bool paused, struct err *err) {
+    return store->ops->workflow_pause(store, name, paused, err);
 }
 
-int store_heartbeat(struct store *store, int64_t worker, struct err *err) {
-    return store->ops->heartbeat(store, worker, err);
+int store_workflows_each(struct store *store, int (*each)(void *arg, const struct store_workflow_info *info), void *arg,
+                         struct err *err) {
+    return store->ops->workflows_each(store, each, arg, err);
+}
+
+int store_worker_add(struct store *store, struct bytes name, uint32_t slots, int64_t *ret_worker, struct err *err) {
+    return store->ops->worker_add(store, name, slots, ret_worker, err);
+}
+
+int store_heartbeat(struct store *store, int64_t worker, struct store_cancels *ret_cancels, struct err *err) {
+    return store->ops->heartbeat(store, worker, ret_cancels, err);
 }
 
 int store_worker_remove(struct store *store, int64_t worker, struct err *err) {
@@ -83,6 +96,13 @@ void store_claimed_free(struct store_claimed *claimed) {
         return;
     arena_free(claimed->arena);
     *claimed = (struct store_claimed){0};
+}
+
+void store_cancels_free(struct store_cancels *cancels) {
+    if (!cancels)
+        return;
+    arena_free(cancels->arena);
+    *cancels = (struct store_cancels){0};
 }
 
 int store_settle(struct store *store, int64_t worker, const struct store_settled *settled, size_t n,
@@ -138,4 +158,40 @@ int store_parked_drop(struct store *store, const struct store_parked_filter *fil
 
 int store_check(struct store *store, struct err *err) {
     return store->ops->check(store, err);
+}
+
+int store_workers_each(struct store *store, int (*each)(void *arg, const struct store_worker_info *info), void *arg,
+                       struct err *err) {
+    return store->ops->workers_each(store, each, arg, err);
+}
+
+int store_page_reserve(struct store *store, int64_t *ret_page, struct err *err) {
+    return store->ops->page_reserve(store, ret_page, err);
+}
+
+int store_tick_last(struct store *store, int64_t workflow, int64_t *ret_tick_utc_us, struct err *err) {
+    return store->ops->tick_last(store, workflow, ret_tick_utc_us, err);
+}
+
+int store_runs_each(struct store *store, const struct store_runs_filter *filter,
+                    int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err) {
+    return store->ops->runs_each(store, filter, each, arg, err);
+}
+
+int store_run_get(struct store *store, int64_t page, uint32_t index,
+                  int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err) {
+    return store->ops->run_get(store, page, index, each, arg, err);
+}
+
+int store_attempts_each(struct store *store, int64_t page, uint32_t index,
+                        int (*each)(void *arg, const struct store_attempt *attempt), void *arg, struct err *err) {
+    return store->ops->attempts_each(store, page, index, each, arg, err);
+}
+
+int store_run_cancel(struct store *store, int64_t page, uint32_t index, enum store_state *ret_state, struct err *err) {
+    return store->ops->run_cancel(store, page, index, ret_state, err);
+}
+
+int store_history_size(struct store *store, uint64_t *ret_runs, uint64_t *ret_bytes, struct err *err) {
+    return store->ops->history_size(store, ret_runs, ret_bytes, err);
 }

@@ -10,22 +10,43 @@
  * Lanes with work take turns: first by the key of the workflow's first round-robin rule (the group), least recently
  * granted first, across workflows too; inside a group by lane, likewise. A new group or lane counts as granted when it
  * came into being (so a stream of new ones cannot starve those that wait). In a lane, due retries go before new work,
- * and pages go in spawn order.
+ * then pages go by priority, and those of one priority in spawn order. Lanes of a paused workflow are not claimed.
  *
  * Rules are a chain. A CANCEL_NEWEST rule before any GROUP_ROUND_ROBIN rule is decided at the spawn: the run takes a
  * place or is cancelled, and holds the place until it is settled (done, dropped, parked). One after a GROUP_ROUND_ROBIN
  * rule is decided when the run is claimed, likewise; in such lanes no more runs are leased than the worker has tokens.
  * All GROUP_ROUND_ROBIN rules are taken together at the claim. A run that waits for a retry keeps the places it holds.
  *
+ * A CANCEL_IN_PROGRESS rule is decided at the spawn wherever it stands: of the live runs with the key (parked ones are
+ * not), only the max_runs newest are kept. Older ones that are not leased are cancelled at once; those that are leased
+ * are asked to end (store_cancels) and stay what they are until their worker settles them. Beside that it limits tokens
+ * as GROUP_ROUND_ROBIN does, so that a new run starts when the one it drove out has ended.
+ *
+ * A RATE_LIMIT rule lets max_runs runs with the key be leased in each window of period_us; windows are aligned to the
+ * store's clock (they begin at multiples of period_us since 1970 UTC). A lease that comes back (released, lost) has
+ * used its unit all the same. Rules of all workflows with the same key and the same period share one count. In such
+ * lanes no more runs are leased than the worker has tokens, so a unit is used when a run is about to start. The count
+ * is durable. While the window is used up the lane waits without tokens; next_due_utc_us tells when the next begins.
+ *
+ * Finished runs are kept for history_us, and no more of them than fill history_bytes (the oldest go first): each ended
+ * attempt with its worker, duration, outcome, error and result. Tidying is a part of commits, a bounded piece each.
+ *
  * Thread. A store is used by one thread at a time, and every call may block. Changes are made in batches:
  *
  *     store_begin, any number of calls, store_commit
  *
- * and are durable, all together, when store_commit returns 0; the engine acknowledges nothing earlier. Reads and claims
- * may be in the batch too, or outside of any, as may calls about workers. When any call fails with a store error
- * (STORE_ERR_*, or -ENOMEM), the batch is gone and the store must only be closed: what was committed before is safe,
- * and a new open starts from there; every other call gives the same error again. -EINVAL refusals (also: a change
- * outside of a batch) change nothing and do not hurt the batch.
+ * and are durable, all together, when store_commit returns 0; the engine acknowledges nothing earlier. What a change is
+ * given (bytes, arrays) and its ret_ pointers must live until store_commit has returned: a store may send and fill them
+ * in as late as then. Claims, calls about workers, and reads answer at once; they may be in the batch too, and then see
+ * what was changed before them in the batch, or outside of any, and are then a batch of their own.
+ *
+ * When any call fails with a store error (STORE_ERR_* but LOST, or -ENOMEM), the batch is gone and the store must only
+ * be closed: what was committed before is safe, and a new open starts from there; every other call gives the same error
+ * again. STORE_ERR_LOST: the connection to a server broke. The batch is gone as if store_begin had not been called,
+ * and the store goes on: begin again and repeat the batch (a store finds out by itself whether a commit whose answer
+ * was lost had taken effect; store_commit then returned 0). store_begin reconnects; it blocks for about a second at
+ * most and gives STORE_ERR_LOST again while that fails. -EINVAL refusals (also: a change outside of a batch) change
+ * nothing and do not hurt the batch.
  *
  * All stores pass tests/unit/store/conformance.c. */
 #pragma once
@@ -39,6 +60,7 @@ enum {
     STORE_ERR_IO = -1102,      /* cannot be opened, read, written, synced */
     STORE_ERR_CORRUPT = -1103, /* damaged, not ours, or newer than this program */
     STORE_ERR_FULL = -1104,    /* no space left */
+    STORE_ERR_LOST = -1105,    /* the connection to the server; the batch may be repeated */
 };
 
 #define STORE_PAGE_MAX 1000
@@ -54,37 +76,89 @@ struct store_options {
     const struct clock *clock; /* NULL: the system's. Leases and due times are judged by it. */
     int64_t lease_us;          /* 0: 30 s */
     int64_t lock_wait_us;      /* how long to wait for another process to let go of it; 0: 3 s; < 0: not at all */
+    int64_t history_us;        /* 0: 24 h; < 0: finished runs are not kept */
+    int64_t history_bytes;     /* 0: 256 MiB */
+    /* Called from a thread of the store's own when another host may have brought work, freed tokens or asked for a
+     * cancellation. May be NULL. Never after store_close has returned. A hint: nothing may depend on its coming. */
+    void (*wake)(void *arg);
+    void *wake_arg;
 };
 
-/* "sqlite:PATH". -EINVAL for an unknown kind, STORE_ERR_*, -ENOMEM. */
+/* "sqlite:PATH", one process at a time (STORE_ERR_BUSY); "postgres://..." or "postgresql://..." (a libpq URI, to which
+ * froe_schema=NAME may be added; default: froe), any number of processes. The server's clock judges leases and due
+ * times there, options->clock only paces reconnecting. -EINVAL for an unknown kind, STORE_ERR_*, -ENOMEM. */
 int store_open(const char *uri, const struct store_options *options, struct store **ret_store, struct err *err);
 void store_close(struct store *store);        /* also after an error; NULL is fine */
 int store_lock_fd(const struct store *store); /* see froe_lock_fd in froe.h */
 /* Runs that were leased by a dead process and are queued again; 0 when it is not known, as after a power cut. */
 uint64_t store_recovered(const struct store *store);
-const char *store_describe(const struct store *store); /* for people: "SQLite 3.40.1, /path/file" */
+const char *store_describe(const struct store *store); /* for people, no password: "SQLite 3.40.1, /path/file" */
+bool store_shared(const struct store *store);          /* may other processes change it while we have it open? */
 
 int store_begin(struct store *store, struct err *err);
 int store_commit(struct store *store, struct err *err);
 
 /* ---- workflows and workers ---- */
 
-enum store_strategy { STORE_GROUP_ROUND_ROBIN = 1, STORE_CANCEL_NEWEST = 2 };
+enum store_strategy {
+    STORE_GROUP_ROUND_ROBIN = 1,
+    STORE_CANCEL_NEWEST = 2,
+    STORE_CANCEL_IN_PROGRESS = 3,
+    STORE_RATE_LIMIT = 4,
+};
 struct store_rule {
     enum store_strategy strategy;
     uint32_t max_runs; /* 0: no limit (round robin only) */
+    int64_t period_us; /* RATE_LIMIT: 1 s .. 1 day */
 };
 /* Makes it known, or replaces the rules of one known by that name. When the number of rules differs from what live
  * pages were spawned with, those pages keep the keys they have, and rules without a key for them do not apply to them.
  */
 int store_workflow_put(struct store *store, struct bytes name, const struct store_rule *rules, size_t n_rules,
                        int64_t *ret_workflow, struct err *err);
-int store_worker_add(struct store *store, struct bytes name, int64_t *ret_worker, struct err *err);
+/* Durable. -ENOENT: no such workflow. */
+int store_workflow_pause(struct store *store, struct bytes name, bool paused, struct err *err);
+struct store_workflow_info {
+    int64_t id;
+    struct bytes name;
+    bool paused;
+    const struct store_rule *rules;
+    size_t n_rules;
+    uint64_t queued, leased, waiting, parked; /* runs now */
+    uint64_t done, failed, cancelled;         /* ever; failed counts attempts */
+    int64_t last_tick_utc_us;                 /* the newest recorded; 0: none */
+};
+int store_workflows_each(struct store *store, int (*each)(void *arg, const struct store_workflow_info *info), void *arg,
+                         struct err *err);
+
+int store_worker_add(struct store *store, struct bytes name, uint32_t slots, int64_t *ret_worker, struct err *err);
+
+/* Runs that the worker has leased and should end soon: asked for once each; also told to a heartbeat alone. */
+struct store_cancel {
+    int64_t lease, page;
+    uint32_t index;
+    bool driven_out; /* by a newer run (CANCEL_IN_PROGRESS); else by store_run_cancel */
+};
+struct store_cancels {
+    const struct store_cancel *items;
+    size_t n;
+    void *arena;
+};
 /* Renews all the worker's leases for lease_us from the store's now. -ESTALE: they ran out and were taken back; the
- * worker must drop what it holds and add itself anew. */
-int store_heartbeat(struct store *store, int64_t worker, struct err *err);
+ * worker must drop what it holds and add itself anew. The cancels are the caller's: store_cancels_free, any thread. */
+int store_heartbeat(struct store *store, int64_t worker, struct store_cancels *ret_cancels, struct err *err);
+void store_cancels_free(struct store_cancels *cancels);
 /* Takes back all that the worker holds (unfinished runs are queued again) and forgets it. */
 int store_worker_remove(struct store *store, int64_t worker, struct err *err);
+struct store_worker_info {
+    int64_t id;
+    struct bytes name;
+    uint32_t slots;
+    uint64_t leased;
+    int64_t since_utc_us, heard_utc_us, expires_utc_us;
+};
+int store_workers_each(struct store *store, int (*each)(void *arg, const struct store_worker_info *info), void *arg,
+                       struct err *err);
 
 /* ---- spawning ---- */
 
@@ -103,11 +177,23 @@ struct store_page {
     int64_t not_before_utc_us; /* 0: now */
     const struct store_item *items;
     size_t n; /* 1..STORE_PAGE_MAX */
+
+    int64_t id;              /* 0, or one that store_page_reserve gave, for the first page that is spawned with it */
+    unsigned priority;       /* 1..3, 3 goes first; 0: 1 */
+    int64_t start_by_utc_us; /* runs that were never leased by then are cancelled; 0: none */
+    struct bytes failed;     /* not empty: these runs end FAILED at once, for that reason; n_keys may be 0. They are in
+                                the history only, and no child key is looked at */
+    uint32_t *ret_indexes;   /* NULL, or room for n: each item's index, or STORE_NOT_CREATED */
 };
+#define STORE_NOT_CREATED UINT32_MAX
 struct store_spawned {
     int64_t page; /* 0 when nothing was created. Run ids are page:index, indexes counted over the created ones. */
     uint32_t created, duplicates, superseded, cancelled;
+    uint32_t driven_out; /* older runs that CANCEL_IN_PROGRESS cancelled at once; `cancelled` has those of this page */
+    bool cancels;        /* leased ones were asked to end: their workers should heartbeat soon */
 };
+/* A page id that nobody else gets. Need not be used. */
+int store_page_reserve(struct store *store, int64_t *ret_page, struct err *err);
 /* Exact deduplication: of items whose child key belongs to a live or parked run of the same workflow (or to an earlier
  * item of this page) none is created, but a parked run whose generation is not the item's gives way (it is forgotten).
  */
@@ -134,6 +220,7 @@ struct store_run {
     uint32_t index;
     uint32_t attempts; /* failed ones so far */
     struct bytes child_key, generation, input /* never empty */, checkpoint;
+    int64_t created_utc_us;
 };
 struct store_lease {
     int64_t id, page, workflow, lane;
@@ -148,8 +235,9 @@ struct store_claimed {
     size_t n;
     bool more;               /* lanes with admissible work were left because new_lanes was used up */
     const uint32_t *held;    /* for each want: the tokens that the worker holds on that lane now; 0: none any more */
-    uint32_t cancelled;      /* by CANCEL_NEWEST rules that are decided at the claim */
-    int64_t next_due_utc_us; /* when the earliest waiting retry or delayed page becomes due; 0: none waits */
+    uint32_t cancelled;      /* by CANCEL_NEWEST rules that are decided at the claim, or not started in time */
+    int64_t next_due_utc_us; /* when the earliest waiting retry or delayed page becomes due, a rate limit's next window
+                                begins, or a page's start_by passes; 0: none waits */
     void *arena;
 };
 /* Takes back leases of workers whose heartbeat is too old first; -ESTALE when the worker itself is one of them. Nothing
@@ -166,6 +254,8 @@ enum store_outcome {
     STORE_RETRY,     /* waits until due_utc_us; `attempts` is what counts so far */
     STORE_PARKED,    /* kept with its error; its child key stays taken */
     STORE_RELEASED,  /* as if never claimed (attempts, generation and checkpoint as they were in the store) */
+    STORE_CANCELLED, /* settled without success, likewise */
+    STORE_FAILED,    /* settled without success and without parking, likewise */
 };
 struct store_settled {
     int64_t lease;
@@ -177,6 +267,10 @@ struct store_settled {
     struct bytes child_key; /* always, as it was claimed, so that the store need not read the page */
     struct bytes input, generation, checkpoint,
         error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all */
+    /* For the history. `error` is kept there too, of CANCELLED, FAILED and FORGOTTEN as well. */
+    struct bytes result; /* DONE: a JSON text or empty */
+    uint32_t attempt;    /* which it was; 1 is the first; 0: it did not start */
+    int64_t duration_us; /* of the attempt, up to now */
 };
 /* Of leases that are not the worker's any more, or runs that are not in the lease, nothing is changed: *ret_ignored
  * counts them. */
@@ -187,6 +281,8 @@ int store_settle(struct store *store, int64_t worker, const struct store_settled
 
 /* Records the tick; *ret_first is false when this workflow's tick of that time was recorded before (by any host). */
 int store_tick(struct store *store, int64_t workflow, int64_t tick_utc_us, bool *ret_first, struct err *err);
+/* The newest tick recorded; 0: none. */
+int store_tick_last(struct store *store, int64_t workflow, int64_t *ret_tick_utc_us, struct err *err);
 int store_value_put(struct store *store, struct bytes name, struct bytes value, struct err *err); /* empty: removes */
 /* Replaces what is in the buffer. */
 int store_value_get(struct store *store, struct bytes name, struct buf *ret_value, bool *ret_found, struct err *err);
@@ -204,6 +300,7 @@ struct store_lane_info {
     uint64_t queued, leased, waiting, parked; /* runs now; waiting: for a retry that is not due yet */
     uint64_t done, failed, cancelled;         /* ever; failed counts attempts */
     uint32_t tokens;                          /* held by all workers */
+    uint32_t max_runs;                        /* of the first round-robin rule; 0: no limit */
     int64_t last_granted_utc_us;              /* 0: never, or not since the store was opened */
 };
 /* Every lane that has runs or numbers. `each` returns < 0 to stop with that code. */
@@ -233,6 +330,62 @@ int store_parked_retry(struct store *store, const struct store_parked_filter *fi
                        struct err *err);
 int store_parked_drop(struct store *store, const struct store_parked_filter *filter, uint64_t *ret_count,
                       struct err *err);
+
+/* ---- runs and their history ---- */
+
+enum store_state {
+    STORE_STATE_QUEUED = 1, /* may be leased; of a paused workflow too */
+    STORE_STATE_WAITING,    /* for its time: a delayed run or a retry */
+    STORE_STATE_LEASED,
+    STORE_STATE_PARKED,
+    STORE_STATE_DONE, /* from here on: finished */
+    STORE_STATE_FAILED,
+    STORE_STATE_CANCELLED, /* FORGOTTEN too */
+};
+struct store_run_info { /* what does not apply is 0 or empty */
+    int64_t page;
+    uint32_t index;
+    enum store_state state;
+    bool cancel_asked; /* LEASED */
+    unsigned priority;
+    struct bytes workflow_name, group, child_key, generation, input, metadata, checkpoint;
+    struct bytes error, result; /* the newest attempt's */
+    struct bytes worker;        /* the name of who has it, or had it last */
+    int64_t parent_page;
+    uint32_t parent_index;
+    uint32_t attempts;                                /* ended or put back with an error so far */
+    int64_t created_utc_us, due_utc_us, ended_utc_us; /* due: WAITING; ended: the newest attempt */
+    int64_t duration_us;                              /* of the newest attempt */
+};
+struct store_runs_filter {
+    struct bytes workflow, group, child_key; /* empty: any; child_key is exact */
+    unsigned states;                         /* 1 << STORE_STATE_x, or-ed; 0: any */
+    int64_t since_utc_us, until_utc_us;      /* created or ended in [since, until); 0: open */
+    int64_t before_page;                     /* go on after this one, downwards; 0: from the newest */
+    uint32_t before_index;
+};
+/* The newest page first, and in a page the highest index first. `each` returns 0 to go on, 1 to stop, < 0 to stop with
+ * that code. A child key is found in well under a second among a million finished runs. Borrowed during the callback,
+ * which must not call the store. */
+int store_runs_each(struct store *store, const struct store_runs_filter *filter,
+                    int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err);
+/* One run: `each` is called once, or -ENOENT (never was, or its history is over). */
+int store_run_get(struct store *store, int64_t page, uint32_t index,
+                  int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err);
+struct store_attempt {
+    uint32_t attempt;
+    enum store_outcome outcome;
+    int64_t ended_utc_us, duration_us;
+    struct bytes worker, error, result;
+};
+/* Ended attempts in order, as far as the history reaches. */
+int store_attempts_each(struct store *store, int64_t page, uint32_t index,
+                        int (*each)(void *arg, const struct store_attempt *attempt), void *arg, struct err *err);
+/* Not leased: CANCELLED at once (a parked one too). Leased: its worker is asked. *ret_state is what it was; nothing is
+ * done to a finished one. -ENOENT. */
+int store_run_cancel(struct store *store, int64_t page, uint32_t index, enum store_state *ret_state, struct err *err);
+/* What the history takes, about; for people. */
+int store_history_size(struct store *store, uint64_t *ret_runs, uint64_t *ret_bytes, struct err *err);
 
 /* For tests: does everything kept in memory or in counters equal what the rows say? STORE_ERR_CORRUPT with the
  * difference. */

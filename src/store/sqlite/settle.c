@@ -144,6 +144,8 @@ int settle_runs(struct sqlite_store *store, int64_t worker, const struct store_s
         switch (one->outcome) {
         case STORE_DONE:
         case STORE_FORGOTTEN:
+        case STORE_CANCELLED:
+        case STORE_FAILED:
             r = settle_done(store, work, one, err);
             break;
         case STORE_RETRY:

@@ -110,7 +110,8 @@ static int workflow_put_call(struct store *base, struct bytes name, const struct
     return r < 0 ? r : CALL(store, err, workflow_put(store, name, rules, n_rules, ret_workflow, &inner));
 }
 
-static int worker_add(struct store *base, struct bytes name, int64_t *ret_worker, struct err *err) {
+static int worker_add(struct store *base, struct bytes name, uint32_t slots, int64_t *ret_worker, struct err *err) {
+    (void)slots;
     struct sqlite_store *store = of(base);
     int r = ready(store, err);
     return r < 0 ? r : CALL(store, err, leases_worker_add(store, name, ret_worker, &inner));
@@ -128,7 +129,9 @@ static int heartbeat_steps(struct sqlite_store *store, int64_t worker, struct er
     return leases_heartbeat(store, worker, err);
 }
 
-static int heartbeat(struct store *base, int64_t worker, struct err *err) {
+static int heartbeat(struct store *base, int64_t worker, struct store_cancels *ret_cancels, struct err *err) {
+    if (ret_cancels)
+        *ret_cancels = (struct store_cancels){0};
     struct sqlite_store *store = of(base);
     int r = ready(store, err);
     return r < 0 ? r : CALL(store, err, heartbeat_steps(store, worker, &inner));

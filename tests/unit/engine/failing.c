@@ -53,13 +53,13 @@ static int workflow_put(struct store *store, struct bytes name, const struct sto
                         int64_t *ret_workflow, struct err *err) {
     PASS(store_workflow_put, name, rules, n_rules, ret_workflow);
 }
-static int worker_add(struct store *store, struct bytes name, int64_t *ret_worker, struct err *err) {
-    PASS(store_worker_add, name, ret_worker);
+static int worker_add(struct store *store, struct bytes name, uint32_t slots, int64_t *ret_worker, struct err *err) {
+    PASS(store_worker_add, name, slots, ret_worker);
 }
-static int heartbeat(struct store *store, int64_t worker, struct err *err) {
+static int heartbeat(struct store *store, int64_t worker, struct store_cancels *ret_cancels, struct err *err) {
     while (atomic_load(&of(store)->stalled))
         usleep(1000);
-    PASS(store_heartbeat, worker);
+    PASS(store_heartbeat, worker, ret_cancels);
 }
 static int worker_remove(struct store *store, int64_t worker, struct err *err) {
     PASS(store_worker_remove, worker);

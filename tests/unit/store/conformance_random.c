@@ -398,7 +398,7 @@ static void one_step(struct play *play) {
         for (int w = 0; w < WORKERS; w++)
             if (play->workers[w] && below(play, 4) && play->steps->sut->mono_us < play->expires_mono_us[w]) {
                 expire(play); /* so do heartbeats of others */
-                assert_int_equal(store_heartbeat(play->steps->store, play->workers[w], NULL), 0);
+                assert_int_equal(store_heartbeat(play->steps->store, play->workers[w], NULL, NULL), 0);
                 play->expires_mono_us[w] = play->steps->sut->mono_us + LEASE_US;
             }
     } else if (dice < 945) {

@@ -12,10 +12,10 @@ static void a_silent_worker_loses_its_runs(void **state) {
     const struct store_claimed *claimed = steps_claim(steps, 0, workflow, 1, 2, 2);
     struct held a = steps_hold(steps, claimed, "a"), b = steps_hold(steps, claimed, "b");
     steps_pass(steps, LEASE_US - 1);
-    assert_int_equal(store_heartbeat(steps->store, steps->worker, NULL), 0);
-    assert_int_equal(store_heartbeat(steps->store, second, NULL), 0);
+    assert_int_equal(store_heartbeat(steps->store, steps->worker, NULL, NULL), 0);
+    assert_int_equal(store_heartbeat(steps->store, second, NULL, NULL), 0);
     steps_pass(steps, LEASE_US - 1);
-    assert_int_equal(store_heartbeat(steps->store, second, NULL), 0);
+    assert_int_equal(store_heartbeat(steps->store, second, NULL, NULL), 0);
     assert_int_equal(steps_claim(steps, second, workflow, 1, 2, 2)->n, 0);
     steps_done(steps, &a);
     steps_pass(steps, 1);
@@ -26,7 +26,7 @@ static void a_silent_worker_loses_its_runs(void **state) {
     assert_int_not_equal(stolen.lease, b.lease);
 
     struct err err = {0};
-    assert_int_equal(store_heartbeat(steps->store, steps->worker, &err), -ESTALE);
+    assert_int_equal(store_heartbeat(steps->store, steps->worker, NULL, &err), -ESTALE);
     struct store_claim claim = {.worker = steps->worker};
     struct store_claimed none;
     assert_int_equal(store_claim(steps->store, &claim, &none, &err), -ESTALE);
@@ -51,7 +51,7 @@ static void a_late_heartbeat_is_too_late(void **state) {
     steps_spawn(steps, workflow, "g", "a");
     struct held a = steps_hold(steps, steps_claim(steps, 0, workflow, 1, 1, 1), "a");
     steps_pass(steps, LEASE_US);
-    assert_int_equal(store_heartbeat(steps->store, steps->worker, NULL), -ESTALE);
+    assert_int_equal(store_heartbeat(steps->store, steps->worker, NULL, NULL), -ESTALE);
     assert_lane(steps, workflow, "g", 1, 0, 0, 0);
     assert_int_equal(steps_done(steps, &a), 1);
     steps->worker = steps_worker(steps);
@@ -71,7 +71,7 @@ static void a_worker_that_leaves_gives_all_back(void **state) {
     assert_claimed(claimed, "a");
     assert_int_equal(store_worker_remove(steps->store, steps->worker, NULL), 0);
     assert_int_equal(store_worker_remove(steps->store, steps->worker, NULL), 0);
-    assert_int_equal(store_heartbeat(steps->store, steps->worker, NULL), -ESTALE);
+    assert_int_equal(store_heartbeat(steps->store, steps->worker, NULL, NULL), -ESTALE);
     assert_lane(steps, workflow, "g", 3, 0, 0, 0);
     assert_int_equal(steps_done(steps, &b), 1);
     claimed = steps_claim(steps, second, workflow, 9, 9, 9);
@@ -86,7 +86,7 @@ static void a_lease_never_comes_again(void **state) {
     struct held a = steps_hold(steps, steps_claim(steps, 0, workflow, 1, 2, 2), "a");
     steps_crash(steps);
     assert_int_not_equal(steps->worker, worker);
-    assert_int_equal(store_heartbeat(steps->store, worker, NULL), -ESTALE);
+    assert_int_equal(store_heartbeat(steps->store, worker, NULL, NULL), -ESTALE);
     steps_claim(steps, 0, workflow, 1, 2, 2);
     assert_int_equal(steps_done(steps, &a), 1); /* neither worker nor lease are those of before */
     a.worker = steps->worker;

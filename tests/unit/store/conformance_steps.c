@@ -88,7 +88,7 @@ void steps_commit(struct steps *steps) {
 
 int64_t steps_worker(struct steps *steps) {
     int64_t worker = 0;
-    MUST(store_worker_add(steps->store, BYTES("w"), &worker, &err));
+    MUST(store_worker_add(steps->store, BYTES("w"), 4, &worker, &err));
     return worker;
 }
 

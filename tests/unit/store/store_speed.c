@@ -84,7 +84,7 @@ static uint64_t claim_and_settle(uint32_t per_claim) {
                                 .workflows = &workflow,
                                 .n_workflows = 1};
     struct store_claimed claimed;
-    must(store_heartbeat(store, worker, &err));
+    must(store_heartbeat(store, worker, NULL, &err));
     must(store_claim(store, &claim, &claimed, &err));
     uint64_t n = settle(&claimed);
     store_claimed_free(&claimed);
@@ -108,7 +108,7 @@ int main(int argc, char **argv) {
     struct store_rule rule = {STORE_GROUP_ROUND_ROBIN, 20};
     must(store_begin(store, &err));
     must(store_workflow_put(store, BYTES("process"), &rule, 1, &workflow, &err));
-    must(store_worker_add(store, BYTES("speed"), &worker, &err));
+    must(store_worker_add(store, BYTES("speed"), 4, &worker, &err));
     must(store_commit(store, &err));
 
     double wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);

@@ -364,7 +364,7 @@ static void drain(struct store *store, int64_t workflow) {
         .new_lanes = 1, .new_runs = STORE_PAGE_MAX, .new_tokens = 1, .workflows = &workflow, .n_workflows = 1};
     struct store_claimed claimed;
     size_t ignored, n;
-    assert_int_equal(store_worker_add(store, BYTES("w"), &claim.worker, NULL), 0);
+    assert_int_equal(store_worker_add(store, BYTES("w"), 4, &claim.worker, NULL), 0);
     do {
         assert_int_equal(store_begin(store, NULL), 0);
         assert_int_equal(store_claim(store, &claim, &claimed, NULL), 0);
@@ -427,13 +427,13 @@ static void notices_that_it_was_taken_away(void **state) {
         char name[160];
         struct err err = {0};
         assert_int_equal(store_begin(store, NULL), 0);
-        assert_int_equal(store_worker_add(store, BYTES("w"), &worker, NULL), 0);
-        assert_int_equal(store_heartbeat(store, worker, NULL), 0);
+        assert_int_equal(store_worker_add(store, BYTES("w"), 4, &worker, NULL), 0);
+        assert_int_equal(store_heartbeat(store, worker, NULL, NULL), 0);
         assert_int_equal(store_commit(store, NULL), 0);
         snprintf(name, sizeof name, "%s%s", place->path, suffixes[i]);
         assert_int_equal(unlink(name), 0);
         assert_int_equal(store_begin(store, NULL), 0);
-        assert_int_equal(store_heartbeat(store, worker, &err), STORE_ERR_IO);
+        assert_int_equal(store_heartbeat(store, worker, NULL, &err), STORE_ERR_IO);
         assert_non_null(strstr(err.text, place->path));
         store_close(store);
         sqlite_place_wipe(place);

@@ -137,7 +137,7 @@ static int one_step(struct going *going, int step) {
 
 static int open_store(struct sqlite_place *place, struct going *going) {
     int r = sqlite_place_open(place, &options, &going->store, going->err);
-    return r < 0 ? r : store_worker_add(going->store, BYTES("w"), &going->worker, going->err);
+    return r < 0 ? r : store_worker_add(going->store, BYTES("w"), 4, &going->worker, going->err);
 }
 
 static int steps(struct sqlite_place *place, struct going *going, int *ret_done, int until, void (*told)(int done)) {
@@ -212,7 +212,7 @@ static int say_runs(struct store *store, struct buf *text, struct err *err) {
     struct store_claim claim = {
         .new_lanes = 100, .new_runs = 10000, .new_tokens = 100, .workflows = workflows, .n_workflows = 2};
     struct store_claimed claimed;
-    int r = store_worker_add(store, BYTES("w"), &claim.worker, err);
+    int r = store_worker_add(store, BYTES("w"), 4, &claim.worker, err);
     if (r == 0)
         r = store_claim(store, &claim, &claimed, err);
     if (r < 0)
