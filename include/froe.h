@@ -1,18 +1,24 @@
 /* froe.h - durable background work: workflows whose runs survive crashes, are never run twice at once, keep to their
- * concurrency rules, and take turns fairly. The public face of froe's engine.
+ * concurrency rules, and take turns fairly. The public face of froe's engine, libfroe.
  *
  * The shape of a program:
  *
- *     froe_open            a store (one file) and a libuv loop
+ *     froe_open            a store: one file, or a PostgreSQL that a fleet shares
  *     froe_workflow_add    name, task function, cron, rules, retries ...
- *     froe_start           the worker begins: it claims runs and calls task functions
  *     froe_spawn_many      adds runs, from outside or from a task (fan-out)
- *     froe_stop, froe_close
+ *     froe_main            works until SIGTERM; or, on a libuv loop of the program's own, froe_start, froe_stop,
+ *                          froe_close
  *
- * Thread: everything is called on the loop's thread, and every callback runs there, never from inside the call that
- * caused it. An open engine keeps the loop alive; it sleeps when there is nothing to do. Text is UTF-8 and
- * NUL-terminated; child keys, generations and checkpoints are bytes with a length. Input and metadata are JSON texts of
- * an object.
+ * Threads. The engine lives on one libuv loop, the caller's or its own. Every function may be called from any thread
+ * (froe_open, froe_start, froe_main and froe_close: on the loop's own thread only): a call from another thread is
+ * carried out on the loop's thread while the caller waits, so the loop must be running. Callbacks run on the loop's
+ * thread, never from inside the call that caused them, and must not block; only task functions of FROE_BLOCKING
+ * workflows run elsewhere. Functions named _sync wait for their answer: they are for such task functions and for other
+ * threads, and for the loop's own thread while a loop of froe's own is not running (before froe_main).
+ *
+ * An open engine keeps the loop alive; it sleeps when there is nothing to do. Text is UTF-8 and NUL-terminated; child
+ * keys, generations and checkpoints are bytes with a length. Input and metadata are JSON texts of an object, a result
+ * is any JSON text.
  *
  * Words. A run is one execution of a workflow on one input; it is live from its spawn to its settlement. A run is tried
  * in attempts. When the attempts are used up it is parked: kept with its last error until somebody retries or drops it.
@@ -49,6 +55,7 @@ enum {
     FROE_ERR_STORE = -3006,     /* the store cannot be opened, read or written; nothing acknowledged was lost */
     FROE_ERR_CORRUPT = -3007,   /* the store's file is not a froe store, is damaged, or is from a newer froe */
     FROE_ERR_FULL = -3008,      /* no space left for the store */
+    FROE_ERR_TIMEOUT = -3009,   /* a wait was over first */
 };
 
 #define FROE_ERROR_TEXT_MAX 512
@@ -65,21 +72,36 @@ typedef struct froe_error {
 #define FROE_CHILD_KEY_MAX 2048         /* bytes of a child key */
 #define FROE_GENERATION_MAX 512         /* bytes of a generation */
 #define FROE_INPUT_MAX (256 * 1024)     /* bytes of an input or metadata */
+#define FROE_RESULT_MAX (64 * 1024)     /* bytes of a result */
 #define FROE_CHECKPOINT_MAX (16 * 1024) /* bytes of a checkpoint */
 #define FROE_SPAWN_MAX 100000           /* items of one froe_spawn_many */
 #define FROE_ERROR_KEPT_MAX 4096        /* bytes kept of a failed attempt's text */
 #define FROE_RUN_ID_MAX 32              /* characters of a run id with its NUL */
+
+/* ---- run ids ---- */
+
+typedef struct froe_run_id {
+    int64_t page; /* 0: none */
+    uint32_t index;
+} froe_run_id;
+int froe_run_id_parse(const char *text, froe_run_id *ret_id); /* "page:index"; FROE_ERR_INVALID */
+void froe_run_id_text(froe_run_id id, char text[FROE_RUN_ID_MAX]);
 
 /* ---- opening ---- */
 
 typedef enum froe_level { FROE_DEBUG, FROE_INFO, FROE_WARN, FROE_ERROR } froe_level;
 
 typedef enum froe_event_kind {
-    FROE_EVENT_LOG,     /* a task's log line; without a run_id: about a workflow, as an expression that gave no key */
-    FROE_EVENT_RETRY,   /* an attempt failed (level warn), or froe_task_again put it back (level debug); another
-                           follows after delay_us */
-    FROE_EVENT_PARKED,  /* the attempts are used up, or the task said there is no point */
-    FROE_EVENT_REFUSED, /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
+    FROE_EVENT_LOG,       /* a task's log line; without a run_id: about a workflow, as an expression that gave no key */
+    FROE_EVENT_RETRY,     /* an attempt failed (level warn), or froe_task_again put it back (level debug); another
+                             follows after delay_us */
+    FROE_EVENT_PARKED,    /* the attempts are used up, or the task said there is no point */
+    FROE_EVENT_FAILED,    /* a run ended FAILED: a rule's expression gave it no key, or its workflow does not park */
+    FROE_EVENT_CANCELLED, /* a run of this worker was cancelled, and the text says by what */
+    FROE_EVENT_REFUSED,   /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
+    FROE_EVENT_ABANDONED, /* a task did not end within its grace: its run is settled without it, its slot stays taken */
+    FROE_EVENT_STORE_LOST,   /* the connection to the store's server; froe goes on trying (text: why) */
+    FROE_EVENT_STORE_BACK,   /* it is there again */
     FROE_EVENT_LEASE_LOST,   /* the store did not answer in time: what runs is cancelled, nothing more is committed */
     FROE_EVENT_STORE_FAILED, /* fatal: code and text say why; nothing is started any more; stop, close, exit */
 } froe_event_kind;
@@ -101,18 +123,25 @@ typedef struct froe_event {
 
 typedef struct froe_options {
     size_t size;
-    const char *store; /* "sqlite:PATH"; a missing file is made (mode 0600), missing folders of its path too (0700) */
-    struct uv_loop_s *loop; /* the caller runs it */
+    /* "sqlite:PATH": a missing file is made (mode 0600), missing folders of its path too (0700); one process at a time.
+     * "postgres://USER@HOST/DATABASE" (a libpq URI; froe_schema=NAME may be added): any number of hosts. */
+    const char *store;
+    struct uv_loop_s *loop; /* the caller runs it. NULL: the engine has its own, see froe_main */
     uint32_t slots;         /* task functions at once in this worker; 0: 40 */
     int64_t lease_us;       /* a worker that the store does not hear of for so long loses its runs; 0: 30 s */
     int64_t lock_wait_us;   /* how long to wait for another process to let go of the store; 0: 3 s; < 0: not at all */
     void (*event)(void *arg, const froe_event *event); /* may be NULL */
     void *event_arg;
+    const char *worker;      /* this worker's name; NULL: host:pid */
+    int64_t history_us;      /* how long finished runs can be looked at; 0: 24 h; < 0: not at all */
+    int64_t history_bytes;   /* and how much of the store they may fill; 0: 256 MiB */
+    int64_t cancel_grace_us; /* how long a cancelled task may take to end; 0: 30 s */
 } froe_options;
 
-/* Opens or makes the store and takes it for this process alone. `*ret_froe` is set on success only. Runs that a dead
- * process left running are queued again (froe_recovered tells how many). Blocks for disk I/O, and for some seconds when
- * another process is just letting go of the store. */
+/* Opens or makes the store; an SQLite one is then this process's alone. `*ret_froe` is set on success only. Runs that a
+ * dead process left running are queued again (froe_recovered tells how many, of an SQLite store). Blocks for disk and
+ * network I/O, and for some seconds when another process is just letting go of the store. An engine that is never
+ * started is no worker: it can spawn, look and act. */
 int froe_open(const froe_options *options, froe **ret_froe, froe_error *error);
 uint64_t froe_recovered(const froe *froe);
 
@@ -129,15 +158,24 @@ typedef enum froe_strategy {
     /* While max_runs of a group are admitted, new ones are cancelled at once (counted, not kept). What was admitted is
      * never evicted, and a run waiting for a retry keeps its place. */
     FROE_CANCEL_NEWEST = 2,
+    /* Of the live runs of a group the max_runs newest stay: a new run cancels the oldest at its spawn, queued ones at
+     * once, running ones cooperatively, and starts when they have ended. */
+    FROE_CANCEL_IN_PROGRESS = 3,
+    /* In each window of period_us (aligned to the clock) at most max_runs runs are started, of all workflows whose
+     * rules of this kind give the same key with the same period. A run that waits for its turn holds no slot. */
+    FROE_RATE_LIMIT = 4,
 } froe_strategy;
 
 /* Several rules form a chain in the order given: a run is admitted by one after the other, and holds what it has. */
 typedef struct froe_rule {
-    /* Gives the group key: 'constant', input.bucket, additional_metadata.x + '/' + input.y. It is evaluated at the
-     * spawn, before the run has an id, so workflow_run_id is refused. */
+    /* Gives the group key, a string: an expression of the Common Expression Language over `input`,
+     * `additional_metadata` and `workflow_run_id`, as 'constant', input.bucket, or
+     * additional_metadata.x + '/' + input.y.lowerAscii(). Evaluated at the spawn. A run for which it fails ends FAILED
+     * with the reason, and no other run is hurt. */
     const char *expression;
     uint32_t max_runs;
     froe_strategy strategy;
+    int64_t period_us; /* RATE_LIMIT: 1 s .. 1 day */
 } froe_rule;
 
 typedef void froe_task_fn(froe_task *task, void *arg);
@@ -145,31 +183,51 @@ typedef void froe_task_fn(froe_task *task, void *arg);
 typedef struct froe_workflow {
     size_t size;
     const char *name;
-    /* Does the work. Must end the task exactly once, before it returns or later, with one of the froe_task_<end>
-     * functions below. */
+    /* Does the work. Must end the task exactly once with one of the froe_task_<end> functions below: before it returns
+     * or later, from any thread. In a FROE_BLOCKING workflow it is called on a thread of the engine's pool (one for
+     * each slot that is in use), may block, and ends the task before it returns. */
     froe_task_fn *run;
-    /* Asks a running task to end soon: its timeout passed, its lease was lost, or a stop-now came. It must still be
-     * ended, by any end, inside this call or later; what it says then is overruled where the engine knows better (a
-     * timeout is a failed attempt). Called once for a task. May be NULL. */
+    /* Asks a running task to end soon: its timeout passed, its lease was lost, somebody cancelled the run, or a
+     * stop-now came. It must still be ended, by any end, inside this call or later; what it says then is overruled
+     * where the engine knows better (a timeout is a failed attempt). Called once for a task, on the loop's thread, also
+     * for FROE_BLOCKING ones (which otherwise ask froe_task_cancelled now and then). May be NULL. When the task has not
+     * ended after the engine's cancel_grace_us the run is settled without it; its slot stays taken until it ends. */
     froe_task_fn *cancel;
     void *arg;
     const froe_rule *rules;
     size_t n_rules;
-    const char *cron; /* five fields, or six with leading seconds, UTC; NULL: none. Ticks missed while no worker ran are
-                         skipped. */
-    uint32_t retries; /* attempts after the first */
-    int64_t timeout_us;     /* of an attempt, from its start; 0: none */
-    int64_t backoff_us;     /* before the first retry; doubles each time, half of it jitter; 0: 1 s */
-    int64_t backoff_max_us; /* 0: 5 min */
+    const char *cron;   /* five fields, six with leading seconds, or @hourly and kin; NULL: none. See `froe cron`. */
+    uint32_t retries;   /* attempts after the first */
+    int64_t timeout_us; /* of an attempt, from its start; 0: none */
+    int64_t backoff_us; /* before the first retry; doubles each time, half of it jitter; 0: 1 s */
+    int64_t backoff_max_us;      /* 0: 5 min */
+    unsigned flags;              /* FROE_BLOCKING ... */
+    const char *timezone;        /* of the cron, an IANA name; NULL: UTC */
+    const char *cron_input;      /* JSON object, the input of its runs; NULL: {} */
+    int64_t schedule_timeout_us; /* a run that was not started so long after its spawn (or its delay) is cancelled;
+                                    0: none is ever cancelled for having waited */
 } froe_workflow;
 
-/* Copies the definition. Only before froe_start. FROE_ERR_INVALID for an expression or cron text that does not compile,
- * with the place. Limits belong to the name: a later program with another max_runs takes over all its runs. */
+enum {
+    FROE_BLOCKING = 1,   /* the task function runs on a pool thread */
+    FROE_CATCH_UP = 2,   /* if ticks were missed while no worker ran, one run makes up for them; else none does */
+    FROE_NEVER_PARK = 4, /* when the attempts are used up the run ends FAILED, its child key is free again */
+};
+
+/* Copies the definition. Only before froe_start. FROE_ERR_INVALID for an expression, cron text or time zone that does
+ * not compile, with the place. Limits belong to the name: a later program with another max_runs takes over all its
+ * runs. */
 int froe_workflow_add(froe *froe, const froe_workflow *workflow, froe_error *error);
 
 /* ---- running ---- */
 
 int froe_start(froe *froe, froe_error *error); /* starts claiming and the cron */
+
+/* For programs without a loop of their own (options.loop was NULL): starts the worker and works until SIGINT or SIGTERM
+ * (the first lets what runs finish, the second cancels it) or until somebody calls froe_stop; then closes the engine,
+ * which is gone when this returns. 0, or the store's failure. The handlers of the two signals are the program's own
+ * again afterwards. */
+int froe_main(froe *froe, froe_error *error);
 
 typedef enum froe_stop_mode {
     FROE_STOP_FINISH, /* start nothing new; what runs is finished */
@@ -180,7 +238,8 @@ typedef enum froe_stop_mode {
  * later `stopped` replaces the earlier). */
 void froe_stop(froe *froe, froe_stop_mode mode, void (*stopped)(void *arg), void *arg);
 /* After froe_stop has finished, or when froe_start was never called (otherwise it stops NOW first). What was given to
- * the store before is still done, and its callbacks come. The engine is gone when `closed` is called. */
+ * the store before is still done, and its callbacks come. The engine is gone when `closed` is called. With a loop of
+ * froe's own it is gone when this returns. */
 void froe_close(froe *froe, void (*closed)(void *arg), void *arg);
 
 /* ---- spawning ---- */
@@ -203,8 +262,9 @@ typedef struct froe_spawn {
     const char *input;    /* shared by all items without their own; NULL: {} */
     const char *metadata; /* shared; NULL: {} */
     const froe_item *items;
-    size_t n;         /* NULL items with n = 1: one run without child key */
-    int64_t delay_us; /* not before */
+    size_t n;          /* NULL items with n = 1: one run without child key */
+    int64_t delay_us;  /* not before */
+    unsigned priority; /* 1 to 3; 3 goes first among the queued runs of its group; 0: 1 */
 } froe_spawn;
 
 typedef struct froe_spawned {
@@ -212,8 +272,11 @@ typedef struct froe_spawned {
     uint32_t duplicates; /* their child key is live (parked in the same generation included) */
     uint32_t superseded; /* of the created: those that took a parked run's place */
     uint32_t cancelled;  /* by CANCEL_NEWEST */
-    uint32_t failed; /* a rule's expression gave no key for it (no string, too long, a NUL in it): there is no run; the
-                        reason is told as an event and kept in the log */
+    uint32_t failed; /* a rule's expression gave no key for it (no string, too long, a NUL in it): the run ended FAILED;
+                        the reason is told as an event and kept with it */
+    uint32_t driven_out;     /* older runs that CANCEL_IN_PROGRESS cancelled at once */
+    const froe_run_id *runs; /* of each item; page 0: not created. Borrowed during the callback */
+    size_t n;
 } froe_spawned;
 
 typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_error *error);
@@ -223,11 +286,50 @@ typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_
  * values and ends of tasks become durable in the order in which they were given. */
 int froe_spawn_many(froe *froe, const froe_spawn *spawn, froe_spawned_fn *done, void *arg, froe_error *error);
 
+/* Waits until they are durable. `ret_runs`: NULL, or room for n ids; ret_spawned->runs points there. */
+int froe_spawn_sync(froe *froe, const froe_spawn *spawn, froe_spawned *ret_spawned, froe_run_id *ret_runs,
+                    froe_error *error);
+
+/* ---- waiting for results ---- */
+
+typedef enum froe_state {
+    FROE_UNKNOWN = 0, /* never was, or its history is over */
+    FROE_QUEUED,
+    FROE_WAITING, /* for its time: delayed, or before a retry */
+    FROE_RUNNING, /* leased by a worker, which runs it now or very soon */
+    FROE_PARKED,
+    FROE_SUCCEEDED, /* from here on: finished */
+    FROE_FAILED,
+    FROE_CANCELLED,
+} froe_state;
+
+typedef struct froe_result {
+    froe_run_id id;
+    froe_state state;
+    const char *result; /* NULL: none */
+    const char *error;  /* NULL: none */
+} froe_result;
+
+#define FROE_WAIT_MAX 100000
+/* `done` comes when each of the runs is finished, parked or unknown, or with FROE_ERR_TIMEOUT and what is known by then
+ * after timeout_us (0: none). Copies the ids. A task that waits for its children holds its slot meanwhile: limit such
+ * tasks by a rule to fewer than the slots there are. Needs the history (froe_options.history_us). */
+int froe_wait(froe *froe, const froe_run_id *runs, size_t n, int64_t timeout_us,
+              void (*done)(void *arg, const froe_result *results, size_t n, const froe_error *error), void *arg,
+              froe_error *error);
+/* *ret_results: n of them, in order, in one piece of memory for froe_results_free; also with FROE_ERR_TIMEOUT, and with
+ * FROE_ERR_STATE when the calling task was cancelled meanwhile (`task` may be NULL). */
+int froe_wait_sync(froe *froe, froe_task *task, const froe_run_id *runs, size_t n, int64_t timeout_us,
+                   froe_result **ret_results, froe_error *error);
+void froe_results_free(froe_result *results);
+
 /* ---- inside a task ---- */
 
 /* Borrowed until the task ends. */
 const char *froe_task_workflow(const froe_task *task);
 const char *froe_task_run_id(const froe_task *task); /* "page:index" */
+froe_run_id froe_task_id(const froe_task *task);
+froe *froe_task_engine(const froe_task *task);
 const char *froe_task_input(const froe_task *task);
 const char *froe_task_metadata(const froe_task *task);
 const char *froe_task_group(const froe_task *task);
@@ -245,6 +347,8 @@ typedef enum froe_cancel_reason {
     FROE_CANCELLED_TIMEOUT,
     FROE_CANCELLED_STOP,
     FROE_CANCELLED_LEASE_LOST, /* also when the store has failed */
+    FROE_CANCELLED_ASKED, /* by froe_run_cancel: the run ends CANCELLED whatever the task says, unless it succeeds */
+    FROE_CANCELLED_DRIVEN_OUT, /* by a newer run, CANCEL_IN_PROGRESS: likewise */
 } froe_cancel_reason;
 froe_cancel_reason froe_task_cancelled(const froe_task *task);
 
@@ -264,12 +368,19 @@ void froe_task_log(froe_task *task, froe_level level, const char *format, ...)
  * together with the end of this attempt. FROE_ERR_MEMORY, FROE_ERR_INVALID when too long. */
 int froe_task_set_checkpoint(froe_task *task, const void *data, size_t n);
 
+/* Gives the attempt `more_us` from now in place of what was left of its timeout. No effect once it was cancelled, or
+ * where the workflow has none. */
+void froe_task_refresh_timeout(froe_task *task, int64_t more_us);
+
 /* The state of the thing that this attempt works on. When it is not the one that earlier attempts were about, this
  * becomes attempt 1, and their checkpoint is dropped (froe_task_checkpoint gives nothing any more). */
 int froe_task_set_generation(froe_task *task, const void *data, size_t n);
 
 /* The ends. The task is gone afterwards. */
 void froe_task_succeed(froe_task *task);
+/* With a result for who waits. FROE_ERR_INVALID (not a JSON text, too long) and FROE_ERR_MEMORY: the task is not ended.
+ */
+int froe_task_succeed_with(froe_task *task, const char *result);
 enum {
     FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once */
     FROE_FAIL_FORGET = 2, /* no more attempts, and not parked: settled, its child key is free, nothing is counted */
@@ -348,6 +459,117 @@ int froe_parked_retry(froe *froe, const froe_parked_filter *filter,
 /* Forgets them. What they were about is not touched. */
 int froe_parked_drop(froe *froe, const froe_parked_filter *filter,
                      void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error);
+
+/* ---- looking and acting ---- */
+
+/* These ask the store, so they see the whole fleet; they work without froe_start too. What callbacks get is borrowed
+ * during the callback. `done` comes once, after the last `each`, with how many there were. */
+typedef void froe_counted_fn(void *arg, uint64_t count, const froe_error *error);
+
+typedef struct froe_run {
+    froe_run_id id;
+    const char *run_id; /* the same as text */
+    froe_state state;
+    int cancel_asked; /* RUNNING, and asked to end */
+    const char *workflow, *group, *input, *metadata;
+    const void *child_key, *generation;
+    size_t child_key_n, generation_n;
+    const char *result, *error; /* of the newest attempt; NULL: none */
+    const char *worker;         /* who has it, or had it last; NULL: nobody */
+    froe_run_id parent;         /* page 0: none */
+    unsigned priority;
+    uint32_t attempts;                                /* ended so far, those put back without blame excepted */
+    int64_t created_utc_us, due_utc_us, ended_utc_us; /* due: WAITING; ended: the newest attempt; 0: does not apply */
+    int64_t duration_us;                              /* of the newest attempt */
+} froe_run;
+
+typedef struct froe_runs_filter {
+    size_t size;
+    const char *workflow; /* NULL: any, as the others */
+    const char *group;
+    const void *child_key; /* exact */
+    size_t child_key_n;
+    const char *metadata_name, *metadata_value; /* a top-level key of the metadata with that string */
+    unsigned states;                            /* 1 << froe_state, or-ed; 0: any */
+    int64_t since_utc_us, until_utc_us;         /* created or ended in [since, until); 0: open */
+    froe_run_id before;                         /* go on after this one; page 0: from the newest */
+    uint32_t limit;                             /* 0: 1000; at most 10000 */
+} froe_runs_filter;
+/* The newest first. */
+int froe_runs_list(froe *froe, const froe_runs_filter *filter, void (*each)(void *arg, const froe_run *run),
+                   froe_counted_fn *done, void *arg, froe_error *error);
+
+typedef struct froe_attempt {
+    uint32_t attempt;
+    froe_state state; /* SUCCEEDED, FAILED, WAITING (failed, and another follows), PARKED, CANCELLED */
+    int64_t ended_utc_us, duration_us;
+    const char *worker, *error, *result; /* NULL: none */
+} froe_attempt;
+/* `run` NULL and FROE_ERR_NOT_FOUND: never was, or its history is over. */
+int froe_run_get(froe *froe, froe_run_id id,
+                 void (*done)(void *arg, const froe_run *run, const froe_attempt *attempts, size_t n,
+                              const froe_error *error),
+                 void *arg, froe_error *error);
+
+typedef struct froe_log_line {
+    froe_run_id id;
+    int64_t utc_us;
+    froe_level level;
+    const char *text;
+} froe_log_line;
+/* id.page 0: of all runs. The oldest first. */
+int froe_run_logs(froe *froe, froe_run_id id, void (*each)(void *arg, const froe_log_line *line), froe_counted_fn *done,
+                  void *arg, froe_error *error);
+
+/* Queued, waiting and parked runs are CANCELLED at once; a running one is asked to end, on whichever host it is. `was`
+ * tells which it was; a finished one is left as it is. FROE_ERR_NOT_FOUND. */
+int froe_run_cancel(froe *froe, froe_run_id id, void (*done)(void *arg, froe_state was, const froe_error *error),
+                    void *arg, froe_error *error);
+/* A parked run is queued again with no attempts counted. FROE_ERR_STATE: it is not parked. */
+int froe_run_retry(froe *froe, froe_run_id id, void (*done)(void *arg, const froe_error *error), void *arg,
+                   froe_error *error);
+/* A finished run's workflow, input, metadata, child key and generation as a new run. FROE_ERR_STATE: it is not
+ * finished, or a live run has its child key. */
+int froe_run_replay(froe *froe, froe_run_id id, void (*done)(void *arg, froe_run_id replayed, const froe_error *error),
+                    void *arg, froe_error *error);
+
+typedef struct froe_workflow_info {
+    const char *name;
+    int paused;
+    size_t n_rules;
+    uint64_t queued, waiting, running, parked; /* runs now, of the fleet */
+    uint64_t done, failed, cancelled;          /* ever; failed counts attempts */
+    int64_t last_tick_utc_us;                  /* of its cron; 0: none yet */
+} froe_workflow_info;
+int froe_workflows_list(froe *froe, void (*each)(void *arg, const froe_workflow_info *workflow), froe_counted_fn *done,
+                        void *arg, froe_error *error);
+/* Of a paused workflow no run is started, on no host, until it is resumed; runs can still be added, and its cron ticks.
+ * What runs goes on. Durable. FROE_ERR_NOT_FOUND. */
+int froe_workflow_pause(froe *froe, const char *workflow, int paused, void (*done)(void *arg, const froe_error *error),
+                        void *arg, froe_error *error);
+
+typedef struct froe_worker_info {
+    const char *name;
+    int self; /* it is this engine's */
+    uint32_t slots;
+    uint64_t leased; /* runs it has in hand */
+    int64_t since_utc_us, heard_utc_us, expires_utc_us;
+} froe_worker_info;
+int froe_workers_list(froe *froe, void (*each)(void *arg, const froe_worker_info *worker), froe_counted_fn *done,
+                      void *arg, froe_error *error);
+
+typedef struct froe_group_info {
+    const char *workflow, *group;
+    uint64_t backlog;  /* queued and waiting */
+    uint64_t leased;   /* runs in workers' hands */
+    uint32_t admitted; /* tokens that workers hold */
+    uint32_t limit;    /* of the first round-robin rule; 0: none */
+    uint64_t parked, done, failed, cancelled;
+    int64_t last_granted_utc_us; /* 0: not since the store was made or opened */
+} froe_group_info;
+/* As froe_groups_each, but of the whole fleet. */
+int froe_groups_list(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group_info *group),
+                     froe_counted_fn *done, void *arg, froe_error *error);
 
 const char *froe_version(void); /* "0.1.0" */
 

@@ -174,6 +174,21 @@ static void engine_event(void *arg, const froe_event *event) {
     case FROE_EVENT_PARKED:
         log_error(&run->log, "object parked", bucket, key, LOG_INT("attempts", event->attempt), error);
         break;
+    case FROE_EVENT_FAILED:
+        log_error(&run->log, "run failed", LOG_STR("workflow", event->workflow), bucket, key, id, error);
+        break;
+    case FROE_EVENT_CANCELLED:
+        log_warn(&run->log, "run cancelled", LOG_STR("workflow", event->workflow), bucket, key, id, error);
+        break;
+    case FROE_EVENT_ABANDONED:
+        log_error(&run->log, "a cancelled task did not end in time; its slot stays taken", bucket, key, id);
+        break;
+    case FROE_EVENT_STORE_LOST:
+        log_warn(&run->log, "the connection to the store is lost; trying again", error);
+        break;
+    case FROE_EVENT_STORE_BACK:
+        log_info(&run->log, "the store is connected again");
+        break;
     case FROE_EVENT_REFUSED:
         log_debug(&run->log, "not started: one is running already", LOG_STR("workflow", event->workflow), bucket,
                   LOG_INT("count", (int64_t)event->count));
