@@ -1,17 +1,12 @@
-/* cron.c - fields become bitmaps, and the next firing is found by scanning bits: months, then days, then the time of
- * day. */
+/* cron.c - reading and writing expressions: fields become bitmaps. */
 #include "cron.h"
 
-#include "clock.h"
+#include "cron_bits.h"
 #include "text.h"
 
 #include <errno.h>
 
 enum field_id { SECOND, MINUTE, HOUR, DAY, MONTH, WEEKDAY, FIELDS };
-
-/* On the longest road from one firing to the next, 29 February on one given weekday over a century without a leap day,
- * lie 40 years. */
-#define SEARCH_YEARS 41
 
 static const char *const month_names[] = {"JAN", "FEB", "MAR", "APR", "MAY", "JUN",
                                           "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"};
@@ -31,20 +26,6 @@ static const struct field {
     [MONTH] = {"month", 1, 12, month_names, 12, "1-12 or JAN-DEC"},
     [WEEKDAY] = {"day-of-week", 0, 7, weekday_names, 7, "0-7 (0 and 7 are Sunday) or SUN-SAT"},
 };
-
-/* The bits from `low` to `high` (at most 63), every `step`-th. */
-static uint64_t bits_between(unsigned low, unsigned high, unsigned step) {
-    uint64_t bits = 0;
-    for (unsigned i = low; i <= high; i += step)
-        bits |= UINT64_C(1) << i;
-    return bits;
-}
-
-/* The lowest set bit that is not below `from`; -1 when there is none. */
-static int next_bit(uint64_t bits, int from) {
-    bits = from > 63 ? 0 : bits >> from << from;
-    return bits ? __builtin_ctzll(bits) : -1;
-}
 
 /* Reading. */
 
@@ -200,16 +181,18 @@ static int read_field(struct reader *reader, uint64_t *ret_bits) {
     return 0;
 }
 
-static int count_fields(struct bytes text) {
-    int count = 0;
-    for (size_t i = 0; i < text.n; i++)
-        count += !is_blank(text.p[i]) && (i == 0 || is_blank(text.p[i - 1]));
-    return count;
+static void skip_blanks(struct reader *reader) {
+    while (reader->at < reader->text.n && is_blank(reader->text.p[reader->at]))
+        reader->at++;
 }
 
-/* The most days that a month ever has. */
-static int longest_month(int month) {
-    return month == 2 ? 29 : month == 4 || month == 6 || month == 9 || month == 11 ? 30 : 31;
+/* From the place on, which is not within a field. */
+static int count_fields(const struct reader *reader) {
+    struct bytes text = reader->text;
+    int count = 0;
+    for (size_t i = reader->at; i < text.n; i++)
+        count += !is_blank(text.p[i]) && (i == reader->at || is_blank(text.p[i - 1]));
+    return count;
 }
 
 static bool either_day(const struct cron *cron) {
@@ -225,10 +208,82 @@ static bool can_fire(const struct cron *cron) {
     return false;
 }
 
+/* `CRON_TZ=` or `TZ=` with a name, before all else. */
+static int read_zone(struct reader *reader, char ret_name[ZONE_NAME_MAX + 1]) {
+    struct bytes rest = bytes_of(reader->text.p + reader->at, reader->text.n - reader->at);
+    size_t n = bytes_starts(rest, BYTES("CRON_TZ=")) ? 8 : bytes_starts(rest, BYTES("TZ=")) ? 3 : 0;
+    if (n == 0)
+        return 0;
+    reader->at += n;
+    size_t end = reader->at;
+    while (end < reader->text.n && !is_blank(reader->text.p[end]))
+        end++;
+    struct bytes name = bytes_of(reader->text.p + reader->at, end - reader->at);
+    if (!zone_name_valid(name))
+        return err_set(reader->err, -EINVAL,
+                       "column %zu, time zone: \"%s\" cannot be the name of one; write it like CRON_TZ=Europe/Berlin",
+                       reader->at + 1, excerpt_of(name).text);
+    memcpy(ret_name, name.p, name.n);
+    ret_name[name.n] = '\0';
+    reader->at = end;
+    return 0;
+}
+
+/* @daily and its kin: the fields in its place. */
+static int read_nickname(const struct reader *reader, struct bytes *ret_fields) {
+    static const struct {
+        const char *name, *fields;
+    } known[] = {
+        {"@yearly", "0 0 1 1 *"}, {"@annually", "0 0 1 1 *"}, {"@monthly", "0 0 1 * *"}, {"@weekly", "0 0 * * 0"},
+        {"@daily", "0 0 * * *"},  {"@midnight", "0 0 * * *"}, {"@hourly", "0 * * * *"},
+    };
+    size_t end = reader->at;
+    while (end < reader->text.n && !is_blank(reader->text.p[end]))
+        end++;
+    struct bytes name = bytes_of(reader->text.p + reader->at, end - reader->at);
+    size_t column = reader->at + 1;
+    if (bytes_equal_nocase(name, BYTES("@reboot")))
+        return err_set(reader->err, -EINVAL,
+                       "column %zu: @reboot is not a time; start a run when the program starts instead", column);
+    if (bytes_equal_nocase(name, BYTES("@every")))
+        return err_set(reader->err, -EINVAL,
+                       "column %zu: @every is not a time, but counts from an unsaid start; write a step, as in "
+                       "\"*/5 * * * *\"",
+                       column);
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (!bytes_equal_nocase(name, bytes_str(known[i].name)))
+            continue;
+        while (end < reader->text.n && is_blank(reader->text.p[end]))
+            end++;
+        if (end < reader->text.n)
+            return err_set(reader->err, -EINVAL, "column %zu: nothing may follow %s, but there is \"%s\"", end + 1,
+                           known[i].name, item_at(reader, end).text);
+        *ret_fields = bytes_str(known[i].fields);
+        return 0;
+    }
+    return err_set(reader->err, -EINVAL,
+                   "column %zu: \"%s\" is not known; write @hourly, @daily, @midnight, @weekly, @monthly, @yearly, "
+                   "@annually, or 5 fields",
+                   column, excerpt_of(name).text);
+}
+
 int cron_parse(struct bytes text, struct cron *ret_cron, struct err *err) {
     if (text.n > CRON_TEXT_MAX)
         return err_set(err, -EINVAL, "a cron expression has at most %d bytes, this one has %zu", CRON_TEXT_MAX, text.n);
-    int count = count_fields(text);
+    struct cron cron = {0};
+    struct reader reader = {.text = text, .err = err};
+    skip_blanks(&reader);
+    int r = read_zone(&reader, cron.zone_name);
+    if (r < 0)
+        return r;
+    skip_blanks(&reader);
+    if (next_is(&reader, '@')) {
+        r = read_nickname(&reader, &reader.text);
+        if (r < 0)
+            return r;
+        reader.at = 0;
+    }
+    int count = count_fields(&reader);
     if (count != 5 && count != 6)
         return err_set(err, -EINVAL,
                        "a cron expression has 5 fields (minute hour day-of-month month day-of-week), or 6 with seconds "
@@ -236,26 +291,23 @@ int cron_parse(struct bytes text, struct cron *ret_cron, struct err *err) {
                        excerpt_of(text).text, count);
     uint64_t bits[FIELDS] = {[SECOND] = 1};
     bool star[FIELDS] = {false};
-    struct reader reader = {.text = text, .err = err};
     for (int i = count == 6 ? SECOND : MINUTE; i < FIELDS; i++) {
-        while (is_blank(text.p[reader.at]))
-            reader.at++;
+        skip_blanks(&reader);
         reader.field = &fields[i];
         star[i] = next_is(&reader, '*');
-        int r = read_field(&reader, &bits[i]);
+        r = read_field(&reader, &bits[i]);
         if (r < 0)
             return r;
     }
-    struct cron cron = {
-        .seconds = bits[SECOND],
-        .minutes = bits[MINUTE],
-        .hours = (uint32_t)bits[HOUR],
-        .days = (uint32_t)bits[DAY],
-        .months = (uint32_t)bits[MONTH],
-        .weekdays = (uint32_t)bits[WEEKDAY],
-        .any_day = star[DAY],
-        .any_weekday = star[WEEKDAY],
-    };
+    cron.seconds = bits[SECOND];
+    cron.minutes = bits[MINUTE];
+    cron.hours = (uint32_t)bits[HOUR];
+    cron.days = (uint32_t)bits[DAY];
+    cron.months = (uint32_t)bits[MONTH];
+    cron.weekdays = (uint32_t)bits[WEEKDAY];
+    cron.any_day = star[DAY];
+    cron.any_weekday = star[WEEKDAY];
+    cron.wild = star[MINUTE] || star[HOUR];
     if (!can_fire(&cron))
         return err_set(err, -EINVAL,
                        "the cron expression \"%s\" never fires: none of its months has that day; change the "
@@ -263,85 +315,6 @@ int cron_parse(struct bytes text, struct cron *ret_cron, struct err *err) {
                        excerpt_of(text).text);
     *ret_cron = cron;
     return 0;
-}
-
-/* The next firing. */
-
-static int month_length(int year, int month) {
-    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    return month == 2 && !leap ? 28 : longest_month(month);
-}
-
-/* The days on which it fires in a month of that length and with that weekday on its first; bit n: the n-th. */
-static uint64_t firing_days(const struct cron *cron, int length, int first_weekday) {
-    uint64_t week = (cron->weekdays >> first_weekday | cron->weekdays << (7 - first_weekday)) & 0x7f;
-    uint64_t by_weekday = (week | week << 7 | week << 14 | week << 21 | week << 28) << 1;
-    uint64_t days = either_day(cron) ? cron->days | by_weekday : cron->days & by_weekday;
-    return days & bits_between(1, (unsigned)length, 1);
-}
-
-/* Moves the time of day to the first firing that is not before it; false when the day has none left. */
-static bool next_time_of_day(const struct cron *cron, struct clock_date *date) {
-    int hour = date->hour, minute = date->minute, second = date->second;
-    if (next_bit(cron->hours, hour) == hour) {
-        if (next_bit(cron->minutes, minute) == minute) {
-            second = next_bit(cron->seconds, second);
-            if (second >= 0) {
-                date->second = second;
-                return true;
-            }
-        }
-        minute = next_bit(cron->minutes, minute + 1);
-        if (minute >= 0) {
-            date->minute = minute;
-            date->second = next_bit(cron->seconds, 0);
-            return true;
-        }
-    }
-    hour = next_bit(cron->hours, hour + 1);
-    if (hour < 0)
-        return false;
-    date->hour = hour;
-    date->minute = next_bit(cron->minutes, 0);
-    date->second = next_bit(cron->seconds, 0);
-    return true;
-}
-
-int64_t cron_next(const struct cron *cron, int64_t after_utc_us) {
-    if (after_utc_us > INT64_MAX - (SEARCH_YEARS + 1) * 366 * 24 * US_PER_HOUR)
-        return INT64_MAX;
-    int64_t rest = after_utc_us % US_PER_S;
-    int64_t start_utc_us = after_utc_us - rest + (rest < 0 ? 0 : US_PER_S);
-    struct clock_date date;
-    clock_date_utc(start_utc_us, &date);
-    date.us = 0;
-    int first_weekday = (date.weekday + 36 - date.day) % 7; /* 36: a multiple of 7, and 1, above any day */
-    for (int month = 0; month <= SEARCH_YEARS * 12; month++) {
-        int length = month_length(date.year, date.month);
-        if (cron->months >> date.month & 1) {
-            uint64_t days = firing_days(cron, length, first_weekday);
-            int day = next_bit(days, date.day);
-            /* Only on the day it starts from does the time of day matter: from the next on it is 00:00:00. */
-            if (day > date.day)
-                date.hour = date.minute = date.second = 0;
-            if (day >= 0 && !next_time_of_day(cron, &date)) {
-                day = next_bit(days, day + 1);
-                date.hour = date.minute = date.second = 0;
-                if (day >= 0 && !next_time_of_day(cron, &date))
-                    break;
-            }
-            if (day >= 0) {
-                date.day = day;
-                return clock_from_date_utc(&date);
-            }
-        }
-        first_weekday = (first_weekday + length) % 7;
-        date.day = 1;
-        date.hour = date.minute = date.second = 0;
-        date.month = date.month % 12 + 1;
-        date.year += date.month == 1;
-    }
-    return INT64_MAX;
 }
 
 /* Writing. */
@@ -363,35 +336,50 @@ static int add_ranges(struct buf *out, uint64_t bits, const char *separator) {
     return 0;
 }
 
-/* Whether a day field begins with '*' is part of its meaning and has to be kept; elsewhere a '*' is merely shorter. */
-static int add_field(struct buf *out, uint64_t bits, unsigned low, unsigned high, enum star star) {
+/* The step of the `*` that a field may begin with, so that all it covers is in the set; 0: no star will do. */
+static unsigned star_step(uint64_t bits, unsigned low, unsigned high, enum star star) {
     unsigned span = high - low + 1;
     for (unsigned step = 1; step <= span && star != STAR_NEVER; step++) {
         uint64_t covered = bits_between(low, high, step);
-        bool fits = star == STAR_MUST ? (covered & ~bits) == 0 : covered == bits && step < span && span % step == 0;
-        if (!fits)
-            continue;
-        int r = step == 1 ? buf_add_str(out, "*") : buf_printf(out, "*/%u", step);
-        return r < 0 ? r : add_ranges(out, bits & ~covered, ",");
+        if (star == STAR_MUST ? (covered & ~bits) == 0 : covered == bits && step < span && span % step == 0)
+            return step;
     }
-    return add_ranges(out, bits, "");
+    return 0;
 }
 
+static int add_field(struct buf *out, uint64_t bits, unsigned low, unsigned high, enum star star) {
+    unsigned step = star_step(bits, low, high, star);
+    if (step == 0)
+        return add_ranges(out, bits, "");
+    int r = step == 1 ? buf_add_str(out, "*") : buf_printf(out, "*/%u", step);
+    return r < 0 ? r : add_ranges(out, bits & ~bits_between(low, high, step), ",");
+}
+
+/* Whether a field begins with '*' is part of the meaning of the days, and of minute and hour taken together; elsewhere
+ * a
+ * '*' is merely shorter. */
 int cron_format(const struct cron *cron, struct buf *out) {
+    enum star minute = cron->wild ? STAR_MAY : STAR_NEVER, hour = minute;
+    if (cron->wild && !star_step(cron->minutes, 0, 59, STAR_MAY) && !star_step(cron->hours, 0, 23, STAR_MAY)) {
+        if (star_step(cron->hours, 0, 23, STAR_MUST))
+            hour = STAR_MUST;
+        else
+            minute = STAR_MUST;
+    }
     const struct {
         uint64_t bits;
         unsigned low, high;
         enum star star;
     } parts[FIELDS] = {
         [SECOND] = {cron->seconds, 0, 59, STAR_MAY},
-        [MINUTE] = {cron->minutes, 0, 59, STAR_MAY},
-        [HOUR] = {cron->hours, 0, 23, STAR_MAY},
+        [MINUTE] = {cron->minutes, 0, 59, minute},
+        [HOUR] = {cron->hours, 0, 23, hour},
         [DAY] = {cron->days, 1, 31, cron->any_day ? STAR_MUST : STAR_NEVER},
         [MONTH] = {cron->months, 1, 12, STAR_MAY},
         [WEEKDAY] = {cron->weekdays, 0, 6, cron->any_weekday ? STAR_MUST : STAR_NEVER},
     };
     size_t before = out->n;
-    int r = 0;
+    int r = cron->zone_name[0] ? buf_printf(out, "CRON_TZ=%s ", cron->zone_name) : 0;
     for (int i = 0; i < FIELDS && r == 0; i++) {
         r = i == 0 ? 0 : buf_add_byte(out, ' ');
         if (r == 0)

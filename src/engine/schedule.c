@@ -32,8 +32,8 @@ static int tick(struct froe *engine, struct workflow *workflow, int64_t tick_utc
 static int64_t newest(const struct cron *cron, int64_t tick_utc_us, int64_t now_utc_us) {
     int64_t fresh = now_utc_us - FRESH_US - 1;
     if (tick_utc_us < fresh)
-        tick_utc_us = cron_next(cron, fresh);
-    for (int64_t next = tick_utc_us; next <= now_utc_us; next = cron_next(cron, next))
+        tick_utc_us = cron_next(cron, NULL, fresh);
+    for (int64_t next = tick_utc_us; next <= now_utc_us; next = cron_next(cron, NULL, next))
         tick_utc_us = next;
     return tick_utc_us;
 }
@@ -49,11 +49,11 @@ void schedule_pump(struct froe *engine) {
         if (!workflow->has_cron)
             continue;
         if (workflow->next_tick_utc_us == 0 || back)
-            workflow->next_tick_utc_us = cron_next(&workflow->cron, now);
+            workflow->next_tick_utc_us = cron_next(&workflow->cron, NULL, now);
         if (workflow->next_tick_utc_us > now)
             continue;
         int64_t due = newest(&workflow->cron, workflow->next_tick_utc_us, now);
-        workflow->next_tick_utc_us = cron_next(&workflow->cron, now);
+        workflow->next_tick_utc_us = cron_next(&workflow->cron, NULL, now);
         froe_error error;
         if (due <= now && now - due <= FRESH_US && tick(engine, workflow, due, &error) != FROE_OK)
             event_log(engine, FROE_ERROR, workflow, "the cron's tick was not made: %s", error.text);

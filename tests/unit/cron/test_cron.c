@@ -25,7 +25,7 @@ static struct cron parse(const char *text) {
 static bool equal(const struct cron *a, const struct cron *b) {
     return a->seconds == b->seconds && a->minutes == b->minutes && a->hours == b->hours && a->days == b->days &&
            a->months == b->months && a->weekdays == b->weekdays && a->any_day == b->any_day &&
-           a->any_weekday == b->any_weekday;
+           a->any_weekday == b->any_weekday && a->wild == b->wild && strcmp(a->zone_name, b->zone_name) == 0;
 }
 
 static int64_t utc(const char *text) {
@@ -88,7 +88,7 @@ static void test_next(void **state) {
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         struct cron cron = parse(table[i].expression);
-        int64_t next = cron_next(&cron, utc(table[i].after));
+        int64_t next = cron_next(&cron, NULL, utc(table[i].after));
         if (next != utc(table[i].next)) {
             _cleanup_buf_ struct buf out = {0};
             assert_int_equal(text_add_iso8601(&out, next, true), 0);
@@ -99,12 +99,26 @@ static void test_next(void **state) {
 
 static void test_same_meaning(void **state) {
     static const char *const pairs[][2] = {
-        {"* * * * *", "0 * * * * *"},         {"0 0 * * 7", "0 0 * * 0"},
-        {"0 0 * * 0-7", "0 0 * * 0-6"},       {"0 0 * * SUN-SUN", "0 0 * * SUN"},
-        {"0 0 * * 5-7/2", "0 0 * * FRI,SUN"}, {"*/60 * * * *", "0 * * * *"},
-        {"0 */24 * * *", "0 0 * * *"},        {"1,1,2-3,3-4 * * * *", "1-4 * * * *"},
-        {"00 007 * * *", "0 7 * * *"},        {"0 0 1 jan *", "0 0 1 1 *"},
+        {"* * * * *", "0 * * * * *"},
+        {"0 0 * * 7", "0 0 * * 0"},
+        {"0 0 * * 0-7", "0 0 * * 0-6"},
+        {"0 0 * * SUN-SUN", "0 0 * * SUN"},
+        {"0 0 * * 5-7/2", "0 0 * * FRI,SUN"},
+        {"*/60 * * * *", "0 * * * *"},
+        {"1,1,2-3,3-4 * * * *", "1-4 * * * *"},
+        {"00 007 * * *", "0 7 * * *"},
+        {"0 0 1 jan *", "0 0 1 1 *"},
         {"0-59/1 * * * *", "* * * * *"},
+        {"@hourly", "0 * * * *"},
+        {"@daily", "0 0 * * *"},
+        {"@midnight", "0 0 * * *"},
+        {"@weekly", "0 0 * * 0"},
+        {"@monthly", "0 0 1 * *"},
+        {"@yearly", "0 0 1 1 *"},
+        {"@annually", "0 0 1 1 *"},
+        {" @Daily\t", "@daily"},
+        {"TZ=UTC  @HOURLY", "CRON_TZ=UTC 0 * * * *"},
+        {"\tTZ=Asia/Kathmandu\t0 0 0 * * *", "CRON_TZ=Asia/Kathmandu 0 0 * * *"},
     };
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         struct cron a = parse(pairs[i][0]), b = parse(pairs[i][1]);
@@ -113,6 +127,20 @@ static void test_same_meaning(void **state) {
     }
     struct cron any = parse("0 0 * * 1"), all = parse("0 0 1-31 * 1");
     assert_false(equal(&any, &all)); /* Mondays, and every day */
+    static const char *const differ[][2] = {
+        /* The same times, but only a star follows the clock where it jumps. */
+        {"0 */24 * * *", "0 0 * * *"},
+        {"0-59 0-23 * * *", "* * * * *"},
+        {"TZ=UTC * * * * *", "* * * * *"},
+        {"TZ=UTC * * * * *", "TZ=Etc/UTC * * * * *"},
+    };
+    for (size_t i = 0; i < sizeof differ / sizeof differ[0]; i++) {
+        struct cron a = parse(differ[i][0]), b = parse(differ[i][1]);
+        assert_false(equal(&a, &b));
+    }
+    assert_string_equal(parse("0 0 * * *").zone_name, "");
+    assert_string_equal(parse("CRON_TZ=America/Argentina/Buenos_Aires 0 0 * * *").zone_name,
+                        "America/Argentina/Buenos_Aires");
 }
 
 static void test_refusals(void **state) {
@@ -123,7 +151,29 @@ static void test_refusals(void **state) {
         {"   ", "has 0"},
         {"* * * *", "has 4"},
         {"* * * * * * *", "has 7"},
-        {"@hourly", "5 fields (minute hour day-of-month month day-of-week), or 6 with seconds first"},
+        {"0 0 * * * * *", "5 fields (minute hour day-of-month month day-of-week), or 6 with seconds first"},
+        {"@reboot", "column 1: @reboot is not a time; start a run when the program starts instead"},
+        {"TZ=UTC @Reboot", "column 8: @reboot is not a time"},
+        {"@every 5m", "column 1: @every is not a time, but counts from an unsaid start; write a step"},
+        {"@every", "@every is not a time"},
+        {"@often", "column 1: \"@often\" is not known; write @hourly, @daily"},
+        {"@", "column 1: \"@\" is not known"},
+        {"@dailyx", "\"@dailyx\" is not known"},
+        {"@daily * * * * *", "column 8: nothing may follow @daily, but there is \"*\""},
+        {"  @daily  CRON_TZ=UTC", "column 11: nothing may follow @daily, but there is \"CRON_TZ=UTC\""},
+        {"@hourly\n", "is not known"},
+        {"* * * * @daily", "column 9, day-of-week: \"@daily\" is not a value"},
+        {"TZ=UTC", "has 0"},
+        {"TZ=UTC* * * * *", "column 4, time zone: \"UTC*\" cannot be the name of one"},
+        {"TZ= * * * * *", "column 4, time zone: \"\" cannot be the name of one; write it like CRON_TZ=Europe/Berlin"},
+        {"CRON_TZ=/etc/passwd * * * * *", "column 9, time zone: \"/etc/passwd\" cannot be the name of one"},
+        {"CRON_TZ=../x * * * * *", "column 9, time zone: \"../x\""},
+        {" TZ=CET-1CEST,M3.5.0 * * * * *", "column 5, time zone"},
+        {"TZ=UTC TZ=UTC * * * * *", "column 8, second: \"TZ\" is not known here"},
+        {"tz=UTC * * * *", "column 1, minute: \"tz\" is not known here"},
+        {"TZ=UTC 60 * * * *", "column 8, minute: 60 is out of range"},
+        {"TZ=UTC * * * * * 8", "column 18, day-of-week: 8 is out of range"},
+        {"TZ=UTC 0 0 30 2 *", "never fires"},
         {"60 * * * *", "column 1, minute: 60 is out of range; write 0-59"},
         {"0 24 * * *", "column 3, hour: 24 is out of range; write 0-23"},
         {"0 0 0 * *", "column 5, day-of-month: 0 is out of range; write 1-31"},
@@ -199,7 +249,17 @@ static void test_format(void **state) {
         {"* * * * *", "0 * * * * *"},
         {"*/5 0-23 * * *", "0 */5 * * * *"},
         {"*/7 * * * *", "0 0,7,14,21,28,35,42,49,56 * * * *"},
-        {"0,30 9-17 1,2,3 6-8 1-5", "0 */30 9-17 1-3 6-8 1-5"},
+        {"0,30 9-17 1,2,3 6-8 1-5", "0 0,30 9-17 1-3 6-8 1-5"},
+        {"*/30 9-17 1,2,3 6-8 1-5", "0 */30 9-17 1-3 6-8 1-5"},
+        {"0-59 0-23 * * *", "0 0-59 0-23 * * *"},
+        {"0-59 * * * *", "0 * * * * *"},
+        {"30 */24 * * *", "0 30 */24 * * *"},
+        {"*/7 2 * * *", "0 */7 2 * * *"},
+        {"*/7 5-23,* * * *", "0 0,7,14,21,28,35,42,49,56 * * * *"},
+        {"*/7,1 1-3 * * *", "0 */7,1 1-3 * * *"},
+        {"0 *,5 * * *", "0 0 * * * *"},
+        {"TZ=Europe/Berlin 0 2 * * *", "CRON_TZ=Europe/Berlin 0 0 2 * * *"},
+        {"@weekly", "0 0 0 * * 0"},
         {"0 0 1-31 * *", "0 0 0 1-31 * *"},
         {"0 0 * * SUN-SAT", "0 0 0 * * 0-6"},
         {"0 0 */10 * *", "0 0 0 */10 * *"},
@@ -219,7 +279,7 @@ static void test_format(void **state) {
 }
 
 static void test_format_without_room(void **state) {
-    struct cron cron = parse("1,3,5-9 2,4 */3 */2 */3");
+    struct cron cron = parse("TZ=Asia/Tokyo 1,3,5-9 2,4 */3 */2 */3");
     _cleanup_buf_ struct buf whole = {0};
     assert_int_equal(cron_format(&cron, &whole), 0);
     for (size_t room = 1; room < whole.n; room++) {
@@ -347,7 +407,7 @@ static void test_against_model(void **state) {
         }
         taken++;
         for (int step = 0; step < 4; step++) {
-            int64_t expected = model_next(fields, at), next = cron_next(&cron, at);
+            int64_t expected = model_next(fields, at), next = cron_next(&cron, NULL, at);
             if (next != expected)
                 fail_msg("\"%s\" after %jd: %jd, not %jd", text.p, (intmax_t)at, (intmax_t)next, (intmax_t)expected);
             at = next - (step == 2); /* a microsecond before a firing gives that firing again */
@@ -374,7 +434,7 @@ static void test_rarest(void **state) {
         int firings = 0;
         int64_t longest = 0, at = utc("1600-01-01T00:00:00Z");
         while (at < utc("2000-01-01T00:00:00Z")) {
-            int64_t next = cron_next(&cron, at);
+            int64_t next = cron_next(&cron, NULL, at);
             assert_true(next > at && next != INT64_MAX);
             struct clock_date date;
             clock_date_utc(next, &date);
@@ -390,15 +450,15 @@ static void test_rarest(void **state) {
 
 static void test_ends_of_time(void **state) {
     struct cron every_second = parse("* * * * * *"), leap = parse("0 0 29 2 *"), nothing = {0};
-    assert_int_equal(cron_next(&every_second, INT64_MAX), INT64_MAX);
-    assert_int_equal(cron_next(&leap, INT64_MAX - 1), INT64_MAX);
-    assert_int_equal(cron_next(&nothing, 0), INT64_MAX);
-    int64_t first = cron_next(&every_second, INT64_MIN);
+    assert_int_equal(cron_next(&every_second, NULL, INT64_MAX), INT64_MAX);
+    assert_int_equal(cron_next(&leap, NULL, INT64_MAX - 1), INT64_MAX);
+    assert_int_equal(cron_next(&nothing, NULL, 0), INT64_MAX);
+    int64_t first = cron_next(&every_second, NULL, INT64_MIN);
     assert_true(first % US_PER_S == 0 && first - INT64_MIN <= US_PER_S);
-    assert_true(cron_next(&leap, INT64_MIN) > INT64_MIN);
-    assert_int_equal(cron_next(&every_second, -1), 0);
-    assert_int_equal(cron_next(&every_second, -US_PER_S), 0);
-    assert_int_equal(cron_next(&every_second, -US_PER_S - 1), -US_PER_S);
+    assert_true(cron_next(&leap, NULL, INT64_MIN) > INT64_MIN);
+    assert_int_equal(cron_next(&every_second, NULL, -1), 0);
+    assert_int_equal(cron_next(&every_second, NULL, -US_PER_S), 0);
+    assert_int_equal(cron_next(&every_second, NULL, -US_PER_S - 1), -US_PER_S);
 }
 
 int main(void) {
