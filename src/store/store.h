@@ -9,27 +9,39 @@
  *
  * Lanes with work take turns: first by the key of the workflow's first round-robin rule (the group), least recently
  * granted first, across workflows too; inside a group by lane, likewise. A new group or lane counts as granted when it
- * came into being (so a stream of new ones cannot starve those that wait). In a lane, due retries go before new work,
- * then pages go by priority, and those of one priority in spawn order. Lanes of a paused workflow are not claimed.
+ * came into being (so a stream of new ones cannot starve those that wait). In a lane, due retries go before new work
+ * (the longest due first, whatever their priority), then pages go by priority, and those of one priority in spawn
+ * order, which is that of their ids: a reserved id counts from its reservation. Of a paused workflow nothing is leased,
+ * not for a want either.
  *
  * Rules are a chain. A CANCEL_NEWEST rule before any GROUP_ROUND_ROBIN rule is decided at the spawn: the run takes a
  * place or is cancelled, and holds the place until it is settled (done, dropped, parked). One after a GROUP_ROUND_ROBIN
  * rule is decided when the run is claimed, likewise; in such lanes no more runs are leased than the worker has tokens.
  * All GROUP_ROUND_ROBIN rules are taken together at the claim. A run that waits for a retry keeps the places it holds.
  *
- * A CANCEL_IN_PROGRESS rule is decided at the spawn wherever it stands: of the live runs with the key (parked ones are
- * not), only the max_runs newest are kept. Older ones that are not leased are cancelled at once; those that are leased
- * are asked to end (store_cancels) and stay what they are until their worker settles them. Beside that it limits tokens
- * as GROUP_ROUND_ROBIN does, so that a new run starts when the one it drove out has ended.
+ * A CANCEL_IN_PROGRESS rule is decided at the spawn wherever it stands, after duplicates and CANCEL_NEWEST (what those
+ * refuse drives nothing out): of the live runs with the key, without parked ones and those that were asked to end
+ * already, only the max_runs newest (by page, then index) are kept. Of the others those of the page itself are not
+ * created, those that are not leased are cancelled at once, and those that are leased are asked to end (store_cancels)
+ * and stay what they are until their worker settles them. Beside that it limits tokens as GROUP_ROUND_ROBIN does, so
+ * that a new run starts when the one it drove out has ended. Several such rules are taken one after the other.
+ *
+ * A run that was asked to end (by that, or by store_run_cancel) does not run again: settled as RETRY or RELEASED it
+ * becomes CANCELLED, and likewise when its lease is lost or its worker removed, also by the end of the process.
  *
  * A RATE_LIMIT rule lets max_runs runs with the key be leased in each window of period_us; windows are aligned to the
  * store's clock (they begin at multiples of period_us since 1970 UTC). A lease that comes back (released, lost) has
- * used its unit all the same. Rules of all workflows with the same key and the same period share one count. In such
- * lanes no more runs are leased than the worker has tokens, so a unit is used when a run is about to start. The count
- * is durable. While the window is used up the lane waits without tokens; next_due_utc_us tells when the next begins.
+ * used its unit all the same, and each attempt uses one. Rules of all workflows with the same key and the same period
+ * share one count (two of one workflow, too: a run is counted once), each with a max_runs of its own. In such lanes no
+ * more runs are leased than the worker has tokens, so a unit is used when a run is about to start. The count is
+ * durable. While the window is used up the lane waits without tokens; next_due_utc_us tells when the next begins.
  *
  * Finished runs are kept for history_us, and no more of them than fill history_bytes (the oldest go first): each ended
- * attempt with its worker, duration, outcome, error and result. Tidying is a part of commits, a bounded piece each.
+ * attempt with its worker, duration, outcome, error and result. What ended without a worker is there too, as attempt 0
+ * with the reason as its error: CANCELLED (driven out, not started in time, store_run_cancel, CANCEL_NEWEST at the
+ * claim, a lost lease of one that was asked to end), FORGOTTEN (parked runs that were dropped or gave way), FAILED
+ * (pages of `failed`). Not there: items that were never created, attempts that were RELEASED or lost, and RETRY without
+ * `failed`. Tidying is a part of commits, a bounded piece each.
  *
  * Thread. A store is used by one thread at a time, and every call may block. Changes are made in batches:
  *
@@ -178,11 +190,12 @@ struct store_page {
     const struct store_item *items;
     size_t n; /* 1..STORE_PAGE_MAX */
 
-    int64_t id;              /* 0, or one that store_page_reserve gave, for the first page that is spawned with it */
+    int64_t id;              /* 0, or one that store_page_reserve gave and that no page has yet (else -EINVAL) */
     unsigned priority;       /* 1..3, 3 goes first; 0: 1 */
     int64_t start_by_utc_us; /* runs that were never leased by then are cancelled; 0: none */
     struct bytes failed;     /* not empty: these runs end FAILED at once, for that reason; n_keys may be 0. They are in
-                                the history only, and no child key is looked at */
+                                the history only (attempt 0), no child key is looked at, and each counts as a failed
+                                attempt in the lane of these keys */
     uint32_t *ret_indexes;   /* NULL, or room for n: each item's index, or STORE_NOT_CREATED */
 };
 #define STORE_NOT_CREATED UINT32_MAX
@@ -192,7 +205,8 @@ struct store_spawned {
     uint32_t driven_out; /* older runs that CANCEL_IN_PROGRESS cancelled at once; `cancelled` has those of this page */
     bool cancels;        /* leased ones were asked to end: their workers should heartbeat soon */
 };
-/* A page id that nobody else gets. Need not be used. */
+/* A page id that nobody else gets, at once (as a claim; outside of a batch it is a batch of its own). Need not be used;
+ * is still free when a spawn with it created nothing. */
 int store_page_reserve(struct store *store, int64_t *ret_page, struct err *err);
 /* Exact deduplication: of items whose child key belongs to a live or parked run of the same workflow (or to an earlier
  * item of this page) none is created, but a parked run whose generation is not the item's gives way (it is forgotten).
@@ -235,9 +249,11 @@ struct store_claimed {
     size_t n;
     bool more;               /* lanes with admissible work were left because new_lanes was used up */
     const uint32_t *held;    /* for each want: the tokens that the worker holds on that lane now; 0: none any more */
-    uint32_t cancelled;      /* by CANCEL_NEWEST rules that are decided at the claim, or not started in time */
-    int64_t next_due_utc_us; /* when the earliest waiting retry or delayed page becomes due, a rate limit's next window
-                                begins, or a page's start_by passes; 0: none waits */
+    uint32_t cancelled;      /* by CANCEL_NEWEST rules that are decided at the claim, or not started in time (those of
+                                all workflows) */
+    int64_t next_due_utc_us; /* when the earliest waiting retry or delayed page becomes due, a rate limit that lanes
+                                with work wait for has its next window, or a page's start_by passes, of all workflows,
+                                paused ones too; 0: none waits. May have passed: then claim again */
     void *arena;
 };
 /* Takes back leases of workers whose heartbeat is too old first; -ESTALE when the worker itself is one of them. Nothing
@@ -349,11 +365,11 @@ struct store_run_info { /* what does not apply is 0 or empty */
     bool cancel_asked; /* LEASED */
     unsigned priority;
     struct bytes workflow_name, group, child_key, generation, input, metadata, checkpoint;
-    struct bytes error, result; /* the newest attempt's */
+    struct bytes error, result; /* the newest attempt's, as far as the history or the run's own row knows it */
     struct bytes worker;        /* the name of who has it, or had it last */
     int64_t parent_page;
     uint32_t parent_index;
-    uint32_t attempts;                                /* ended or put back with an error so far */
+    uint32_t attempts; /* live and parked: as claims give it; finished: the number of the newest attempt */
     int64_t created_utc_us, due_utc_us, ended_utc_us; /* due: WAITING; ended: the newest attempt */
     int64_t duration_us;                              /* of the newest attempt */
 };
@@ -382,9 +398,9 @@ struct store_attempt {
 int store_attempts_each(struct store *store, int64_t page, uint32_t index,
                         int (*each)(void *arg, const struct store_attempt *attempt), void *arg, struct err *err);
 /* Not leased: CANCELLED at once (a parked one too). Leased: its worker is asked. *ret_state is what it was; nothing is
- * done to a finished one. -ENOENT. */
+ * done to a finished one. -ENOENT. *ret_state is set at once. */
 int store_run_cancel(struct store *store, int64_t page, uint32_t index, enum store_state *ret_state, struct err *err);
-/* What the history takes, about; for people. */
+/* What the history takes, about; for people. Runs: those that are finished. */
 int store_history_size(struct store *store, uint64_t *ret_runs, uint64_t *ret_bytes, struct err *err);
 
 /* For tests: does everything kept in memory or in counters equal what the rows say? STORE_ERR_CORRUPT with the

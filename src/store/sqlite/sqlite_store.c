@@ -323,11 +323,17 @@ static void close_store(struct store *base) {
     mem_free(store);
 }
 
+static bool shared(const struct store *base) {
+    (void)base;
+    return false;
+}
+
 static const struct store_ops ops = {
     .close = close_store,
     .lock_fd = lock_fd,
     .recovered = recovered,
     .describe = describe,
+    .shared = shared,
     .begin = begin,
     .commit = commit,
     .workflow_put = workflow_put_call,

@@ -1,9 +1,10 @@
 /* conformance.h - what every kind of store must do, as tests over one that the caller provides.
  *
- *     struct store_under_test sut = {.wipe = ..., .open = ..., .crash = ...};
+ *     struct store_under_test sut = {.wipe = ..., .open = ..., .crash = ..., .own_clock = ...};
  *     return conformance_run(&sut);
  *
- * Time is the suite's: the store is opened with the clock in `sut`. */
+ * With own_clock time is the suite's: the store is opened with the clock in `sut` and judges by it. Without, it judges
+ * by the clock of a server on this host; the tests then wait for real, with short leases and shorter seconds. */
 #pragma once
 
 #include "store.h"
@@ -16,6 +17,7 @@ struct store_under_test {
                 struct err *err);
     /* Makes an end of the open store as kill -9 would: what was not committed is lost, nothing is tidied up. */
     void (*crash)(struct store_under_test *sut, struct store *store);
+    bool own_clock;
     void *arg;
     /* Kept by the suite. */
     struct clock clock;

@@ -168,7 +168,7 @@ void model_check_claim(struct play *play, int worker, const struct store_claim *
     int64_t due = 0;
     for (int i = 0; i < RUNS; i++) {
         const struct run *run = &model->runs[i];
-        if ((run->state == QUEUED || run->state == WAITING) && run->due_utc_us > play->steps->sut->utc_us &&
+        if ((run->state == QUEUED || run->state == WAITING) && run->due_utc_us > play->now_utc_us &&
             (due == 0 || run->due_utc_us < due))
             due = run->due_utc_us;
     }

@@ -30,7 +30,7 @@ uint64_t *model_group_turn(struct play *play, const struct lane *lane) {
 
 bool model_is_work(const struct play *play, const struct run *run, int lane) {
     return (run->state == QUEUED || run->state == WAITING) && run->lane == lane && run->lease == 0 &&
-           run->due_utc_us <= play->steps->sut->utc_us;
+           run->due_utc_us <= play->now_utc_us;
 }
 
 bool model_has_work(const struct play *play, int lane) {

@@ -47,6 +47,7 @@ struct play {
     struct model now, durable; /* as of the last commit */
     uint64_t turn, group_turns[WORKFLOWS][8][2];
     int64_t workflows[WORKFLOWS];
+    int64_t now_utc_us, batch_utc_us; /* as of this step; when the batch was begun */
     int64_t workers[WORKERS], expires_mono_us[WORKERS];
     bool in_batch;
     uint64_t claimed, spawned, settled;

@@ -123,7 +123,7 @@ static void a_child_key_lives_once(void **state) {
     assert_spawned(steps_spawn(steps, workflow, "g", "a b"), 0, 2, 0, 0); /* while it runs */
     assert_int_equal(steps_done(steps, &a), 0);
     assert_spawned(steps_spawn(steps, workflow, "g", "a b"), 1, 1, 0, 0); /* when it is done it may come again */
-    assert_int_equal(steps_retry(steps, &b, 1, US_PER_S), 0);
+    assert_int_equal(steps_retry(steps, &b, 1, US_PER_MIN), 0);
     assert_spawned(steps_spawn(steps, workflow, "g", "b:other-generation"), 0, 1, 0, 0); /* while it waits */
     steps_crash(steps);
     assert_spawned(steps_spawn(steps, workflow, "g", "a b c d e"), 0, 5, 0, 0);
@@ -159,16 +159,18 @@ static void a_retry_waits_and_keeps_what_it_knows(void **state) {
     const struct store_claimed *claimed = steps_claim(steps, 0, workflow, 1, 1, 1);
     struct held a = steps_hold(steps, claimed, "a");
     strcpy(a.generation, "2");
-    steps_retry(steps, &a, 1, 10 * US_PER_S);
+    int64_t before = steps_now(steps), second = steps->second_us;
+    steps_retry(steps, &a, 1, 10 * second);
+    int64_t after = steps_now(steps);
     struct store_lane_info info = steps_lane(steps, workflow, "g");
     assert_int_equal(info.failed, 1);
     assert_lane(steps, workflow, "g", 2, 0, 1, 0);
     claimed = steps_claim(steps, 0, workflow, 0, 1, 1);
-    assert_int_equal(claimed->next_due_utc_us, steps->sut->utc_us + 10 * US_PER_S);
-    steps_pass(steps, 10 * US_PER_S - 1);
+    assert_in_range(claimed->next_due_utc_us, before + 10 * second, after + 10 * second);
+    steps_pass_most(steps, 10 * second);
     assert_lane(steps, workflow, "g", 2, 0, 1, 0);
     steps_crash(steps);
-    steps_pass(steps, 1);
+    steps_pass_rest(steps, 10 * second);
     assert_lane(steps, workflow, "g", 3, 0, 0, 0);
     claimed = steps_claim(steps, 0, workflow, 1, 2, 2); /* before new work */
     assert_claimed(claimed, "a b");
@@ -184,10 +186,10 @@ static void a_retry_waits_and_keeps_what_it_knows(void **state) {
 
     /* It does so again, and again when its page is long gone. */
     a = steps_hold(steps, claimed, "a");
-    steps_retry(steps, &a, 2, US_PER_S);
+    steps_retry(steps, &a, 2, 2 * second);
     steps->worker = steps_worker(steps);
     assert_string_equal(steps_drain(steps, workflow), "c");
-    steps_pass(steps, US_PER_S);
+    steps_pass(steps, 2 * second);
     steps_crash(steps);
     claimed = steps_claim(steps, 0, workflow, 1, 9, 9);
     assert_claimed(claimed, "a b");
@@ -209,13 +211,15 @@ static void the_longest_due_retry_goes_first(void **state) {
     const struct store_claimed *claimed = steps_claim(steps, 0, workflow, 1, 3, 3);
     struct held a = steps_hold(steps, claimed, "a"), b = steps_hold(steps, claimed, "b"),
                 c = steps_hold(steps, claimed, "c");
-    steps_retry(steps, &a, 1, 3 * US_PER_S);
-    steps_retry(steps, &b, 1, 2 * US_PER_S);
-    steps_retry(steps, &c, 1, 9 * US_PER_S);
-    steps_pass(steps, 4 * US_PER_S);
+    int64_t second = steps->second_us, before = steps_now(steps);
+    steps_retry(steps, &a, 1, 3 * second);
+    steps_retry(steps, &b, 1, second);
+    steps_retry(steps, &c, 1, 12 * second);
+    int64_t after = steps_now(steps);
+    steps_pass(steps, 4 * second);
     claimed = steps_claim(steps, 0, workflow, 1, 9, 9);
     assert_claimed(claimed, "b a d");
-    assert_int_equal(claimed->next_due_utc_us, steps->sut->utc_us + 5 * US_PER_S);
+    assert_in_range(claimed->next_due_utc_us, before + 12 * second, after + 12 * second);
 }
 
 static void again_counts_no_attempt(void **state) {
@@ -226,7 +230,7 @@ static void again_counts_no_attempt(void **state) {
     struct store_settled again = {.lease = a.lease,
                                   .index = a.index,
                                   .outcome = STORE_RETRY,
-                                  .due_utc_us = steps->sut->utc_us,
+                                  .due_utc_us = steps_now(steps),
                                   .child_key = BYTES("a")};
     assert_int_equal(steps_settle(steps, a.worker, &again, 1), 0);
     assert_int_equal(steps_lane(steps, workflow, "g").failed, 0);
@@ -287,18 +291,19 @@ static const char *parked_list(struct steps *steps, struct store_parked_filter f
     return listed.text;
 }
 
-static void park_all(struct steps *steps, int64_t workflow, const char *group, const char *key) {
+static int64_t park_all(struct steps *steps, int64_t workflow, const char *group, const char *key) {
     steps_spawn(steps, workflow, group, key);
     char child_key[64];
     snprintf(child_key, sizeof child_key, "%.*s", (int)strcspn(key, ":"), key);
     struct held held = steps_hold(steps, steps_claim(steps, 0, workflow, 1, 1, 1), child_key);
     assert_int_equal(steps_park(steps, &held), 0);
+    return held.page;
 }
 
 static void parked_runs_are_listed_retried_and_dropped(void **state) {
     struct steps *steps = *state;
     int64_t w = steps_workflow(steps, "w", ROBIN(5)), v = steps_workflow(steps, "v", ROBIN(5));
-    park_all(steps, w, "g", "a:1");
+    int64_t first = park_all(steps, w, "g", "a:1");
     park_all(steps, w, "h", "b:2");
     park_all(steps, v, "g", "a:3");
     steps_reopen(steps);
@@ -310,7 +315,7 @@ static void parked_runs_are_listed_retried_and_dropped(void **state) {
     assert_string_equal(parked_list(steps, (struct store_parked_filter){.child_key = BYTES("a"), .limit = 1}),
                         "w/g/a:1 4 went wrong;");
     assert_string_equal(parked_list(steps, (struct store_parked_filter){.child_key = BYTES("none")}), "");
-    assert_string_equal(parked_list(steps, (struct store_parked_filter){.after_page = 1, .limit = 1}),
+    assert_string_equal(parked_list(steps, (struct store_parked_filter){.after_page = first, .limit = 1}),
                         "w/h/b:2 4 went wrong;");
     struct listed listed = {.stop_after = 2};
     assert_int_equal(store_parked_each(steps->store, &(struct store_parked_filter){0}, list_parked, &listed, NULL),

@@ -4,6 +4,7 @@
 #include "mem.h"
 
 #include <stdio.h>
+#include <time.h>
 
 /* Results that the steps hand out are kept here until the next of their kind. */
 static struct store_claimed last_claimed;
@@ -26,8 +27,10 @@ static int64_t mono_us(void *arg) {
 
 void steps_open(struct steps *steps) {
     struct store_under_test *sut = steps->sut;
-    struct store_options options = {.clock = &sut->clock, .lease_us = LEASE_US};
-    MUST(sut->open(sut, &options, &steps->store, &err));
+    MUST(sut->open(sut, &steps->options, &steps->store, &err));
+    for (int64_t i = 0; i < steps->n_workers && store_shared(steps->store); i++)
+        MUST(store_worker_remove(steps->store, steps->workers[i], &err));
+    steps->n_workers = 0;
     steps->worker = steps_worker(steps);
 }
 
@@ -36,6 +39,9 @@ int steps_setup(void **state) {
     struct steps *steps = mem_zalloc(sizeof *steps);
     assert_non_null(steps);
     steps->sut = sut;
+    steps->lease_us = LEASE_US;
+    steps->second_us = sut->own_clock ? US_PER_S : 200 * US_PER_MS;
+    steps->options = (struct store_options){.clock = &sut->clock, .lease_us = LEASE_US};
     sut->clock = (struct clock){utc_us, mono_us, sut};
     sut->utc_us = INT64_C(1700000000) * US_PER_S;
     sut->mono_us = 1000;
@@ -73,9 +79,47 @@ void steps_crash(struct steps *steps) {
     MUST(store_check(steps->store, &err));
 }
 
+void steps_open_with(struct steps *steps, struct store_options options) {
+    steps->options = options;
+    steps->lease_us = options.lease_us;
+    steps_reopen(steps);
+}
+
+/* ---- time ---- */
+
+int64_t steps_now(const struct steps *steps) {
+    return steps->sut->own_clock ? steps->sut->utc_us : clock_utc_us(&clock_system);
+}
+
+static void let_pass(struct steps *steps, int64_t us, int64_t more_us) {
+    if (steps->sut->own_clock) {
+        steps->sut->utc_us += us;
+        steps->sut->mono_us += us;
+        return;
+    }
+    us += more_us;
+    assert_true(us < 5 * US_PER_S); /* a test that waits longer should not */
+    nanosleep(&(struct timespec){us / US_PER_S, us % US_PER_S * 1000}, NULL);
+}
+
 void steps_pass(struct steps *steps, int64_t us) {
-    steps->sut->utc_us += us;
-    steps->sut->mono_us += us;
+    let_pass(steps, us, 20 * US_PER_MS);
+}
+
+void steps_pass_most(struct steps *steps, int64_t us) {
+    let_pass(steps, steps->sut->own_clock ? us - 1 : us / 2, 0);
+}
+
+void steps_pass_rest(struct steps *steps, int64_t us) {
+    let_pass(steps, steps->sut->own_clock ? 1 : us - us / 2, 20 * US_PER_MS);
+}
+
+void steps_short_leases(struct steps *steps) {
+    if (steps->sut->own_clock)
+        return;
+    struct store_options options = steps->options;
+    options.lease_us = 800 * US_PER_MS;
+    steps_open_with(steps, options);
 }
 
 void steps_begin(struct steps *steps) {
@@ -89,6 +133,8 @@ void steps_commit(struct steps *steps) {
 int64_t steps_worker(struct steps *steps) {
     int64_t worker = 0;
     MUST(store_worker_add(steps->store, BYTES("w"), 4, &worker, &err));
+    assert_true(steps->n_workers < STEPS_WORKERS);
+    steps->workers[steps->n_workers++] = worker;
     return worker;
 }
 
@@ -245,7 +291,7 @@ size_t steps_retry(struct steps *steps, const struct held *held, uint32_t attemp
     struct store_settled settled = settled_of(held, STORE_RETRY);
     settled.attempts = attempts;
     settled.failed = true;
-    settled.due_utc_us = steps->sut->utc_us + after_us;
+    settled.due_utc_us = steps_now(steps) + after_us;
     return steps_settle(steps, held->worker, &settled, 1);
 }
 

@@ -11,19 +11,34 @@
 #include <cmocka.h>
 
 #define LEASE_US (30 * US_PER_S)
+#define STEPS_WORKERS 1024
 
 struct steps {
     struct store_under_test *sut;
     struct store *store;
+    struct store_options options; /* that it was opened with */
     int64_t worker;
+    int64_t lease_us;
+    int64_t second_us;                         /* what the tests take for a second: 1 s when time is theirs */
+    int64_t workers[STEPS_WORKERS], n_workers; /* all that were added since the store was wiped */
 };
 
 int steps_setup(void **state);        /* a fresh store with one worker; initial_state is the store_under_test */
 int steps_teardown(void **state);     /* checks the store and closes it */
 void steps_open(struct steps *steps); /* as steps_setup left it, and a worker of the new opening */
+/* Also removes the workers of before, as a store that several processes share still has them. */
 void steps_reopen(struct steps *steps);
-void steps_crash(struct steps *steps); /* and opens it again */
-void steps_pass(struct steps *steps, int64_t us);
+void steps_crash(struct steps *steps);                                   /* and opens it again */
+void steps_open_with(struct steps *steps, struct store_options options); /* closes it and opens it so */
+
+/* Time. Without a clock of its own the suite waits, and then `most` is a half, so that what is done meanwhile may take
+ * a while. */
+int64_t steps_now(const struct steps *steps);
+void steps_pass(struct steps *steps, int64_t us);      /* at least as long */
+void steps_pass_most(struct steps *steps, int64_t us); /* a microsecond less than that */
+void steps_pass_rest(struct steps *steps, int64_t us); /* what is then left */
+/* For tests in which leases end: opens the store with leases that are worth waiting for; steps->lease_us tells. */
+void steps_short_leases(struct steps *steps);
 
 void steps_begin(struct steps *steps);
 void steps_commit(struct steps *steps);

@@ -228,15 +228,15 @@ static void wants_are_served_first_and_count_as_turns(void **state) {
 static void pages_go_in_spawn_order(void **state) {
     struct steps *steps = *state;
     int64_t workflow = steps_workflow(steps, "w", ROBIN(9));
-    int64_t now = steps->sut->utc_us;
-    steps_spawn_later(steps, workflow, "g", "later", now + 5 * US_PER_S);
+    int64_t now = steps_now(steps), later = 5 * steps->second_us;
+    steps_spawn_later(steps, workflow, "g", "later", now + later);
     steps_spawn(steps, workflow, "g", "a b");
     steps_spawn(steps, workflow, "g", "c");
     steps_spawn_later(steps, workflow, "g", "past", now - 5);
     assert_lane(steps, workflow, "g", 5, 0, 0, 0);
     const struct store_claimed *claimed = steps_claim(steps, 0, workflow, 1, 1, 1);
     assert_claimed(claimed, "a");
-    assert_int_equal(claimed->next_due_utc_us, now + 5 * US_PER_S);
+    assert_int_equal(claimed->next_due_utc_us, now + later);
     struct held a = steps_hold(steps, claimed, "a");
     claimed = steps_claim_more(steps, 0, a.lane, 2, 1);
     assert_claimed(claimed, "b c");
@@ -244,7 +244,7 @@ static void pages_go_in_spawn_order(void **state) {
     struct held c = steps_hold(steps, claimed, "c");
     steps_release(steps, &c);
     steps_release(steps, &a);
-    steps_pass(steps, 5 * US_PER_S);
+    steps_pass(steps, later);
     steps_crash(steps);
     claimed = steps_claim(steps, 0, workflow, 1, 9, 9);
     assert_claimed(claimed, "later a b c past");
@@ -253,7 +253,7 @@ static void pages_go_in_spawn_order(void **state) {
 
 static void a_delayed_page_waits(void **state) {
     struct steps *steps = *state;
-    int64_t workflow = steps_workflow(steps, "w", ROBIN(9)), due = steps->sut->utc_us + US_PER_S;
+    int64_t workflow = steps_workflow(steps, "w", ROBIN(9)), due = steps_now(steps) + 5 * steps->second_us;
     steps_spawn_later(steps, workflow, "g", "a", due);
     assert_spawned(steps_spawn(steps, workflow, "g", "a"), 0, 1, 0, 0);
     for (int round = 0; round < 2; round++) {
@@ -262,7 +262,7 @@ static void a_delayed_page_waits(void **state) {
         assert_int_equal(claimed->next_due_utc_us, due);
         steps_reopen(steps);
     }
-    steps_pass(steps, US_PER_S);
+    steps_pass(steps, 5 * steps->second_us);
     assert_claimed(steps_claim(steps, 0, workflow, 1, 1, 1), "a");
 }
 
@@ -331,14 +331,14 @@ static void newest_are_cancelled_at_the_claim(void **state) {
     assert_lane(steps, workflow, "h", 0, 2, 0, 0);
     assert_int_equal(steps_lane(steps, workflow, "h").cancelled, 2);
     assert_spawned(steps_spawn(steps, workflow, "h|x", "k m n"), 2, 1, 0, 0); /* cancelled ones are forgotten */
-    steps_retry(steps, &a, 1, US_PER_S);
+    steps_retry(steps, &a, 1, 5 * steps->second_us);
     steps_crash(steps); /* a holds its place still; k and l were not in trouble and are as if never claimed */
     claimed = steps_claim(steps, 0, workflow, 1, 9, 3);
     assert_claimed(claimed, "b");
     assert_int_equal(claimed->cancelled, 3);
     struct held b = steps_hold(steps, claimed, "b");
     steps_release(steps, &b); /* gives its place up again */
-    steps_pass(steps, US_PER_S);
+    steps_pass(steps, 5 * steps->second_us);
     claimed = steps_claim(steps, 0, workflow, 9, 9, 3);
     assert_claimed(claimed, "k l a b");
     assert_int_equal(claimed->cancelled, 2);
