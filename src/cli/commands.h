@@ -9,6 +9,7 @@ int command_status(const struct options *options);
 int command_parked(const struct options *options);
 int command_check(const struct options *options);
 int command_demo(const struct options *options);
+int command_cron(const struct options *options);
 
 /* "froe: TEXT" on stderr; returns the code. */
 int command_fail(int exit_code, const char *text);

@@ -14,6 +14,7 @@ enum {
     FOR_PARKED = 1 << COMMAND_PARKED,
     FOR_CHECK = 1 << COMMAND_CHECK,
     FOR_DEMO = 1 << COMMAND_DEMO,
+    FOR_CRON = 1 << COMMAND_CRON,
 };
 
 enum kind {
@@ -79,7 +80,11 @@ static const struct option table[] = {
     {"bucket", NULL, "BUCKET", KIND_TEXT, FOR_PARKED, AT(bucket), 0, 0, NULL, "only parked objects of this bucket"},
     {"key", NULL, "KEY", KIND_TEXT, FOR_PARKED, AT(key), 0, 0, NULL, "only the object with this key (needs --bucket)"},
     {"all", NULL, NULL, KIND_FLAG, FOR_PARKED, AT(all), 0, 0, NULL, "all parked objects"},
-    {"json", NULL, NULL, KIND_FLAG, FOR_STATUS | FOR_PARKED | FOR_CHECK, AT(json), 0, 0, NULL,
+    {"tz", NULL, "ZONE", KIND_TEXT, FOR_CRON, AT(tz), 0, 0, NULL, "the time zone, like Europe/Berlin (default: UTC)"},
+    {"count", NULL, "N", KIND_U32, FOR_CRON, AT(count), 1, 10000, "5", "how many firings"},
+    {"from", NULL, "TIME", KIND_TEXT, FOR_CRON, AT(from), 0, 0, NULL,
+     "not before 2026-03-29, \"2026-03-29 01:30\" (in the zone) or 2026-03-29T00:30:00Z (default: now)"},
+    {"json", NULL, NULL, KIND_FLAG, FOR_STATUS | FOR_PARKED | FOR_CHECK | FOR_CRON, AT(json), 0, 0, NULL,
      "machine-readable output"},
     {"log", "FROE_LOG", "text|json", KIND_LOG, FOR_RUN | FOR_DEMO, AT(log_format), 0, 0, NULL,
      "form of the log on stderr (default: text on a terminal, json otherwise)"},
@@ -123,6 +128,14 @@ static const struct {
                       "Starts a small S3 server in this process, fills buckets of very different sizes with generated "
                       "images, drains\n"
                       "them through a small program, prints what happened and leaves nothing behind."},
+    [COMMAND_CRON] =
+        {"cron", "froe cron EXPRESSION [OPTION...]", "show when a cron expression fires next",
+         "EXPRESSION, in quotes, has 5 fields (minute hour day-of-month month day-of-week), or 6 with leading\n"
+         "seconds, or is one of @hourly @daily @midnight @weekly @monthly @yearly @annually. It may begin with\n"
+         "CRON_TZ=ZONE instead of --tz. Each line shows a firing in the zone's time and in UTC.\n"
+         "\n"
+         "Where clocks jump by less than three hours, an expression neither minute nor hour of which begins with\n"
+         "* fires once: a skipped time right after the jump, a repeated one the first time. Others follow the clock."},
     [COMMAND_VERSION] = {"version", "froe version", "show the version", ""},
     [COMMAND_HELP] = {"help", "froe help [COMMAND]", "show help", ""},
 };
@@ -406,6 +419,8 @@ static int check_combination(const struct options *options, struct err *err) {
                 "nothing to do with the objects: give a program (froe run ... -- PROGRAM [ARG...]), or --discard to "
                 "read, verify and delete them without processing");
     }
+    if (options->command == COMMAND_CRON && !options->action)
+        return err_set(err, -EINVAL, "give the expression in quotes: froe cron \"*/5 * * * *\"");
     if (options->command == COMMAND_PARKED) {
         const char *action = options->action;
         if (action && strcmp(action, "list") != 0 && strcmp(action, "retry") != 0 && strcmp(action, "drop") != 0)
@@ -447,8 +462,13 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
             options.help = true;
         else if (strncmp(argv[i], "--", 2) == 0)
             r = parse_option(&options, argc, argv, &i, &given, err);
-        else if ((options.command == COMMAND_PARKED || options.command == COMMAND_HELP) && !options.action)
+        else if ((options.command == COMMAND_PARKED || options.command == COMMAND_HELP ||
+                  options.command == COMMAND_CRON) &&
+                 !options.action)
             options.action = argv[i];
+        else if (options.command == COMMAND_CRON)
+            r = err_set(err, -EINVAL, "unexpected '%.100s'; put the expression in quotes: froe cron \"*/5 * * * *\"",
+                        argv[i]);
         else if (options.command == COMMAND_RUN)
             r = err_set(err, -EINVAL, "unexpected '%.100s'; a program goes after --: froe run ... -- %.100s", argv[i],
                         argv[i]);

@@ -28,6 +28,7 @@ enum command_id {
     COMMAND_PARKED,
     COMMAND_CHECK,
     COMMAND_DEMO,
+    COMMAND_CRON,
     COMMAND_VERSION,
     COMMAND_HELP
 };
@@ -49,8 +50,10 @@ struct options {
     enum log_format log_format;
     enum log_level log_level;
     const char *bucket, *key; /* froe parked */
-    const char *action;       /* froe parked list|retry|drop; froe help COMMAND */
-    char **program;           /* after `--`: NULL-terminated, NULL when none was given */
+    const char *tz, *from;    /* froe cron */
+    uint32_t count;
+    const char *action; /* froe parked list|retry|drop; froe help COMMAND; froe cron EXPRESSION */
+    char **program;     /* after `--`: NULL-terminated, NULL when none was given */
 };
 
 /* Reads argv (argv[0] skipped) and the environment. Strings of the result point into argv and the environment. -EINVAL

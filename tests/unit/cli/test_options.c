@@ -421,9 +421,9 @@ static void test_help_names_every_option_and_variable(void **state) {
 }
 
 static void test_help_of_every_command(void **state) {
-    static const char *const names[] = {"run", "status", "parked", "check", "demo", "version", "help"};
+    static const char *const names[] = {"run", "status", "parked", "check", "demo", "cron", "version", "help"};
     char *overview = help_of(COMMAND_HELP);
-    for (size_t i = 0; i < 7; i++) {
+    for (size_t i = 0; i < 8; i++) {
         enum command_id command;
         struct err err = {0};
         assert_int_equal(options_command(names[i], &command, &err), 0);
