@@ -56,7 +56,7 @@ int engine_error_from(froe_error *error, const struct err *err) {
 void engine_fail(froe *engine, const struct err *err) {
     if (engine->failed)
         return;
-    engine->failed = engine->tell_failure = true;
+    engine->failed = engine->tell_failure = engine->over = true;
     engine->failure = *err;
     engine->cancel_wanted = true;
     engine->cancel_reason = FROE_CANCELLED_LEASE_LOST;
@@ -89,6 +89,7 @@ static void collect(froe *engine) {
 /* ---- closing ---- */
 
 static void free_all(froe *engine) {
+    calls_free(engine);
     settlement_free(engine->ends);
     settlement_free(engine->spare);
     held_free(engine);
@@ -99,36 +100,58 @@ static void free_all(froe *engine) {
     mem_free(engine);
 }
 
-static void on_handle_closed(uv_handle_t *handle) {
-    froe *engine = handle->data;
-    if (--engine->handles > 0)
-        return;
+void engine_unref(froe *engine) {
+    pthread_mutex_lock(&engine->calls_mutex);
+    bool last = --engine->refs == 0;
+    pthread_mutex_unlock(&engine->calls_mutex);
+    if (last)
+        free_all(engine);
+}
+
+static void gone(froe *engine) {
     void (*closed)(void *) = engine->closed;
     void *arg = engine->closed_arg;
-    free_all(engine);
+    engine_unref(engine);
     if (closed)
         closed(arg);
 }
 
+static void on_handle_closed(uv_handle_t *handle) {
+    froe *engine = handle->data;
+    if (--engine->handles > 0)
+        return;
+    engine->handles_closed = true;
+    if (engine->loop != &engine->own_loop)
+        gone(engine); /* otherwise who runs the loop sees to it */
+}
+
 static void close_handles(froe *engine) {
+    calls_close(engine);
     uv_handle_t *handles[] = {(uv_handle_t *)&engine->wake, (uv_handle_t *)&engine->prepare,
                               (uv_handle_t *)&engine->busy, (uv_handle_t *)&engine->timer};
     for (size_t i = 0; i < sizeof handles / sizeof handles[0]; i++)
         uv_close(handles[i], on_handle_closed);
 }
 
+void engine_close(froe *engine) {
+    engine->closing = engine->dirty = true;
+    if (!engine->stopping)
+        worker_stop(engine, FROE_STOP_NOW);
+    if (engine->loop == &engine->own_loop && !engine->loop_running) {
+        own_loop_close(engine);
+        gone(engine);
+    }
+}
+
 void froe_close(froe *engine, void (*closed)(void *arg), void *arg) {
-    engine->closing = true;
     engine->closed = closed;
     engine->closed_arg = arg;
-    engine->dirty = true;
-    if (!engine->stopping)
-        froe_stop(engine, FROE_STOP_NOW, NULL, NULL);
+    engine_close(engine);
 }
 
 static void close_pump(froe *engine) {
     if (engine->stopping && !engine->stop_told && engine->state == WORKER_STOPPED && engine->inflight == 0) {
-        engine->stop_told = true;
+        engine->stop_told = engine->over = true;
         if (engine->stopped)
             engine->stopped(engine->stopped_arg);
     }
@@ -211,6 +234,7 @@ static void on_prepare(uv_prepare_t *prepare) {
 
 static void on_wake(uv_async_t *wake) {
     froe *engine = wake->data;
+    calls_run(engine);
     if (!engine->committer_closing) {
         collect(engine);
         return;
@@ -240,7 +264,8 @@ static void init(froe *engine, const froe_options *options, const struct engine_
     engine->lease_us = options->lease_us ? options->lease_us : LEASE_DEFAULT_US;
     engine->event = options->event;
     engine->event_arg = options->event_arg;
-    engine->loop = options->loop;
+    engine->loop = options->loop ? options->loop : &engine->own_loop;
+    calls_init(engine);
     engine->timer_at_mono_us = INT64_MAX;
     engine->flushed_mono_us = engine->claim_sent_mono_us = engine_mono_us(engine) - US_PER_S;
     struct list *lists[] = {&engine->lanes,     &engine->leases,  &engine->rotation,   &engine->paused,
@@ -300,8 +325,6 @@ static int open_engine(froe *engine, const froe_options *options, const struct e
 int engine_open(const froe_options *options, const struct engine_seams *seams, froe **ret_froe, froe_error *error) {
     if (!options || options->size != sizeof *options)
         return engine_error(error, FROE_ERR_INVALID, "the options' size is not that of this version");
-    if (!options->loop)
-        return engine_error(error, FROE_ERR_INVALID, "no loop was given");
     if (!options->store && !seams->store)
         return engine_error(error, FROE_ERR_INVALID, "no store was given");
     if (options->slots > SLOTS_MAX)
@@ -313,13 +336,22 @@ int engine_open(const froe_options *options, const struct engine_seams *seams, f
         return engine_error(error, FROE_ERR_MEMORY, "out of memory");
     init(made, options, seams);
     struct err err = {0};
-    int r = open_engine(made, options, seams, &err);
+    int r = made->loop == &made->own_loop ? uv_loop_init(made->loop) : 0;
+    if (r < 0) {
+        free_all(made);
+        return engine_error(error, FROE_ERR_MEMORY, "no loop can be made: %s", uv_strerror(r));
+    }
+    r = open_engine(made, options, seams, &err);
     if (r < 0) {
         r = engine_error_from(error, &err);
         if (made->handles > 0)
-            close_handles(made); /* frees it in the next turn of the loop */
+            close_handles(made); /* a caller's loop frees it in its next turn */
         else
-            free_all(made);
+            made->handles_closed = true;
+        if (made->loop == &made->own_loop)
+            own_loop_close(made);
+        if (made->loop == &made->own_loop || made->handles_closed)
+            gone(made);
         return r;
     }
     *ret_froe = made;

@@ -1,8 +1,9 @@
 /* engine.h - what the rooms of the engine share. Only they and the engine's unit tests include it.
  *
- * All of `struct froe` belongs to the loop's thread. Work for the store is packed into requests (committer.h); each
- * room has its own. The rooms:
+ * All of `struct froe` belongs to the loop's thread, but where it says otherwise. Work for the store is packed into
+ * requests (committer.h); each room has its own. The rooms:
  *
+ *     calls.c      calls from other threads, and waiting for answers; own_loop.c: a loop for who has none
  *     engine.c     opening and closing; the pump that runs once per loop iteration and calls the others in order
  *     events.c     events wait here until the pump tells them, so that none comes from inside a call of the caller
  *     workflows.c  definitions
@@ -32,6 +33,8 @@
 #include "store.h"
 
 #include <froe.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <uv.h>
 
 #define FLUSH_US (20 * US_PER_MS)      /* ends of tasks wait so long for company */
@@ -205,13 +208,23 @@ struct froe {
     uint64_t recovered;
     int lock_fd;
 
-    uv_loop_t *loop;
+    uv_loop_t *loop, own_loop; /* own_loop: only when `loop` points there */
+    bool loop_running;         /* own_loop, now */
+    bool over;                 /* froe_main need not go on */
     uv_async_t wake;
     uv_prepare_t prepare; /* the pump */
     uv_idle_t busy;       /* active while the pump has more to do, so that the loop does not sleep */
     uv_timer_t timer;
     int64_t timer_at_mono_us; /* INT64_MAX: not armed */
     unsigned handles;
+    bool handles_closed;
+
+    /* calls.c */
+    pthread_t loop_thread;
+    pthread_mutex_t calls_mutex;
+    struct list calls, waits; /* these four under calls_mutex */
+    bool calls_closed;        /* set on the loop's thread: it reads without */
+    unsigned refs;            /* the open engine, and what outlives its closing: it is freed after the last */
 
     struct committer *committer;
     size_t inflight;
@@ -287,7 +300,47 @@ struct engine_seams {
 int engine_open(const froe_options *options, const struct engine_seams *seams, froe **ret_froe, froe_error *error);
 void engine_clock_moved(froe *engine); /* a test's clock was set */
 
+/* calls.c */
+void calls_init(froe *engine);
+void calls_free(froe *engine);
+bool engine_on_loop(const froe *engine);
+#define ENGINE_GONE (-ESHUTDOWN)
+/* Calls fn(arg) on the loop's thread and gives what it gave: at once when this is that thread, else the caller waits.
+ * ENGINE_GONE: the engine is closed, fn was not called. */
+int engine_call(froe *engine, int (*fn)(void *arg), void *arg);
+/* The same for public functions: FROE_ERR_STATE with a text instead of ENGINE_GONE. */
+int engine_call_or(froe *engine, int (*fn)(void *arg), void *arg, froe_error *error);
+void calls_run(froe *engine);   /* those that wait */
+void calls_close(froe *engine); /* likewise, and no more come */
+/* Waiting for something that a callback on the loop's thread will know:
+ *
+ *     engine_wait_begin       FROE_ERR_STATE: this is the loop's own thread, and the loop is not froe's own or runs
+ *     (ask, by engine_call; the callback does engine_wait_signal on the loop's thread, once)
+ *     engine_wait_for         0: signalled. -ECANCELED: the task (may be NULL) was cancelled first; then take back by
+ *                             engine_call what was asked, so that nobody signals any more
+ *     engine_wait_end         always, after a begin that gave FROE_OK
+ *
+ * On the loop's own thread engine_wait_for runs the loop meanwhile. */
+struct engine_wait {
+    struct list link;
+    froe *engine;
+    const froe_task *task;
+    pthread_cond_t cond;
+    bool done, cancelled;
+};
+int engine_wait_begin(struct engine_wait *wait, froe *engine, const froe_task *task, froe_error *error);
+void engine_wait_signal(struct engine_wait *wait);
+int engine_wait_for(struct engine_wait *wait);
+void engine_wait_end(struct engine_wait *wait);
+void calls_task_cancelled(froe *engine, const froe_task *task); /* its waits are over */
+
+/* own_loop.c */
+void own_loop_run(froe *engine, const bool *until); /* until it is set, or all is closed */
+void own_loop_close(froe *engine);                  /* runs until all is closed, then closes the loop */
+
 /* engine.c */
+void engine_close(froe *engine); /* with a loop of froe's own that does not run it is gone afterwards */
+void engine_unref(froe *engine); /* any thread; the engine may be gone afterwards */
 int engine_error(froe_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int engine_public_code(int code);
 int engine_error_from(froe_error *error, const struct err *err); /* the public code for a lower layer's */
@@ -391,6 +444,7 @@ void worker_pump(froe *engine, int64_t now_mono_us);
 int64_t worker_next_mono_us(const froe *engine);
 bool worker_holds(const froe *engine, int64_t now_mono_us);
 void worker_lost(froe *engine, const char *why);
+void worker_stop(froe *engine, froe_stop_mode mode); /* froe_stop without a callback */
 
 /* spawn.c. A tick is the cron's: it counts only when nobody recorded it before. 0: an ordinary spawn. */
 int spawn_make(froe *engine, const froe_spawn *spawn, int64_t tick_utc_us, froe_spawned_fn *done, void *arg,

@@ -167,9 +167,7 @@ void worker_lost(struct froe *engine, const char *why) {
 
 /* ---- stop ---- */
 
-void froe_stop(froe *engine, froe_stop_mode mode, void (*stopped)(void *arg), void *arg) {
-    engine->stopped = stopped;
-    engine->stopped_arg = arg;
+void worker_stop(struct froe *engine, froe_stop_mode mode) {
     engine->stop_told = false;
     engine->stopping = true;
     engine->dirty = true;
@@ -177,6 +175,26 @@ void froe_stop(froe *engine, froe_stop_mode mode, void (*stopped)(void *arg), vo
         engine->cancel_wanted = true;
         engine->cancel_reason = FROE_CANCELLED_STOP;
     }
+}
+
+struct stop_call {
+    froe *engine;
+    froe_stop_mode mode;
+    void (*stopped)(void *arg);
+    void *arg;
+};
+
+static int stop(void *arg) {
+    const struct stop_call *call = arg;
+    call->engine->stopped = call->stopped;
+    call->engine->stopped_arg = call->arg;
+    worker_stop(call->engine, call->mode);
+    return FROE_OK;
+}
+
+void froe_stop(froe *engine, froe_stop_mode mode, void (*stopped)(void *arg), void *arg) {
+    struct stop_call call = {engine, mode, stopped, arg};
+    engine_call(engine, stop, &call);
 }
 
 static int execute_leave(struct request *request, struct store *store, struct err *err) {
