@@ -39,7 +39,7 @@ static void on_scan(uv_timer_t *timer);
 static void scan_at(struct http *http, uint64_t at_ms) {
     if (at_ms == UINT64_MAX || (http->scan_at_ms && http->scan_at_ms <= at_ms))
         return;
-    uint64_t now = uv_now(http->loop.loop);
+    uint64_t now = http_now_ms(http);
     http->scan_at_ms = at_ms;
     uv_timer_start(&http->scan, on_scan, at_ms > now ? at_ms - now : 0, 0);
 }
@@ -75,7 +75,7 @@ static void scan_list(struct http *http, struct list *list, uint64_t now, uint64
 
 static void on_scan(uv_timer_t *timer) {
     struct http *http = timer->data;
-    uint64_t now = uv_now(http->loop.loop), planned = http->scan_at_ms, next = UINT64_MAX;
+    uint64_t now = http_now_ms(http), planned = http->scan_at_ms, next = UINT64_MAX;
     http->scan_at_ms = 0;
     if (now > planned + LATE_MS && !http->scan_was_late) {
         http->scan_was_late = true; /* bytes may wait in the sockets: look at those first */
@@ -159,7 +159,7 @@ static void resume(struct http_request *request) {
         end_request(request, request->end, false);
     if (request->place != HTTP_PLACE_RUNNING)
         return;
-    request->active_ms = uv_now(http->loop.loop);
+    request->active_ms = http_now_ms(http);
     scan_at(http, due_ms(request));
     http->loop.in_curl = true; /* it hands out what it kept */
     CURLcode code = curl_easy_pause(request->easy, CURLPAUSE_CONT);
@@ -185,7 +185,7 @@ static void do_todo(struct http *http) {
 static void pump(struct http *http) {
     while (http->n_running < http->options.max_connections && !list_empty(&http->waiting)) {
         struct http_request *request = LIST_ENTRY(http->waiting.next, struct http_request, link);
-        request->active_ms = uv_now(http->loop.loop);
+        request->active_ms = http_now_ms(http);
         if (curl_multi_add_handle(http->loop.multi, request->easy) != CURLM_OK) {
             request->reason = "out of memory";
             end_request(request, HTTP_NO_MEMORY, false);
@@ -279,7 +279,7 @@ int http_start(struct http *http, const struct http_send *send, const struct htt
     request->reason = NULL;
     request->error[0] = '\0';
     request->cancelled = request->paused = request->in_data = request->resume_early = request->refused = false;
-    request->deadline_ms = send->deadline_us > 0 ? uv_now(http->loop.loop) + http_ms_of(send->deadline_us) : 0;
+    request->deadline_ms = send->deadline_us > 0 ? http_now_ms(http) + http_ms_of(send->deadline_us) : 0;
     request->place = HTTP_PLACE_WAITING;
     list_push_back(&http->waiting, &request->link);
     http->n_live++;
@@ -388,6 +388,8 @@ int http_new(uv_loop_t *loop, const struct http_options *options, struct http **
         http->options.connect_timeout_us = DEFAULT_CONNECT_US;
     if (http->options.stall_timeout_us <= 0)
         http->options.stall_timeout_us = DEFAULT_STALL_US;
+    if (!http->options.clock)
+        http->options.clock = &clock_system;
     http->ca_bundle = options->ca_bundle ? mem_strdup(options->ca_bundle) : NULL;
     http->options.ca_bundle = http->ca_bundle;
     http->share = curl_share_init();

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "bytes.h"
+#include "clock.h"
 #include "err.h"
 
 #include <uv.h>
@@ -23,8 +24,9 @@ struct http_request;
 struct http_options {
     const char *ca_bundle;      /* NULL: the system's */
     uint32_t max_connections;   /* open at once, and requests under way; further ones wait their turn; 0: 256 */
-    int64_t connect_timeout_us; /* name, connect and TLS; 0: 5 s */
+    int64_t connect_timeout_us; /* name, connect and TLS, by libcurl's own clock; 0: 5 s */
     int64_t stall_timeout_us;   /* no byte moved either way for so long; pauses do not count; 0: 30 s */
+    const struct clock *clock;  /* that this and deadlines go by; NULL: clock_system */
 };
 /* -EINVAL for a CA file that cannot be read or holds no certificate; -ENOMEM. */
 int http_new(uv_loop_t *loop, const struct http_options *options, struct http **ret_http, struct err *err);

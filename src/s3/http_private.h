@@ -58,6 +58,11 @@ static inline uint64_t http_ms_of(int64_t us) {
     return (uint64_t)(us + 999) / 1000;
 }
 
+/* Not the loop's cached time: that may lie far back when a request is started, and would end it too early. */
+static inline uint64_t http_now_ms(const struct http *http) {
+    return (uint64_t)clock_mono_us(http->options.clock) / 1000;
+}
+
 struct http_request *http_request_new(struct http *http); /* NULL: out of memory */
 void http_request_free(struct http_request *request);     /* not while it is in the multi handle */
 /* Sets all that differs from request to request. -EINVAL, -ENOMEM. */

@@ -14,7 +14,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg) {
     n *= size;
     if (request->cancelled)
         return 0;
-    request->active_ms = uv_now(request->http->loop.loop);
+    request->active_ms = http_now_ms(request->http);
     int r = http_head_add(&request->head, bytes_of(line, n));
     if (r < 0) {
         request->refused = true;
@@ -36,7 +36,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg) {
         return 0;
     if (request->paused)
         return CURL_WRITEFUNC_PAUSE; /* not consumed: curl keeps this piece and brings it again */
-    request->active_ms = uv_now(request->http->loop.loop);
+    request->active_ms = http_now_ms(request->http);
     request->in_data = true;
     bool more = request->handler.data(request->arg, bytes_of(data, n));
     request->in_data = false;

@@ -95,7 +95,7 @@ void s3_call_release(struct s3_call *call) {
 
 static void on_timer(uv_timer_t *timer) {
     struct s3_client *client = timer->data;
-    uint64_t now = uv_now(client->loop), next = UINT64_MAX;
+    uint64_t now = s3_now_ms(client), next = UINT64_MAX;
     struct list late;
     list_init(&late);
     client->timer_at_ms = 0;
@@ -128,7 +128,7 @@ static void on_timer(uv_timer_t *timer) {
 void s3_client_wake_at(struct s3_client *client, uint64_t at_ms) {
     if (client->timer_at_ms && client->timer_at_ms <= at_ms)
         return;
-    uint64_t now = uv_now(client->loop);
+    uint64_t now = s3_now_ms(client);
     client->timer_at_ms = at_ms;
     uv_timer_start(&client->timer, on_timer, at_ms > now ? at_ms - now : 0, 0);
 }
@@ -224,7 +224,8 @@ int s3_client_new(uv_loop_t *loop, const struct s3_options *options, struct s3_c
                      &(struct http_options){.ca_bundle = options->ca_bundle,
                                             .max_connections = options->max_connections,
                                             .connect_timeout_us = options->connect_timeout_us,
-                                            .stall_timeout_us = options->stall_timeout_us},
+                                            .stall_timeout_us = options->stall_timeout_us,
+                                            .clock = options->clock},
                      &client->http, err);
     if (r < 0) {
         client_free(client);

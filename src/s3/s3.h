@@ -79,7 +79,7 @@ struct s3_options {
     const char *user_agent;    /* NULL: froe/<version> */
     int64_t retry_base_us;     /* the wait before the n-th retry is random below this x 2^(n-1), at most 20 s, after
                                   throttling; a tenth of this after other failures. 0: 1 s */
-    const struct clock *clock; /* for dates and durations; waiting goes by the loop's time. NULL: clock_system */
+    const struct clock *clock; /* for dates, durations and limits, but that of connecting. NULL: clock_system */
     uint64_t rng_seed;         /* 0: from the kernel */
 };
 

@@ -229,7 +229,7 @@ static bool retry(struct s3_call *call, enum s3_remedy remedy) {
     if (call->failures >= client->max_attempts || !s3_quota_take(&client->quota, cost))
         return false;
     int64_t wait_us = s3_wait_us(&client->rng, client->retry_base_us, throttled, call->failures, call->retry_after_us);
-    uint64_t wake_ms = uv_now(client->loop) + (uint64_t)(wait_us + 999) / 1000;
+    uint64_t wake_ms = s3_now_ms(client) + (uint64_t)(wait_us + 999) / 1000;
     if (call->deadline_ms && wake_ms >= call->deadline_ms) {
         s3_quota_give(&client->quota, cost);
         return false;
@@ -264,7 +264,7 @@ static struct s3_verdict verdict_of_end(const struct s3_call *call, enum http_en
     case HTTP_UNREACHABLE:
         return (struct s3_verdict){S3_UNREACHABLE, S3_REMEDY_RETRY};
     case HTTP_STALLED:
-        if (call->deadline_ms && uv_now(call->client->loop) >= call->deadline_ms)
+        if (call->deadline_ms && s3_now_ms(call->client) >= call->deadline_ms)
             return (struct s3_verdict){S3_TIMEOUT, S3_REMEDY_NONE};
         return (struct s3_verdict){S3_TIMEOUT, S3_REMEDY_TIMEOUT};
     case HTTP_TRUNCATED:
@@ -495,7 +495,7 @@ static int attempt(struct s3_call *call, const struct credentials *keys) {
         send.body = call->body;
     }
     if (call->deadline_ms) {
-        uint64_t now = uv_now(client->loop);
+        uint64_t now = s3_now_ms(client);
         send.deadline_us = call->deadline_ms > now ? (int64_t)(call->deadline_ms - now) * US_PER_MS : 1;
     }
     call->stage = S3_STAGE_HTTP;
@@ -547,12 +547,11 @@ void s3_call_send(struct s3_call *call) {
 
 void s3_call_start(struct s3_call *call, bool with_deadline, struct s3_call **ret_call) {
     struct s3_client *client = call->client;
-    uv_update_time(client->loop); /* the loop may not run yet, or have been busy */
     const char *region = s3_regions_of(&client->regions, call->bucket);
     call->region = region ? region : client->region;
     call->start_mono_us = clock_mono_us(client->clock);
     if (with_deadline)
-        call->deadline_ms = uv_now(client->loop) + (uint64_t)(client->call_deadline_us + 999) / 1000;
+        call->deadline_ms = s3_now_ms(client) + (uint64_t)(client->call_deadline_us + 999) / 1000;
     if (ret_call)
         *ret_call = call;
     s3_call_send(call);

@@ -109,7 +109,7 @@ struct s3_call {
 
     /* The course of the call. */
     int64_t start_mono_us;
-    uint64_t deadline_ms; /* loop time; 0: none */
+    uint64_t deadline_ms; /* as s3_now_ms; 0: none */
     uint64_t wake_ms;
     uint32_t attempts, failures, throttled;
     int quota_taken;
@@ -133,10 +133,14 @@ struct s3_call {
     struct buf text; /* of the result */
 };
 
+static inline uint64_t s3_now_ms(const struct s3_client *client) {
+    return (uint64_t)clock_mono_us(client->clock) / 1000;
+}
+
 /* ---- s3.c ---- */
 struct s3_call *s3_call_new(struct s3_client *client, enum s3_op op); /* NULL: out of memory */
 void s3_call_release(struct s3_call *call);                           /* for reuse */
-void s3_client_wake_at(struct s3_client *client, uint64_t at_ms);     /* loop time */
+void s3_client_wake_at(struct s3_client *client, uint64_t at_ms);     /* as s3_now_ms */
 void s3_client_wake(struct s3_client *client);                        /* soon */
 void s3_client_check_closed(struct s3_client *client);
 

@@ -213,14 +213,26 @@ pid_t file_pid(struct world *world, const char *name) {
     return -1;
 }
 
-bool is_dead(pid_t pid) {
+char process_state(pid_t pid) {
     char path[64], line[512] = "";
     snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     _cleanup_fclose_ FILE *file = fopen(path, "re");
     if (!file || !fgets(line, sizeof line, file))
-        return true;
+        return 'X';
     const char *state = strrchr(line, ')');
-    return state && state[1] == ' ' && (state[2] == 'Z' || state[2] == 'X');
+    assert_true(state && state[1] == ' ');
+    return state[2];
+}
+
+bool is_dead(pid_t pid) {
+    char state = process_state(pid);
+    return state == 'Z' || state == 'X';
+}
+
+bool dies(struct world *world, pid_t pid) {
+    for (int i = 0; i < 6000 && !is_dead(pid); i++)
+        run_for_ms(world, 10);
+    return is_dead(pid);
 }
 
 size_t count_fds(pid_t pid) {

@@ -58,6 +58,8 @@ bool file_exists(const struct world *world, const char *name);
 char *file_read(const struct world *world, const char *name, size_t *ret_n);
 pid_t file_pid(struct world *world, const char *name); /* waits until it holds a whole line */
 
-bool is_dead(pid_t pid); /* gone, or a zombie */
+char process_state(pid_t pid);             /* as /proc has it; 'X' when there is none */
+bool is_dead(pid_t pid);                   /* gone, or a zombie */
+bool dies(struct world *world, pid_t pid); /* runs the loop until it is dead; false: it goes on living */
 /* Open descriptors of a process; 0 when they may not be seen. */
 size_t count_fds(pid_t pid);

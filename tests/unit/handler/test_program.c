@@ -285,9 +285,7 @@ static void test_leaves_a_daemon(void **state) {
     attempt_ends(world, &attempt, HANDLER_FAILED);
     pid_t daemon = file_pid(world, "daemon");
     kill(daemon, SIGKILL);
-    for (int i = 0; i < 500 && !is_dead(daemon); i++)
-        run_for_ms(world, 10);
-    assert_true(is_dead(daemon));
+    assert_true(dies(world, daemon));
     assert_true(strlen(attempt.text) <= HANDLER_TEXT_MAX);
     attempt_free(&attempt);
 }
@@ -298,9 +296,11 @@ static void test_endless_output(void **state) {
     int saved = dup(STDOUT_FILENO), null = open("/dev/null", O_WRONLY);
     fflush(stdout);
     dup2(null, STDOUT_FILENO);
-    use_script(world, "yes out & exec yes 'an error' >&2", 50000);
+    /* `begun` is there once more than a pipe holds was read from it. */
+    use_script(world, "yes out & yes 'an error' | { head -n 20000 >&2; echo > $D/begun; exec cat >&2; }", 50000);
     attempt_start(world, &attempt, &plain_object);
-    run_for_ms(world, 300);
+    for (int i = 0; i < 6000 && !attempt.done && !file_exists(world, "begun"); i++)
+        run_for_ms(world, 10);
     dup2(saved, STDOUT_FILENO);
     close(saved);
     close(null);
@@ -556,9 +556,7 @@ static void test_spawner_dies(void **state) {
     attempt_ends(world, &attempts[2], HANDLER_ABORTED);
     assert_non_null(strstr(attempts[0].text, "died"));
     for (int i = 0; i < 3; i++) {
-        for (int j = 0; j < 500 && !is_dead(children[i]); j++)
-            run_for_ms(world, 10);
-        assert_true(is_dead(children[i]));
+        assert_true(dies(world, children[i]));
         attempt_free(&attempts[i]);
     }
     assert_false(file_exists(world, "end"));

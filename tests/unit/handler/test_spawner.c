@@ -285,10 +285,23 @@ static void test_spawner_dies(void **state) {
     } else {
         assert_int_equal(r, -EPIPE);
     }
-    for (int i = 0; i < 500 && !(is_dead(a) && is_dead(b)); i++)
-        run_for_ms(world, 10);
-    assert_true(is_dead(a) && is_dead(b));
+    assert_true(dies(world, a) && dies(world, b));
     assert_int_equal(start_script(world, "exit 0", &late, &spawned), -EPIPE);
+}
+
+/* Without the loop: until the program whose pid is in that file was reaped, and the spawner sleeps again. */
+static void wait_until_reported(const struct world *world, const char *name) {
+    _cleanup_free_ char *text = NULL;
+    for (int i = 0; i < 6000 && !(text && strchr(text, '\n')); i++) {
+        usleep(10000);
+        mem_free(text);
+        text = file_read(world, name, NULL);
+    }
+    assert_non_null(text);
+    pid_t pid = (pid_t)strtol(text, NULL, 10);
+    for (int i = 0; i < 6000 && !(kill(pid, 0) < 0 && process_state(spawner_pid(world->spawner)) == 'S'); i++)
+        usleep(10000);
+    assert_int_equal(kill(pid, 0), -1);
 }
 
 /* What it reported before its death counts, though the kernel first says ECONNRESET for the orders it left unread. */
@@ -297,8 +310,8 @@ static void test_dies_with_orders_unread(void **state) {
     struct end ends[2];
     struct spawned *running, *ended;
     assert_int_equal(start_script(world, "sleep 1000 & echo $! > $D/a; sleep 1000", &ends[0], &running), 0);
-    assert_int_equal(start_script(world, "exit 5", &ends[1], &ended), 0);
-    usleep(500000); /* without the loop: the reports are there, unread */
+    assert_int_equal(start_script(world, "echo $$ > $D/b; exit 5", &ends[1], &ended), 0);
+    wait_until_reported(world, "b");
     assert_int_equal(kill(spawner_pid(world->spawner), SIGSTOP), 0);
     spawner_kill(running, SIGCONT);
     assert_int_equal(kill(spawner_pid(world->spawner), SIGKILL), 0);
@@ -309,10 +322,7 @@ static void test_dies_with_orders_unread(void **state) {
     assert_true(ends[1].done);
     assert_int_equal(ends[1].exit.start_error, 0);
     assert_int_equal(ends[1].exit.status, 5 << 8);
-    pid_t a = file_pid(world, "a");
-    for (int i = 0; i < 500 && !is_dead(a); i++)
-        run_for_ms(world, 10);
-    assert_true(is_dead(a));
+    assert_true(dies(world, file_pid(world, "a")));
 }
 
 /* The holder closes from within the news that it is dead. */
@@ -346,9 +356,7 @@ static void test_dies_while_starting(void **state) {
         if (!text || !strchr(text, '\n'))
             continue; /* killed before it got that far */
         pid_t pid = (pid_t)strtol(text, NULL, 10);
-        for (int i = 0; i < 100 && !is_dead(pid); i++)
-            run_for_ms(world, 10);
-        assert_true(is_dead(pid));
+        assert_true(dies(world, pid));
     }
 }
 

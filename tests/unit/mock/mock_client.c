@@ -146,8 +146,8 @@ void client_send(struct client *client, struct bytes bytes) {
 static bool more(struct client *client) {
     char data[65536];
     struct pollfd poll_fd = {.fd = client->fd, .events = POLLIN};
-    if (poll(&poll_fd, 1, 5000) != 1)
-        fail_msg("no answer within 5 seconds");
+    if (poll(&poll_fd, 1, 60000) != 1)
+        fail_msg("no answer within a minute");
     ssize_t n = recv(client->fd, data, sizeof(data), 0);
     if (n <= 0)
         return false;

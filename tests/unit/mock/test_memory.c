@@ -38,8 +38,8 @@ static int raw_call(struct bytes request, int answers) {
     int status = 0, seen = 0;
     while (seen < answers && n < sizeof(data) - 1) {
         struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-        if (poll(&poll_fd, 1, 5000) != 1)
-            fail_msg("no answer within 5 seconds");
+        if (poll(&poll_fd, 1, 60000) != 1)
+            fail_msg("no answer within a minute");
         ssize_t got = recv(fd, data + n, sizeof(data) - 1 - n, 0);
         if (got <= 0)
             break;

@@ -42,6 +42,22 @@ static int64_t now_us(void) {
     return clock_mono_us(&clock_system);
 }
 
+/* Asks, over a connection of its own, until the answer has that text. */
+static void admin_tells(const char *path, const char *text) {
+    struct client asker = {.fd = -1, .mock = client.mock};
+    struct reply reply = {0};
+    int64_t end = now_us() + US_PER_MIN;
+    do {
+        if (now_us() > end)
+            fail_msg("%s never told: %s", path, text);
+        usleep(1000);
+        assert_int_equal(client_admin(&asker, "GET", path, "", &reply), 200);
+    } while (!reply_has(&reply, text));
+    client_disconnect(&asker);
+    buf_free(&asker.in);
+    reply_free(&reply);
+}
+
 static void split_at_every_byte(void **state) {
     struct reply reply = {0};
     struct buf out = {0};
@@ -263,8 +279,7 @@ static void latency(void **state) {
     order("latency op=get ms=80 jitter=5");
     int64_t start = now_us();
     assert_int_equal(client_do(&client, "GET", "b-1", "k", &reply), 200);
-    int64_t took = now_us() - start;
-    assert_true(took >= 79 * US_PER_MS && took < 2 * US_PER_S);
+    assert_true(now_us() - start >= 79 * US_PER_MS);
     order("");
     reply_free(&reply);
 }
@@ -311,17 +326,17 @@ static void stalled(void **state) {
     client_send(&client, buf_bytes(&out));
     struct pollfd poll_fd = {.fd = client.fd, .events = POLLIN};
     char data[4096];
-    ssize_t got = 0;
-    while (poll(&poll_fd, 1, 150) == 1) {
-        ssize_t n = recv(client.fd, data + got, sizeof(data) - (size_t)got, 0);
+    size_t got = 0;
+    while (got < 6 || memcmp(data + got - 6, "\r\n\r\nbo", 6) != 0) {
+        assert_int_equal(poll(&poll_fd, 1, 60000), 1);
+        ssize_t n = recv(client.fd, data + got, sizeof(data) - got, 0);
         assert_true(n > 0);
-        got += n;
+        got += (size_t)n;
     }
-    assert_memory_equal(data + got - 6, "\r\n\r\nbo", 6);
+    assert_int_equal(poll(&poll_fd, 1, 150), 0); /* and not a byte more */
     client_disconnect(&client);
-    assert_int_equal(client_admin(&client, "GET", "stats", "", &reply), 200);
-    assert_true(reply_has(&reply, "\"stall\":1"));
-    assert_true(reply_has(&reply, "\"gets_now\":0"));
+    admin_tells("stats", "\"stall\":1");
+    admin_tells("stats", "\"gets_now\":0");
     order("");
     buf_free(&out);
     reply_free(&reply);
@@ -400,12 +415,14 @@ static void client_vanishes(void **state) {
     client_add_request(&client, &call, &out);
     client_send(&client, buf_bytes(&out));
     struct linger at_once = {1, 0};
-    usleep(20000);
+    admin_tells("faults", "\"fired\":1");
     setsockopt(client.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
     client_disconnect(&client);
-    usleep(150000);
+    int64_t end = now_us() + US_PER_MIN;
+    while (client_do(&client, "HEAD", "b-1", "late", &reply) == 404 && now_us() < end)
+        usleep(1000);
+    assert_int_equal(reply.status, 200);
     order("");
-    assert_int_equal(client_do(&client, "HEAD", "b-1", "late", &reply), 200);
     buf_free(&out);
     reply_free(&reply);
 }

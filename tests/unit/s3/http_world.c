@@ -49,17 +49,23 @@ void probe_done(void *arg, enum http_end end, const char *text) {
 
 static const struct http_handler probe_handler = {probe_head, probe_data, probe_done};
 
+#define STALL_US (150 * US_PER_MS)
+#define PATIENT_US US_PER_MIN
+#define CONNECT_US US_PER_MIN
+
 static int world_setup_with(struct http_options options) {
     memset(&world, 0, sizeof world);
     uv_loop_init(&world.loop);
+    paced_clock_init(&world.pace, &world.loop);
     world.server = script_server_new(&world.loop);
+    options.clock = &world.pace.clock;
     struct err err = {0};
     assert_int_equal(http_new(&world.loop, &options, &world.http, &err), 0);
     return 0;
 }
 
 int world_setup(void **state) {
-    return world_setup_with((struct http_options){.stall_timeout_us = 150 * US_PER_MS, .connect_timeout_us = US_PER_S});
+    return world_setup_with((struct http_options){.stall_timeout_us = STALL_US, .connect_timeout_us = CONNECT_US});
 }
 
 void world_http_closed(void *arg) {
@@ -67,11 +73,22 @@ void world_http_closed(void *arg) {
 }
 
 int world_setup_quick_connect(void **state) {
-    return world_setup_with((struct http_options){.connect_timeout_us = 100 * US_PER_MS});
+    return world_setup_with(
+        (struct http_options){.stall_timeout_us = PATIENT_US, .connect_timeout_us = 100 * US_PER_MS});
+}
+
+int world_setup_patient(void **state) {
+    return world_setup_with((struct http_options){.stall_timeout_us = PATIENT_US, .connect_timeout_us = CONNECT_US});
 }
 
 int world_setup_two(void **state) {
-    return world_setup_with((struct http_options){.max_connections = 2, .stall_timeout_us = 150 * US_PER_MS});
+    return world_setup_with(
+        (struct http_options){.max_connections = 2, .stall_timeout_us = STALL_US, .connect_timeout_us = CONNECT_US});
+}
+
+int world_setup_patient_two(void **state) {
+    return world_setup_with(
+        (struct http_options){.max_connections = 2, .stall_timeout_us = PATIENT_US, .connect_timeout_us = CONNECT_US});
 }
 
 void world_close_http(void) {
@@ -86,6 +103,7 @@ int world_teardown(void **state) {
     if (!world.closed)
         world_close_http();
     script_server_close(world.server);
+    paced_clock_close(&world.pace);
     uv_run(&world.loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&world.loop), 0);
     return 0;
@@ -119,6 +137,13 @@ void probe_run(struct probe *p) {
         assert_true(uv_run(&world.loop, UV_RUN_ONCE) || p->dones);
 }
 
+void probe_run_to_piece(struct probe *p) {
+    while (!p->pieces) {
+        assert_int_equal(p->dones, 0);
+        uv_run(&world.loop, UV_RUN_ONCE);
+    }
+}
+
 void probe_finish(struct probe *p, const char *path) {
     probe_start(p, path);
     probe_run(p);
@@ -131,10 +156,10 @@ void probe_resume(struct probe *p) {
     world.busy = false;
 }
 
-void world_run_ms(uint64_t ms) {
-    uint64_t end = uv_hrtime() + ms * 1000000;
-    while (uv_hrtime() < end) {
-        uv_run(&world.loop, UV_RUN_NOWAIT);
-        uv_sleep(1);
-    }
+int64_t world_now_us(void) {
+    return paced_clock_us(&world.pace);
+}
+
+void world_run_ms(int64_t ms) {
+    paced_clock_run(&world.pace, ms * US_PER_MS);
 }

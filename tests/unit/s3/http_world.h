@@ -3,12 +3,14 @@
 
 #include "clock.h"
 #include "http.h"
+#include "paced_clock.h"
 #include "script_server.h"
 
 #define OK_EMPTY "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 extern struct world {
     uv_loop_t loop;
+    struct paced_clock pace; /* that limits go by */
     struct script_server *server;
     struct http *http;
     bool closed;
@@ -16,14 +18,19 @@ extern struct world {
 } world;
 
 int world_setup(void **state);               /* stalled after 150 ms */
-int world_setup_quick_connect(void **state); /* no connection after 100 ms */
 int world_setup_two(void **state);           /* at most two connections, stalled after 150 ms */
-int world_teardown(void **state);            /* nothing is left on the loop */
+int world_setup_quick_connect(void **state); /* no connection after 100 ms; never stalled */
+/* Never stalled: for tests in which another thread has its part, as the one that looks up names. */
+int world_setup_patient(void **state);
+int world_setup_patient_two(void **state);
+int world_teardown(void **state); /* nothing is left on the loop */
 #define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, world_teardown)
+#define WORLD_TEST_IN(setup, name) cmocka_unit_test_setup_teardown(name, setup, world_teardown)
 
 void world_close_http(void);       /* returns when it is closed */
 void world_http_closed(void *arg); /* for http_close: sets `closed` */
-void world_run_ms(uint64_t ms);
+int64_t world_now_us(void);        /* by the world's clock */
+void world_run_ms(int64_t ms);
 
 /* What a request came to. */
 struct probe {
@@ -48,6 +55,7 @@ void probe_done(void *arg, enum http_end end, const char *text);
 int probe_send(struct probe *p, struct http_send send, const char *path);
 void probe_start(struct probe *p, const char *path);  /* a GET, which must start */
 void probe_run(struct probe *p);                      /* runs the loop until it is done */
+void probe_run_to_piece(struct probe *p);             /* until a piece has come; it must not be done before */
 void probe_finish(struct probe *p, const char *path); /* starts it and runs it */
 void probe_resume(struct probe *p);
 void probe_free(struct probe *p); /* and zero again, for the next request */

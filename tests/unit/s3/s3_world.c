@@ -54,7 +54,7 @@ static int64_t test_utc_us(void *arg) {
 }
 
 static int64_t test_mono_us(void *arg) {
-    return clock_mono_us(&clock_system);
+    return paced_clock_us(&world.pace);
 }
 
 static const struct clock test_clock = {test_utc_us, test_mono_us, NULL};
@@ -66,7 +66,7 @@ struct s3_options world_options(void) {
         .endpoint = world.server->url,
         .credentials = &world.provider,
         .stall_timeout_us = 150 * US_PER_MS,
-        .connect_timeout_us = US_PER_S,
+        .connect_timeout_us = US_PER_MIN,
         .call_deadline_us = 5 * US_PER_S,
         .retry_base_us = 20 * US_PER_MS,
         .clock = &test_clock,
@@ -101,6 +101,7 @@ int world_setup(void **state) {
         .keys = {BYTES("AKID"), BYTES(SECRET), BYTES_NONE, 0, 1},
     };
     uv_loop_init(&world.loop);
+    paced_clock_init(&world.pace, &world.loop);
     world.server = script_server_new(&world.loop);
     world_use(world_options());
     return 0;
@@ -110,17 +111,18 @@ int world_teardown(void **state) {
     if (!world.closed)
         world_close_client();
     script_server_close(world.server);
+    paced_clock_close(&world.pace);
     uv_run(&world.loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&world.loop), 0);
     return 0;
 }
 
-void world_run_ms(uint64_t ms) {
-    uint64_t end = uv_hrtime() + ms * 1000000;
-    while (uv_hrtime() < end) {
-        uv_run(&world.loop, UV_RUN_NOWAIT);
-        uv_sleep(1);
-    }
+int64_t world_now_us(void) {
+    return paced_clock_us(&world.pace);
+}
+
+void world_run_ms(int64_t ms) {
+    paced_clock_run(&world.pace, ms * US_PER_MS);
 }
 
 /* ---- what comes back ---- */
@@ -239,6 +241,13 @@ void seen_versioning(void *arg, const struct s3_result *result, enum s3_versioni
     struct seen *s = arg;
     s->versioning = versioning;
     seen_end(s, result);
+}
+
+void seen_run_to_piece(struct seen *s) {
+    while (!s->pieces) {
+        assert_int_equal(s->dones, 0);
+        uv_run(&world.loop, UV_RUN_ONCE);
+    }
 }
 
 void seen_finish(struct seen *s) {

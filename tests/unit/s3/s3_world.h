@@ -2,6 +2,7 @@
  * wants them, and what its calls came to. The callbacks check what is promised of every result. */
 #pragma once
 
+#include "paced_clock.h"
 #include "s3.h"
 #include "script_server.h"
 
@@ -23,10 +24,11 @@ struct credentials_provider {
 
 extern struct world {
     uv_loop_t loop;
+    struct paced_clock pace; /* that limits and waits go by */
     struct script_server *server;
     struct s3_client *client;
     struct credentials_provider provider;
-    int64_t utc_us; /* what the clock says; 0: the time that it is */
+    int64_t utc_us; /* what the wall clock says; 0: the time that it is */
     bool closed;
     bool busy; /* inside a function of s3.h: no callback may come */
 } world;
@@ -39,7 +41,8 @@ int world_teardown(void **state);
 struct s3_options world_options(void); /* short limits, three attempts */
 void world_use(struct s3_options o);   /* a new client in place of the one that there is */
 void world_close_client(void);         /* returns when it is closed */
-void world_run_ms(uint64_t ms);
+int64_t world_now_us(void);            /* by the world's clock */
+void world_run_ms(int64_t ms);
 void world_keys_come(void); /* answers the client that waits for late keys */
 struct s3_counters world_counters(void);
 /* The next answer: an error as S3 writes it, `more` inside it; `fields` as for script_add_body. */
@@ -70,8 +73,9 @@ s3_delete_fn seen_delete;
 s3_versioning_fn seen_versioning;
 extern const struct s3_get_handler seen_get_handler;
 
-void seen_finish(struct seen *s); /* runs the loop until the call is done */
-void seen_free(struct seen *s);   /* and zero again, for the next call */
+void seen_run_to_piece(struct seen *s); /* runs the loop until a piece has come; it must not be done before */
+void seen_finish(struct seen *s);       /* until the call is done */
+void seen_free(struct seen *s);         /* and zero again, for the next call */
 
 enum kind { LIST_BUCKETS, LIST, HEAD, GET, PUT, DELETE, VERSIONING };
 

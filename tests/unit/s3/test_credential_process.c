@@ -264,7 +264,7 @@ static int run(const char *script, int64_t timeout_us, int cancel_fd, struct cre
 static void test_run(void **state) {
     struct credential_keys keys = {0};
     struct err err = {0};
-    int r = run("echo noise >&2; echo '" KEYS_JSON "'", 10 * US_PER_S, -1, &keys, &err);
+    int r = run("echo noise >&2; echo '" KEYS_JSON "'", US_PER_MIN, -1, &keys, &err);
     if (r != 0)
         fail_msg("%s", err.text);
     assert_true(bytes_equal(keys.keys.access_key_id, BYTES("AK")));
@@ -281,13 +281,13 @@ static void test_run(void **state) {
              "read x && exit 1; test \"$TEST_OF_PROCESS\" = inherited || exit 2; test -e /proc/self/fd/%d && exit 3;"
              "echo '" KEYS_JSON "'",
              leaked);
-    r = run(script, 10 * US_PER_S, -1, &keys, &err);
+    r = run(script, US_PER_MIN, -1, &keys, &err);
     close(leaked);
     if (r != 0)
         fail_msg("%s", err.text);
     credential_keys_free(&keys);
     /* It may close its outputs before it ends. */
-    assert_int_equal(run("echo '" KEYS_JSON "'; exec >&- 2>&-; sleep 0.1", 10 * US_PER_S, -1, &keys, &err), 0);
+    assert_int_equal(run("echo '" KEYS_JSON "'; exec >&- 2>&-; sleep 0.1", US_PER_MIN, -1, &keys, &err), 0);
     credential_keys_free(&keys);
 }
 
@@ -305,7 +305,7 @@ static void test_signals(void **state) {
     int r[2];
     for (size_t i = 0; i < 2; i++) {
         char *const argv[] = {grep, quiet, patterns[i], file, NULL};
-        r[i] = credential_process_run(argv, 10 * US_PER_S, -1, utc(3, 0), &keys, &err);
+        r[i] = credential_process_run(argv, US_PER_MIN, -1, utc(3, 0), &keys, &err);
     }
     signal(SIGPIPE, old);
     assert_int_equal(sigprocmask(SIG_SETMASK, &before, NULL), 0);
@@ -316,20 +316,19 @@ static void test_signals(void **state) {
 static void test_failing(void **state) {
     struct credential_keys keys = {0};
     struct err err = {0};
-    assert_int_equal(run("exit 3", 10 * US_PER_S, -1, &keys, &err), -EIO);
+    assert_int_equal(run("exit 3", US_PER_MIN, -1, &keys, &err), -EIO);
     assert_string_equal(err.text, "it ended with exit code 3");
-    assert_int_equal(run("echo first >&2; printf 'bad \\033[1m\\n\\n' >&2; exit 1", 10 * US_PER_S, -1, &keys, &err),
-                     -EIO);
+    assert_int_equal(run("echo first >&2; printf 'bad \\033[1m\\n\\n' >&2; exit 1", US_PER_MIN, -1, &keys, &err), -EIO);
     assert_string_equal(err.text, "it ended with exit code 1: bad \\x1b[1m");
-    assert_int_equal(run("echo '" KEYS_JSON "'; kill -TERM $$", 10 * US_PER_S, -1, &keys, &err), -EIO);
+    assert_int_equal(run("echo '" KEYS_JSON "'; kill -TERM $$", US_PER_MIN, -1, &keys, &err), -EIO);
     assert_string_equal(err.text, "it was ended by signal 15 (SIGTERM)");
-    assert_int_equal(run("head -c 20000 /dev/zero | tr '\\0' y >&2; echo >&2; echo last line >&2; exit 1",
-                         10 * US_PER_S, -1, &keys, &err),
+    assert_int_equal(run("head -c 20000 /dev/zero | tr '\\0' y >&2; echo >&2; echo last line >&2; exit 1", US_PER_MIN,
+                         -1, &keys, &err),
                      -EIO);
     assert_string_equal(err.text, "it ended with exit code 1: last line");
-    assert_int_equal(run("head -c 20000 /dev/zero | tr '\\0' y >&2; exit 1", 10 * US_PER_S, -1, &keys, &err), -EIO);
+    assert_int_equal(run("head -c 20000 /dev/zero | tr '\\0' y >&2; exit 1", US_PER_MIN, -1, &keys, &err), -EIO);
     assert_true(strlen(err.text) < 300);
-    assert_int_equal(run("echo AKSECRET", 10 * US_PER_S, -1, &keys, &err), -EBADMSG);
+    assert_int_equal(run("echo AKSECRET", US_PER_MIN, -1, &keys, &err), -EBADMSG);
     assert_null(strstr(err.text, "AKSECRET"));
     char nothing[] = "/nonexistent/program", folder[] = "/";
     assert_int_equal(credential_process_run((char *const[]){nothing, NULL}, US_PER_S, -1, utc(3, 0), &keys, &err),
@@ -344,32 +343,32 @@ static void test_slow(void **state) {
     struct credential_keys keys = {0};
     struct err err = {0};
     int64_t start_mono_us = clock_mono_us(&clock_system);
-    assert_int_equal(run("echo '" KEYS_JSON "'; sleep 30", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
+    assert_int_equal(run("echo '" KEYS_JSON "'; sleep 100", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
     assert_string_equal(err.text, "it did not end within 0.1 s and was killed");
     /* A grandchild that keeps the output open. */
-    assert_int_equal(run("sleep 30 & exit 0", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
+    assert_int_equal(run("sleep 100 & exit 0", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
     /* Closed outputs, but it does not end. */
-    assert_int_equal(run("exec >&- 2>&-; exec sleep 30", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
+    assert_int_equal(run("exec >&- 2>&-; exec sleep 100", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
     /* One that ignores what can be ignored. */
-    assert_int_equal(run("trap '' TERM INT HUP; sleep 30; sleep 30", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
+    assert_int_equal(run("trap '' TERM INT HUP; sleep 100; sleep 100", 100 * US_PER_MS, -1, &keys, &err), -ETIMEDOUT);
     int cancel_fd = eventfd(1, EFD_CLOEXEC);
-    assert_int_equal(run("sleep 30", 30 * US_PER_S, cancel_fd, &keys, &err), -ECANCELED);
+    assert_int_equal(run("sleep 100", 100 * US_PER_S, cancel_fd, &keys, &err), -ECANCELED);
     close(cancel_fd);
-    assert_true(clock_mono_us(&clock_system) - start_mono_us < 20 * US_PER_S);
+    assert_true(clock_mono_us(&clock_system) - start_mono_us < 60 * US_PER_S);
     assert_int_equal(keys.memory.n, 0);
 }
 
 static void test_huge(void **state) {
     struct credential_keys keys = {0};
     struct err err = {0};
-    assert_int_equal(run("yes", 10 * US_PER_S, -1, &keys, &err), -E2BIG);
+    assert_int_equal(run("yes", US_PER_MIN, -1, &keys, &err), -E2BIG);
     assert_string_equal(err.text, "it wrote more than 65536 bytes");
     /* Exactly at the limit it is still read; and stderr has none. */
     char script[512];
     snprintf(script, sizeof script,
              "head -c 300000 /dev/zero >&2; head -c %zu /dev/zero | tr '\\0' ' '; printf %%s '" KEYS_JSON "'",
              CREDENTIAL_PROCESS_OUTPUT_MAX - strlen(KEYS_JSON));
-    int r = run(script, 10 * US_PER_S, -1, &keys, &err);
+    int r = run(script, US_PER_MIN, -1, &keys, &err);
     if (r != 0)
         fail_msg("%s", err.text);
     credential_keys_free(&keys);

@@ -185,18 +185,18 @@ static void test_process_refused(void **state) {
 }
 
 static void test_process_slow(void **state) {
-    world_write_config("[default]\ncredential_process = sh -c 'sleep 50'\n");
+    world_write_config("[default]\ncredential_process = sh -c 'sleep 100'\n");
     struct credentials_provider *provider = world_open(NULL);
     struct answer answer = {0};
     credentials_get(provider, answer_take, &answer);
     int64_t start_mono_us = clock_mono_us(&clock_system);
-    usleep(50000); /* it runs by now */
+    usleep(50000); /* it runs by now, or was not begun: the promise is the same */
     credentials_close(provider);
     assert_int_equal(answer.calls, 1);
     assert_int_equal(answer.err.code, -ECANCELED);
     uv_run(&world.loop, UV_RUN_DEFAULT);
     assert_int_equal(answer.calls, 1);
-    assert_true(clock_mono_us(&clock_system) - start_mono_us < 20 * US_PER_S);
+    assert_true(clock_mono_us(&clock_system) - start_mono_us < 60 * US_PER_S);
 }
 
 static struct credentials_provider *to_close;

@@ -24,8 +24,7 @@ static void cancelling(void **state) {
     probe_free(&p);
 
     probe_start(&p, "/k"); /* in the body */
-    while (!p.pieces)
-        uv_run(&world.loop, UV_RUN_ONCE);
+    probe_run_to_piece(&p);
     http_cancel(p.request);
     probe_run(&p);
     assert_int_equal(p.end, HTTP_CANCELLED);
@@ -45,8 +44,7 @@ static void cancelling(void **state) {
 
     p.pause_every = 1; /* while paused */
     probe_start(&p, "/k");
-    while (!p.pieces)
-        uv_run(&world.loop, UV_RUN_ONCE);
+    probe_run_to_piece(&p);
     http_cancel(p.request);
     probe_resume(&p);
     probe_run(&p);
@@ -72,8 +70,8 @@ static void closing_ends_everything(void **state) {
     p[1].pause_every = 1;
     for (int i = 0; i < 3; i++) /* two run, the third waits */
         probe_start(&p[i], "/k");
-    while (!p[0].pieces || !p[1].pieces)
-        uv_run(&world.loop, UV_RUN_ONCE);
+    probe_run_to_piece(&p[0]);
+    probe_run_to_piece(&p[1]);
     probe_start(&p[3], "/k");
     world.busy = true;
     http_close(world.http, world_http_closed, NULL);
@@ -133,7 +131,8 @@ static void requests_start_from_callbacks(void **state) {
 static void out_of_memory_is_an_answer_and_leaks_nothing(void **state) {
     for (uint64_t n = 1;; n++) {
         world.server->fallback.text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
-        struct http_options options = {.stall_timeout_us = 100 * US_PER_MS, .connect_timeout_us = 100 * US_PER_MS};
+        struct http_options options = {
+            .stall_timeout_us = 100 * US_PER_MS, .connect_timeout_us = 100 * US_PER_MS, .clock = &world.pace.clock};
         struct err err = {0};
         struct probe p = {0};
         buf_reserve(&p.fields, 4096); /* not the test's own */
@@ -172,7 +171,7 @@ static void out_of_memory_is_an_answer_and_leaks_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(cancelling),
-        cmocka_unit_test_setup_teardown(closing_ends_everything, world_setup_two, world_teardown),
+        WORLD_TEST_IN(world_setup_two, closing_ends_everything),
         WORLD_TEST(requests_start_from_callbacks),
         WORLD_TEST(out_of_memory_is_an_answer_and_leaks_nothing),
     };

@@ -153,8 +153,7 @@ static void a_reset_inside_the_body_is_a_truncation(void **state) {
                                                     .then = SCRIPT_HANG});
     struct probe p = {0};
     probe_start(&p, "/k");
-    while (!p.pieces)
-        uv_run(&world.loop, UV_RUN_ONCE);
+    probe_run_to_piece(&p);
     script_close_connections(world.server);
     probe_run(&p);
     assert_int_equal(p.end, HTTP_TRUNCATED);

@@ -23,8 +23,7 @@ static void cancelled_in_every_phase(void **state) {
     seen_free(&s);
 
     world_begin(&s, GET); /* in its body */
-    while (!s.pieces)
-        uv_run(&world.loop, UV_RUN_ONCE);
+    seen_run_to_piece(&s);
     world.busy = true;
     s3_cancel(s.call);
     world.busy = false;
@@ -46,8 +45,7 @@ static void cancelled_in_every_phase(void **state) {
 
     s.pause_every = 1; /* paused */
     world_begin(&s, GET);
-    while (!s.pieces)
-        uv_run(&world.loop, UV_RUN_ONCE);
+    seen_run_to_piece(&s);
     s3_cancel(s.call);
     seen_finish(&s);
     assert_int_equal(s.status, S3_CANCELLED);
@@ -107,8 +105,8 @@ static void closing_ends_all_calls(void **state) {
     s[1].pause_every = 1;
     for (int i = 1; i < 6; i++)
         world_begin(&s[i], i == 4 ? LIST : GET);
-    while (!s[1].pieces || !s[2].pieces)
-        uv_run(&world.loop, UV_RUN_ONCE);
+    seen_run_to_piece(&s[1]);
+    seen_run_to_piece(&s[2]);
     world_close_client();
     for (int i = 0; i < 6; i++) {
         assert_int_equal(s[i].dones, 1);
