@@ -97,6 +97,7 @@ static void free_all(froe *engine) {
     events_free(engine);
     groups_free_waiting(engine);
     workflows_free(engine);
+    waits_free(engine);
     mem_free(engine);
 }
 
@@ -181,6 +182,7 @@ static void set_timer(froe *engine) {
     at = min_i64(at, settle_next_mono_us(engine));
     at = min_i64(at, groups_next_mono_us(engine));
     at = min_i64(at, schedule_next_mono_us(engine, now));
+    at = min_i64(at, waits_next_mono_us(engine));
     if (at == engine->timer_at_mono_us)
         return;
     engine->timer_at_mono_us = at;
@@ -210,6 +212,7 @@ static void pump(froe *engine) {
         claims_pump(engine, now);
     }
     settle_pump(engine, now);
+    waits_pump(engine, now);
     close_pump(engine);
     set_timer(engine);
 }
@@ -266,6 +269,8 @@ static void init(froe *engine, const froe_options *options, const struct engine_
     engine->event_arg = options->event_arg;
     engine->loop = options->loop ? options->loop : &engine->own_loop;
     calls_init(engine);
+    asking_init(engine);
+    waits_init(engine);
     engine->timer_at_mono_us = INT64_MAX;
     engine->flushed_mono_us = engine->claim_sent_mono_us = engine_mono_us(engine) - US_PER_S;
     struct list *lists[] = {&engine->lanes,     &engine->leases,  &engine->rotation,   &engine->paused,

@@ -18,6 +18,9 @@
  *     json.c       the two things that are done with JSON texts
  *     schedule.c   the cron
  *     values.c, parked.c
+ *     runs.c       looking at runs; acting.c: cancelling, retrying, replaying them; asking.c: what they share
+ *     looking.c    workflows, workers and groups of the fleet
+ *     wait.c       waiting for results; wait_poll.c asks the store, wait_sync.c blocks
  */
 #pragma once
 
@@ -48,6 +51,7 @@
 
 struct lane;
 struct group;
+struct wait;
 
 /* ---- definitions ---- */
 
@@ -186,6 +190,22 @@ struct settlement {
     int64_t first_mono_us; /* when the first end or line came */
 };
 
+/* ---- waiting for results ---- */
+
+struct waits {
+    struct map runs; /* that are waited for, by id */
+    struct wait **heap;
+    size_t n, cap;
+};
+struct waits_state {
+    struct waits all;
+    struct list due;      /* their runs are to be asked for */
+    struct list polled;   /* are in the question under way */
+    struct list answered; /* to be told */
+    bool asking;
+    int64_t rest_until_mono_us; /* before the next question */
+};
+
 /* ---- the engine ---- */
 
 enum worker_state {
@@ -289,6 +309,12 @@ struct froe {
     bool tell_failure; /* these two are told without memory */
     const char *tell_lost;
     int64_t cron_checked_utc_us;
+
+    /* asking.c */
+    bool renumbering;
+    struct list to_renumber;
+
+    struct waits_state waits_for_runs; /* wait.c */
 };
 
 /* What tests put in place of the world. All-zero: nothing. */
@@ -458,6 +484,18 @@ int json_inherit(struct bytes parent, struct bytes child, char **ret_text, size_
 /* schedule.c */
 void schedule_pump(froe *engine);
 int64_t schedule_next_mono_us(const froe *engine, int64_t now_mono_us);
+
+/* asking.c */
+void asking_init(froe *engine);
+
+/* wait.c */
+void waits_init(froe *engine);
+void waits_free(froe *engine);
+void waits_pump(froe *engine, int64_t now_mono_us);
+int64_t waits_next_mono_us(const froe *engine);
+/* A run of that page was settled, durably, as the item says. Cheap when nobody waits. */
+void waits_settled(froe *engine, int64_t page, const struct store_settled *item);
+void waits_look(froe *engine, froe_run_id id); /* it has changed: who waits for it should ask */
 
 /* Appends at most `max` bytes of a text, cut between UTF-8 characters. */
 static inline struct bytes cut_utf8(struct bytes text, size_t max) {

@@ -99,6 +99,8 @@ static void finish_settlement(struct request *request, struct froe *engine) {
     bool counts = request->r == 0 && settlement->ignored == 0;
     for (size_t i = 0; i < settlement->n; i++) {
         struct ended *ended = &settlement->ended[i];
+        if (counts)
+            waits_settled(engine, ended->lease->store->page, &settlement->items[i]);
         lease_acked(ended->lease);
         if (!counts)
             continue;

@@ -329,7 +329,9 @@ struct store_parked_filter {
     struct bytes workflow, group, child_key; /* empty: any */
     int64_t after_page;                      /* list only */
     uint32_t after_index;
-    uint32_t limit; /* list only; 0: all */
+    uint32_t limit;   /* list only; 0: all */
+    int64_t run_page; /* this run alone; 0: any */
+    uint32_t run_index;
 };
 struct store_parked {
     int64_t page;

@@ -37,7 +37,8 @@ int parked_forget(struct sqlite_store *store, struct lane *lane, struct bytes ch
 }
 
 static bool matches(const struct store_parked_filter *filter, const struct store_parked *run) {
-    return (filter->workflow.n == 0 || bytes_equal(filter->workflow, run->workflow_name)) &&
+    return (filter->run_page == 0 || (filter->run_page == run->page && filter->run_index == run->index)) &&
+           (filter->workflow.n == 0 || bytes_equal(filter->workflow, run->workflow_name)) &&
            (filter->group.n == 0 || bytes_equal(filter->group, run->group)) &&
            (filter->child_key.n == 0 || bytes_equal(filter->child_key, run->child_key));
 }
@@ -113,7 +114,7 @@ struct found {
 
 struct batch {
     struct found found[AT_ONCE];
-    size_t n;
+    size_t n, most;
 };
 
 static int collect(void *arg, struct lane *lane, const struct store_parked *run) {
@@ -122,7 +123,7 @@ static int collect(void *arg, struct lane *lane, const struct store_parked *run)
     if (!key)
         return -ENOMEM;
     batch->found[batch->n++] = (struct found){lane, run->page, run->index, key, run->child_key.n};
-    return batch->n == AT_ONCE;
+    return batch->n == batch->most;
 }
 
 static int requeue(struct sqlite_store *store, const struct found *found, bool *ret_changed, struct err *err) {
@@ -162,7 +163,8 @@ static int change_all(struct sqlite_store *store, const struct store_parked_filt
     _cleanup_free_ struct batch *batch = mem_alloc(sizeof *batch);
     if (!batch)
         return -ENOMEM;
-    int64_t page = 0, index = -1;
+    batch->most = filter->run_page ? 1 : AT_ONCE;
+    int64_t page = filter->run_page, index = (int64_t)filter->run_index - 1;
     uint64_t count = 0;
     int r;
     do {
