@@ -398,7 +398,7 @@ static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
 }
 
 static bool slots_wait(froe *engine) {
-    return engine->running < engine->slots && !held_next(engine);
+    return tasks_slot_free(engine) && !held_next(engine);
 }
 
 void claims_pump(froe *engine, int64_t now) {

@@ -2,9 +2,7 @@
 #include "committer.h"
 
 #include "mem.h"
-
-#include <pthread.h>
-#include <signal.h>
+#include "thread.h"
 
 struct committer {
     struct store *store; /* the thread's */
@@ -96,20 +94,12 @@ int committer_start(struct store *store, uv_async_t *wake, struct committer **re
     list_init(&committer->done);
     pthread_mutex_init(&committer->mutex, NULL);
     pthread_cond_init(&committer->more, NULL);
-    /* Signals are the business of the program's own threads. */
-    sigset_t all, before;
-    sigfillset(&all);
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
-        sigdelset(&all, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&committer->thread, NULL, run, committer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r != 0) {
+    int r = thread_start(&committer->thread, "froe-store", run, committer);
+    if (r < 0) {
         pthread_cond_destroy(&committer->more);
         pthread_mutex_destroy(&committer->mutex);
         mem_free(committer);
-        return err_set(err, -r, "cannot start the store's thread: %s", err_errno_text(-r));
+        return err_set(err, r, "cannot start the store's thread: %s", err_errno_text(r));
     }
     *ret_committer = committer;
     return 0;

@@ -1,14 +1,13 @@
-/* ends.c - what the end of an attempt means: done, tried again, put back, parked. */
+/* ends.c - what the end of an attempt means: done, tried again, put back, parked, failed, cancelled. */
 #include "engine.h"
 
 #include "cleanup.h"
 #include "mem.h"
 #include "text.h"
 
-#define AGAIN_IN_MEMORY_US US_PER_S /* a shorter delay need not go through the store */
+#include <stdio.h>
 
-/* What it says is only heard while nothing overrules it. */
-enum end { END_SUCCESS, END_FAIL, END_FAIL_FINAL, END_FAIL_FORGET, END_AGAIN };
+#define AGAIN_IN_MEMORY_US US_PER_S /* a shorter delay need not go through the store */
 
 /* Doubled for each failed attempt, half of it fixed and half jitter. */
 static int64_t backoff(struct froe *engine, const struct workflow *workflow, uint32_t failed) {
@@ -33,9 +32,9 @@ static struct event_node *tell(froe_task *task, froe_event_kind kind, froe_level
     froe_event event = {
         .kind = kind,
         .level = level,
-        .workflow = task->lane->workflow->name,
-        .group = task->lane->group->key,
-        .run_id = froe_task_run_id(task),
+        .workflow = task->workflow->name,
+        .group = task->group->key,
+        .run_id = task->run_id,
         .child_key = task->run->child_key.p,
         .child_key_n = task->run->child_key.n,
         .attempt = froe_task_attempt(task),
@@ -44,17 +43,36 @@ static struct event_node *tell(froe_task *task, froe_event_kind kind, froe_level
     return event_make(&event, text);
 }
 
-static void settle(froe_task *task, struct store_settled *item, struct bytes error, struct event_node *event) {
+/* An abandoned task may still look at what is its own: then the settlement gets a copy. */
+static struct bytes hand_on(const froe_task *task, struct bytes bytes, bool *own, unsigned flag, unsigned *flags) {
+    if (!*own)
+        return bytes;
+    if (!atomic_load_explicit(&task->abandoned, memory_order_relaxed)) {
+        *own = false;
+        *flags |= flag;
+        return bytes;
+    }
+    char *copy = mem_memdup(bytes.p, bytes.n);
+    if (!copy) {
+        engine_fail(task->engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+        return BYTES_NONE;
+    }
+    *flags |= flag;
+    return bytes_of(copy, bytes.n);
+}
+
+static void settle(froe_task *task, struct store_settled *item, unsigned own, struct bytes error,
+                   struct event_node *event) {
     struct froe *engine = task->engine;
     struct lane *lane = task->lane;
     struct lease *lease = task->lease;
     uint32_t at = task->at;
-    unsigned own = 0;
+    item->attempt = froe_task_attempt(task);
     if (item->outcome == STORE_RETRY || item->outcome == STORE_PARKED) {
-        item->generation = task->generation;
-        item->checkpoint = task->checkpoint;
-        own = (task->own_generation ? OWN_GENERATION : 0) | (task->own_checkpoint ? OWN_CHECKPOINT : 0);
-        task->own_generation = task->own_checkpoint = false;
+        item->generation = hand_on(task, task->generation, &task->own_generation, OWN_GENERATION, &own);
+        item->checkpoint = hand_on(task, task->checkpoint, &task->own_checkpoint, OWN_CHECKPOINT, &own);
+    }
+    if (item->outcome != STORE_DONE && item->outcome != STORE_RELEASED && error.n > 0) {
         error = cut_utf8(error, FROE_ERROR_KEPT_MAX);
         char *copy = mem_memdup(error.p, error.n);
         if (copy) {
@@ -64,108 +82,212 @@ static void settle(froe_task *task, struct store_settled *item, struct bytes err
             item->error = BYTES("(no memory was left to keep the error)");
         }
     }
-    task_forget(task);
+    if (atomic_load_explicit(&task->abandoned, memory_order_relaxed))
+        task->lane = NULL;
+    else
+        task_forget(task);
     settle_add(engine, lane, lease, at, item, own, event);
 }
 
-static void attempt_failed(froe_task *task, bool final, struct bytes text) {
+static void attempt_failed(froe_task *task, bool final, struct store_settled *item, struct bytes text) {
     struct froe *engine = task->engine;
-    const struct workflow *workflow = task->lane->workflow;
-    struct store_settled item = {.failed = true, .attempts = task->attempts + 1};
+    const struct workflow *workflow = task->workflow;
     struct event_node *event;
-    if (final || task->attempts >= workflow->retries) {
-        item.outcome = STORE_PARKED;
-        event = tell(task, FROE_EVENT_PARKED, FROE_ERROR, 0, text);
-    } else {
-        int64_t delay_us = backoff(engine, workflow, item.attempts);
-        item.outcome = STORE_RETRY;
-        item.due_utc_us = due_in(engine, delay_us);
+    item->failed = true;
+    item->attempts = task->attempts + 1;
+    if (!final && task->attempts < workflow->retries) {
+        int64_t delay_us = backoff(engine, workflow, item->attempts);
+        item->outcome = STORE_RETRY;
+        item->due_utc_us = due_in(engine, delay_us);
         event = tell(task, FROE_EVENT_RETRY, FROE_WARN, delay_us, text);
+    } else if (workflow->never_parks) {
+        item->outcome = STORE_FAILED;
+        event = tell(task, FROE_EVENT_FAILED, FROE_ERROR, 0, text);
+    } else {
+        item->outcome = STORE_PARKED;
+        event = tell(task, FROE_EVENT_PARKED, FROE_ERROR, 0, text);
     }
-    settle(task, &item, text, event);
+    settle(task, item, 0, text, event);
 }
 
-static void wait_in_memory(froe_task *task, int64_t delay_us) {
-    struct froe *engine = task->engine;
-    task->state = TASK_WAITING;
-    task->data = NULL;
-    task->due_mono_us = engine_mono_us(engine) + delay_us;
-    task->lane->group->again++;
-    engine->n_waiting++;
-    struct list *before = &engine->waiting;
-    while (before->prev != &engine->waiting &&
-           LIST_ENTRY(before->prev, froe_task, link)->due_mono_us > task->due_mono_us)
-        before = before->prev;
-    list_insert_before(before, &task->link);
+static void timed_out(froe_task *task, struct store_settled *item, const char *more) {
+    char text[120];
+    _cleanup_buf_ struct buf length = {0};
+    if (text_add_duration(&length, task->workflow->timeout_us) < 0)
+        snprintf(text, sizeof text, "timed out%s", more);
+    else
+        snprintf(text, sizeof text, "timed out after %s%s", length.p, more);
+    attempt_failed(task, false, item, bytes_str(text));
 }
 
-static void put_back(froe_task *task, int64_t delay_us, struct bytes text) {
+static void asked(froe_task *task, struct store_settled *item, const char *more) {
+    char text[120];
+    snprintf(text, sizeof text, "%s%s", cancel_text(froe_task_cancelled(task)), more);
+    item->outcome = STORE_CANCELLED;
+    settle(task, item, 0, bytes_str(text), tell(task, FROE_EVENT_CANCELLED, FROE_INFO, 0, bytes_str(text)));
+}
+
+static void put_back(froe_task *task, struct store_settled *item, int64_t delay_us, struct bytes text) {
     struct froe *engine = task->engine;
     struct event_node *event = tell(task, FROE_EVENT_RETRY, FROE_DEBUG, delay_us, text);
     if (!task->touched && delay_us <= AGAIN_IN_MEMORY_US && engine->state == WORKER_RUNNING &&
         engine->n_waiting < 2 * (size_t)engine->slots) {
         event_tell_later(engine, event);
-        wait_in_memory(task, delay_us);
+        task_wait(task, delay_us);
         return;
     }
-    struct store_settled item = {
-        .outcome = STORE_RETRY, .attempts = task->attempts, .due_utc_us = due_in(engine, delay_us)};
-    settle(task, &item, text, event);
+    item->outcome = STORE_RETRY;
+    item->attempts = task->attempts;
+    item->due_utc_us = due_in(engine, delay_us);
+    settle(task, item, 0, text, event);
 }
 
 /* Cancelled by a stop or a lost lease: as if it had not been tried, but what it learned is kept. */
-static void interrupted(froe_task *task) {
-    struct store_settled item = {.outcome = STORE_RELEASED};
+static void interrupted(froe_task *task, struct store_settled *item) {
+    item->outcome = STORE_RELEASED;
     if (task->touched) {
-        item.outcome = STORE_RETRY;
-        item.attempts = task->attempts;
-        item.due_utc_us = engine_utc_us(task->engine);
+        item->outcome = STORE_RETRY;
+        item->attempts = task->attempts;
+        item->due_utc_us = engine_utc_us(task->engine);
     }
-    settle(task, &item, BYTES("interrupted"), NULL);
+    settle(task, item, 0, BYTES("interrupted"), NULL);
 }
 
-static void end(froe_task *task, enum end end, int64_t delay_us, struct bytes text) {
+/* ---- the ends ---- */
+
+/* What it says is only heard while nothing overrules it. */
+enum end { END_SUCCESS, END_FAIL, END_FAIL_FINAL, END_FAIL_FORGET, END_AGAIN };
+
+struct end_call {
+    froe_task *task;
+    enum end end;
+    int64_t delay_us;
+    struct bytes text;   /* why it failed, or is put back */
+    struct bytes result; /* of a success; allocated */
+};
+
+static void end_abandoned(froe_task *task) {
     struct froe *engine = task->engine;
-    if (end == END_SUCCESS || end == END_FAIL)
-        claims_ran(task->lane, engine_mono_us(engine) - task->started_mono_us);
+    struct lease *lease = task->lease;
+    engine->n_hanging--;
+    task_forget(task);
+    lease_acked(lease);
+    engine_unref(engine); /* never the last: the engine is open */
+    engine->dirty = true;
+}
+
+static void end_running(struct end_call *call) {
+    froe_task *task = call->task;
+    struct froe *engine = task->engine;
+    froe_cancel_reason cancelled = froe_task_cancelled(task);
+    int64_t now = engine_mono_us(engine);
+    struct store_settled item = {.duration_us = now - task->started_mono_us};
+    if (call->end == END_SUCCESS || call->end == END_FAIL)
+        claims_ran(task->lane, item.duration_us);
     task_left(task);
     if (engine->failed) {
         task_discard(task);
-        return;
-    }
-    if (task->cancelled == FROE_CANCELLED_TIMEOUT) {
-        _cleanup_buf_ struct buf timed_out = {0};
-        if (buf_add_str(&timed_out, "timed out after ") < 0 ||
-            text_add_duration(&timed_out, task->lane->workflow->timeout_us) < 0)
-            attempt_failed(task, false, BYTES("timed out"));
-        else
-            attempt_failed(task, false, buf_bytes(&timed_out));
-        return;
-    }
-    if (end == END_SUCCESS) {
-        struct store_settled item = {.outcome = STORE_DONE};
-        settle(task, &item, BYTES_NONE, NULL);
-    } else if (task->cancelled != FROE_NOT_CANCELLED) {
-        interrupted(task);
-    } else if (end == END_AGAIN) {
-        put_back(task, delay_us, text);
-    } else if (end == END_FAIL_FORGET) {
-        struct store_settled item = {.outcome = STORE_FORGOTTEN};
-        settle(task, &item, BYTES_NONE, NULL);
+    } else if (cancelled == FROE_CANCELLED_TIMEOUT) {
+        timed_out(task, &item, "");
+    } else if (call->end == END_SUCCESS) {
+        item.outcome = STORE_DONE;
+        item.result = call->result;
+        call->result = BYTES_NONE;
+        settle(task, &item, item.result.p ? OWN_RESULT : 0, BYTES_NONE, NULL);
+    } else if (cancelled == FROE_CANCELLED_ASKED || cancelled == FROE_CANCELLED_DRIVEN_OUT) {
+        asked(task, &item, "");
+    } else if (cancelled != FROE_NOT_CANCELLED) {
+        interrupted(task, &item);
+    } else if (call->end == END_AGAIN) {
+        put_back(task, &item, call->delay_us, call->text);
+    } else if (call->end == END_FAIL_FORGET) {
+        item.outcome = STORE_FORGOTTEN;
+        settle(task, &item, 0, call->text, NULL);
     } else {
-        attempt_failed(task, end == END_FAIL_FINAL, text);
+        attempt_failed(task, call->end == END_FAIL_FINAL, &item, call->text);
+    }
+}
+
+static int end(void *arg) {
+    struct end_call *call = arg;
+    if (atomic_load_explicit(&call->task->abandoned, memory_order_relaxed))
+        end_abandoned(call->task);
+    else
+        end_running(call);
+    return 0;
+}
+
+static void end_task(struct end_call *call) {
+    froe_task *task = call->task;
+    struct froe *engine = task->engine;
+    if (engine_call(engine, end, call) == ENGINE_GONE) {
+        /* Abandoned, and the engine was closed meanwhile: this was one of the last that needed its memory. */
+        if (task->workflow->blocking)
+            pool_forget(engine, task);
+        engine_unref(engine);
+    }
+    mem_free((void *)(uintptr_t)call->result.p);
+}
+
+void task_abandon(froe_task *task) {
+    struct froe *engine = task->engine;
+    froe_cancel_reason reason = froe_task_cancelled(task);
+    struct store_settled item = {.duration_us = engine_mono_us(engine) - task->started_mono_us};
+    event_tell_later(engine, tell(task, FROE_EVENT_ABANDONED, FROE_ERROR, 0,
+                                  BYTES("did not end within its grace after it was cancelled; its slot stays taken")));
+    task_left(task);
+    atomic_store_explicit(&task->abandoned, true, memory_order_release);
+    list_push_back(&engine->hanging, &task->link);
+    engine->n_hanging++;
+    engine_ref(engine);
+    task->lease->unacked++; /* what it may look at stays */
+    if (!engine->failed && reason == FROE_CANCELLED_TIMEOUT) {
+        timed_out(task, &item, ", and did not end when it was told to");
+    } else if (!engine->failed && (reason == FROE_CANCELLED_ASKED || reason == FROE_CANCELLED_DRIVEN_OUT)) {
+        asked(task, &item, "; it did not end when it was told to");
+    } else {
+        /* It goes back to the queue with the worker's removal. */
+        struct lane *lane = task->lane;
+        task->lane = NULL;
+        lease_acked(task->lease);
+        held_run_settled(engine, lane);
     }
 }
 
 void froe_task_succeed(froe_task *task) {
-    end(task, END_SUCCESS, 0, BYTES_NONE);
+    struct end_call call = {.task = task, .end = END_SUCCESS};
+    end_task(&call);
+}
+
+int froe_task_succeed_with(froe_task *task, const char *result) {
+    struct end_call call = {.task = task, .end = END_SUCCESS};
+    struct bytes text = bytes_str(result);
+    if (text.n > FROE_RESULT_MAX)
+        return FROE_ERR_INVALID;
+    int r = result ? json_check(text) : 0;
+    if (r < 0)
+        return engine_public_code(r);
+    if (result) {
+        char *copy = mem_memdup(text.p, text.n);
+        if (!copy)
+            return FROE_ERR_MEMORY;
+        call.result = bytes_of(copy, text.n);
+    }
+    end_task(&call);
+    return FROE_OK;
 }
 
 void froe_task_fail(froe_task *task, int flags, const char *text) {
-    enum end kind = flags & FROE_FAIL_FORGET ? END_FAIL_FORGET : flags & FROE_FAIL_FINAL ? END_FAIL_FINAL : END_FAIL;
-    end(task, kind, 0, bytes_str(text));
+    struct end_call call = {.task = task, .end = END_FAIL, .text = bytes_str(text)};
+    if (flags & FROE_FAIL_FORGET)
+        call.end = END_FAIL_FORGET;
+    else if (flags & FROE_FAIL_FINAL)
+        call.end = END_FAIL_FINAL;
+    end_task(&call);
 }
 
 void froe_task_again(froe_task *task, int64_t delay_us, const char *text) {
-    end(task, END_AGAIN, delay_us > 0 ? delay_us : 0, bytes_str(text));
+    struct end_call call = {
+        .task = task, .end = END_AGAIN, .delay_us = delay_us > 0 ? delay_us : 0, .text = bytes_str(text)};
+    end_task(&call);
 }

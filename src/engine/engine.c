@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 #define SLOTS_DEFAULT 40
+#define CANCEL_GRACE_US (30 * US_PER_S)
 #define SLOTS_MAX 100000
 #define LEASE_DEFAULT_US (30 * US_PER_S)
 #define LEASE_LEAST_US (100 * US_PER_MS)
@@ -58,6 +59,7 @@ void engine_fail(froe *engine, const struct err *err) {
         return;
     engine->failed = engine->tell_failure = engine->over = true;
     engine->failure = *err;
+    atomic_store(&engine->holds_until_mono_us, INT64_MIN);
     engine->cancel_wanted = true;
     engine->cancel_reason = FROE_CANCELLED_LEASE_LOST;
     engine->dirty = true;
@@ -90,6 +92,7 @@ static void collect(froe *engine) {
 
 static void free_all(froe *engine) {
     calls_free(engine);
+    pool_free(engine);
     settlement_free(engine->ends);
     settlement_free(engine->spare);
     held_free(engine);
@@ -99,6 +102,12 @@ static void free_all(froe *engine) {
     workflows_free(engine);
     waits_free(engine);
     mem_free(engine);
+}
+
+void engine_ref(froe *engine) {
+    pthread_mutex_lock(&engine->calls_mutex);
+    engine->refs++;
+    pthread_mutex_unlock(&engine->calls_mutex);
 }
 
 void engine_unref(froe *engine) {
@@ -135,6 +144,8 @@ static void close_handles(froe *engine) {
 }
 
 void engine_close(froe *engine) {
+    if (!engine->closing)
+        engine->closing_mono_us = engine_mono_us(engine);
     engine->closing = engine->dirty = true;
     if (!engine->stopping)
         worker_stop(engine, FROE_STOP_NOW);
@@ -156,8 +167,12 @@ static void close_pump(froe *engine) {
         if (engine->stopped)
             engine->stopped(engine->stopped_arg);
     }
-    if (engine->closing && !engine->committer_closing && engine->state == WORKER_STOPPED && engine->inflight == 0 &&
-        list_empty(&engine->events) && !engine->tell_failure) {
+    if (!engine->closing || engine->committer_closing || engine->state != WORKER_STOPPED)
+        return;
+    pool_close(engine);
+    bool leave_alone = engine_mono_us(engine) - engine->closing_mono_us >= engine->cancel_grace_us;
+    if (engine->inflight == 0 && list_empty(&engine->events) && !engine->tell_failure &&
+        pool_closed(engine, leave_alone)) {
         engine->committer_closing = true;
         committer_close(engine->committer);
     }
@@ -269,12 +284,16 @@ static void init(froe *engine, const froe_options *options, const struct engine_
     engine->event_arg = options->event_arg;
     engine->loop = options->loop ? options->loop : &engine->own_loop;
     calls_init(engine);
+    pool_init(engine);
+    atomic_store(&engine->holds_until_mono_us, INT64_MIN);
+    engine->cancel_grace_us = options->cancel_grace_us ? options->cancel_grace_us : CANCEL_GRACE_US;
     asking_init(engine);
     waits_init(engine);
     engine->timer_at_mono_us = INT64_MAX;
     engine->flushed_mono_us = engine->claim_sent_mono_us = engine_mono_us(engine) - US_PER_S;
-    struct list *lists[] = {&engine->lanes,     &engine->leases,  &engine->rotation,   &engine->paused,
-                            &engine->cancelled, &engine->waiting, &engine->free_tasks, &engine->events};
+    struct list *lists[] = {&engine->lanes,      &engine->leases,    &engine->rotation,
+                            &engine->paused,     &engine->cancelled, &engine->waiting,
+                            &engine->free_tasks, &engine->events,    &engine->hanging};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
 }
@@ -332,6 +351,8 @@ int engine_open(const froe_options *options, const struct engine_seams *seams, f
         return engine_error(error, FROE_ERR_INVALID, "the options' size is not that of this version");
     if (!options->store && !seams->store)
         return engine_error(error, FROE_ERR_INVALID, "no store was given");
+    if (options->cancel_grace_us < 0)
+        return engine_error(error, FROE_ERR_INVALID, "a negative cancel_grace_us");
     if (options->slots > SLOTS_MAX)
         return engine_error(error, FROE_ERR_INVALID, "%u slots; at most %d can be had", options->slots, SLOTS_MAX);
     if (options->lease_us != 0 && (options->lease_us < LEASE_LEAST_US || options->lease_us > LEASE_MOST_US))

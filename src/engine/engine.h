@@ -11,11 +11,13 @@
  *     held.c       the leases held, and whose run is started next
  *     claims.c     when to ask the store for how many runs
  *     settle.c     how ends of tasks gather and go to the store
- *     tasks.c      starting, timing out, cancelling; what a task function may call
- *     ends.c       what an end means: done, another attempt, parked
+ *     tasks.c      starting, timing out; task_api.c: what a task function may call; run_id.c
+ *     pool.c       threads for task functions that block; thread.c
+ *     cancel.c     asking tasks to end, and doing without those that do not
+ *     ends.c       what an end means: done, another attempt, parked, failed, cancelled
  *     worker.c     joining, heartbeat, losing the lease, stopping
  *     spawn.c      froe_spawn_many: checks and rules; spawn_pages.c: pages and the store
- *     json.c       the two things that are done with JSON texts
+ *     json.c       what is done with JSON texts
  *     schedule.c   the cron
  *     values.c, parked.c
  *     runs.c       looking at runs; acting.c: cancelling, retrying, replaying them; asking.c: what they share
@@ -69,6 +71,7 @@ struct workflow {
     size_t n_rules;
     size_t group_rule; /* the first GROUP_ROUND_ROBIN one; n_rules: none */
     bool takes_turns;  /* lanes compete for the tokens of a shared rule: none may hold on to its tokens for long */
+    bool blocking, never_parks, catches_up;
     uint32_t retries;
     int64_t timeout_us, backoff_us, backoff_max_us;
 
@@ -78,7 +81,7 @@ struct workflow {
     int64_t next_tick_utc_us; /* 0: not scheduled */
 
     struct map groups;   /* by key */
-    struct list running; /* tasks that were not cancelled, in order of start, so the first one times out first */
+    struct list running; /* tasks that were not cancelled; the first one times out first */
     int64_t duration_us; /* of a run, moving average; DURATION_UNKNOWN */
 
     int64_t id;       /* 0 until the store told it; the loop's copy */
@@ -117,8 +120,9 @@ struct lease {
     struct workflow *workflow;
     const char *metadata;
     const char **inputs; /* one per run */
-    uint32_t n, next;    /* next: the first run that was not started */
-    uint32_t unacked;    /* runs whose settlement the store has not confirmed */
+    uint32_t n, next;    /* next: the first run that was not started, and was not taken out */
+    bool *taken_out;     /* one per run: cancelled before it was started; NULL: none was */
+    uint32_t unacked;    /* runs whose settlement the store has not confirmed, and abandoned tasks */
 };
 
 struct lane {
@@ -143,23 +147,41 @@ struct lane {
 
 enum task_state { TASK_RUNNING, TASK_WAITING, TASK_READY };
 
+struct pool_thread;
+
 struct froe_task {
     struct list link;
+    struct list in_pool; /* until a thread takes it */
     struct froe *engine;
-    struct lane *lane;
+    struct workflow *workflow;
+    struct group *group;
+    struct lane *lane; /* NULL: abandoned */
     struct lease *lease;
     const struct store_run *run;
-    uint32_t at; /* in the lease */
+    struct pool_thread *thread; /* under the pool's mutex */
+    uint32_t at;                /* in the lease */
     uint32_t attempts;
     enum task_state state;
-    froe_cancel_reason cancelled;
+    _Atomic int cancelled; /* froe_cancel_reason */
+    atomic_bool abandoned; /* its run was settled without it; in engine->hanging */
     int64_t started_mono_us, deadline_mono_us;
-    int64_t due_mono_us; /* WAITING */
-    bool touched;        /* attempts, generation or checkpoint are not what the store has */
+    int64_t grace_mono_us; /* cancelled: until then it may end by itself */
+    int64_t due_mono_us;   /* WAITING */
+    bool touched;          /* attempts, generation or checkpoint are not what the store has */
     bool own_generation, own_checkpoint;
     struct bytes generation, checkpoint; /* allocated when own */
-    void *data;
+    _Atomic(void *) data;
     char run_id[FROE_RUN_ID_MAX];
+};
+
+struct pool {
+    pthread_mutex_t mutex;
+    pthread_cond_t more;
+    struct list todo; /* these four under the mutex */
+    uint32_t n_todo, idle;
+    bool closing;
+    struct list threads; /* the loop's */
+    uint32_t n_threads;
 };
 
 /* ---- settling ---- */
@@ -167,8 +189,8 @@ struct froe_task {
 struct event_node;
 struct log_line;
 
-/* What an item's generation, checkpoint and error point at is the settlement's to free. */
-enum { OWN_GENERATION = 1, OWN_CHECKPOINT = 2, OWN_ERROR = 4 };
+/* What an item's generation, checkpoint, error and result point at is the settlement's to free. */
+enum { OWN_GENERATION = 1, OWN_CHECKPOINT = 2, OWN_ERROR = 4, OWN_RESULT = 8 };
 
 struct ended {
     struct lease *lease;
@@ -261,7 +283,8 @@ struct froe {
 
     /* worker.c */
     int64_t worker;
-    int64_t lease_until_mono_us; /* what we hold is surely ours before that */
+    int64_t lease_until_mono_us;         /* what we hold is surely ours before that */
+    _Atomic int64_t holds_until_mono_us; /* the same for all threads; INT64_MIN when nothing is held */
     int64_t heartbeat_at_mono_us;
     bool heartbeat_inflight, join_inflight;
     bool cancel_wanted;
@@ -271,6 +294,7 @@ struct froe {
     void *stopped_arg;
     bool stop_told;
     bool closing, committer_closing;
+    int64_t closing_mono_us;
     void (*closed)(void *arg);
     void *closed_arg;
 
@@ -293,11 +317,17 @@ struct froe {
 
     /* tasks.c */
     uint32_t running;
-    size_t n_tasks;        /* running, waiting, ready */
+    size_t n_tasks;        /* running, waiting, ready, hanging */
     struct list cancelled; /* running tasks that were cancelled */
     struct list waiting;   /* those in WAITING, first due first */
     uint32_t n_waiting;
     struct list free_tasks;
+    struct pool pool;
+
+    /* cancel.c */
+    int64_t cancel_grace_us;
+    struct list hanging; /* abandoned tasks that have not ended yet; they keep their slots */
+    uint32_t n_hanging;
 
     /* settle.c */
     struct settlement *ends;  /* gathering; NULL: nothing was reserved yet */
@@ -366,6 +396,7 @@ void own_loop_close(froe *engine);                  /* runs until all is closed,
 
 /* engine.c */
 void engine_close(froe *engine); /* with a loop of froe's own that does not run it is gone afterwards */
+void engine_ref(froe *engine);
 void engine_unref(froe *engine); /* any thread; the engine may be gone afterwards */
 int engine_error(froe_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int engine_public_code(int code);
@@ -428,6 +459,9 @@ void held_release(froe *engine,
 void held_release_all(froe *engine);
 void held_forget(froe *engine); /* all that was not started, without a word to the store: it is not ours any more */
 void held_free(froe *engine);
+uint32_t lease_take(struct lease *lease); /* the next run that was not started counts as started */
+bool lease_unstarted(const struct lease *lease, uint32_t at);
+int held_take_out(froe *engine, struct lane *lane, struct lease *lease, uint32_t at); /* it is not started; -ENOMEM */
 void lease_acked(struct lease *lease); /* the store confirmed the end of one run; the lease may be gone afterwards */
 void lease_free(struct lease *lease);
 void grant_unref(struct grant *grant);
@@ -454,10 +488,16 @@ int64_t settle_next_mono_us(const froe *engine);
 void settlement_free(struct settlement *settlement);
 
 /* tasks.c */
+static inline bool tasks_slot_free(const froe *engine) {
+    return engine->running + engine->n_hanging < engine->slots;
+}
 void tasks_start(froe *engine);
 void tasks_time(froe *engine, int64_t now_mono_us); /* timeouts, and waiting ones that became due */
 int64_t tasks_next_mono_us(const froe *engine);
-void tasks_cancel_all(froe *engine, froe_cancel_reason reason);
+void task_refresh(froe_task *task, int64_t more_us);
+void task_wait(froe_task *task, int64_t delay_us); /* to be started again after that; it does not run any more */
+/* One that waits for that is settled instead. */
+void task_settle_waiting(froe_task *task, const struct store_settled *item, struct event_node *event);
 void tasks_release_waiting(froe *engine);
 void task_forget(froe_task *task);     /* frees what it holds and puts it on the free list */
 void task_discard(froe_task *task);    /* likewise, and lets go of its run without a word to the store */
@@ -465,10 +505,30 @@ void task_left(froe_task *task);       /* it does not run any more: its slot is 
 void tasks_drop_waiting(froe *engine); /* the store has failed: without a word to it */
 void tasks_free(froe *engine);
 
+/* pool.c */
+void pool_init(froe *engine);
+void pool_free(froe *engine);
+int pool_run(froe *engine, froe_task *task);     /* < 0: there is no thread, and none can be made */
+void pool_forget(froe *engine, froe_task *task); /* any thread: it was ended, or is not to be run */
+void pool_close(froe *engine);
+/* Have all threads ended? Those of abandoned tasks are left to themselves; with leave_alone all that still run. */
+bool pool_closed(froe *engine, bool leave_alone);
+
+/* cancel.c */
+void task_cancel(froe_task *task, froe_cancel_reason reason); /* one that runs and was not; it may be gone afterwards */
+void tasks_cancel_all(froe *engine, froe_cancel_reason reason);
+void cancels_take(froe *engine, const struct store_cancels *cancels); /* the store asks for them */
+const char *cancel_text(froe_cancel_reason reason);                   /* of the two that end a run CANCELLED */
+void cancel_time(froe *engine, int64_t now_mono_us);
+int64_t cancel_next_mono_us(const froe *engine);
+
+/* ends.c */
+void task_abandon(froe_task *task);
+
 /* worker.c */
 void worker_pump(froe *engine, int64_t now_mono_us);
 int64_t worker_next_mono_us(const froe *engine);
-bool worker_holds(const froe *engine, int64_t now_mono_us);
+bool worker_holds(const froe *engine, int64_t now_mono_us); /* any thread */
 void worker_lost(froe *engine, const char *why);
 void worker_stop(froe *engine, froe_stop_mode mode); /* froe_stop without a callback */
 
@@ -477,6 +537,7 @@ int spawn_make(froe *engine, const froe_spawn *spawn, int64_t tick_utc_us, froe_
                froe_error *error);
 
 /* json.c */
+int json_check(struct bytes text);        /* 0; -EINVAL: not a UTF-8 JSON text; -ENOMEM */
 int json_check_object(struct bytes text); /* 0; -EINVAL: not the UTF-8 JSON text of an object; -ENOMEM */
 /* The parent's keys without those that begin with "froe__", then the child's, which win. *ret_text is the caller's. */
 int json_inherit(struct bytes parent, struct bytes child, char **ret_text, size_t *ret_n);

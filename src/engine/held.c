@@ -125,9 +125,9 @@ void held_release(froe *engine, struct lane *lane) {
     struct list *link;
     while ((link = list_pop_front(&leases))) {
         struct lease *lease = LIST_ENTRY(link, struct lease, link);
-        /* The lane may be gone after the very last one. */
+        /* The lane may be gone after the very last one, the lease only later. */
         while (lease->next < lease->n)
-            settle_add(engine, lane, lease, lease->next++, &released, 0, NULL);
+            settle_add(engine, lane, lease, lease_take(lease), &released, 0, NULL);
     }
 }
 
@@ -142,8 +142,9 @@ void held_forget(froe *engine) {
         struct list *at;
         while ((at = list_pop_front(&lane->leases))) {
             struct lease *lease = LIST_ENTRY(at, struct lease, link);
-            uint32_t n = lease->n - lease->next;
-            lease->next = lease->n;
+            uint32_t n = 0;
+            for (; lease->next < lease->n; n++)
+                lease_take(lease);
             lane->unstarted -= n;
             lane->unsettled -= n;
             lease->unacked -= n;
@@ -153,6 +154,37 @@ void held_forget(froe *engine) {
         held_update(engine, lane);
         held_drop_if_empty(engine, lane);
     }
+}
+
+/* ---- leases ---- */
+
+static void skip_taken_out(struct lease *lease) {
+    while (lease->next < lease->n && lease->taken_out && lease->taken_out[lease->next])
+        lease->next++;
+    if (lease->next == lease->n)
+        list_remove(&lease->link);
+}
+
+uint32_t lease_take(struct lease *lease) {
+    uint32_t at = lease->next++;
+    skip_taken_out(lease);
+    return at;
+}
+
+bool lease_unstarted(const struct lease *lease, uint32_t at) {
+    return at >= lease->next && !(lease->taken_out && lease->taken_out[at]);
+}
+
+int held_take_out(froe *engine, struct lane *lane, struct lease *lease, uint32_t at) {
+    if (!lease->taken_out)
+        lease->taken_out = mem_calloc(lease->n, sizeof *lease->taken_out);
+    if (!lease->taken_out)
+        return -ENOMEM;
+    lease->taken_out[at] = true;
+    skip_taken_out(lease);
+    lane->unstarted--;
+    held_update(engine, lane);
+    return 0;
 }
 
 void lease_acked(struct lease *lease) {
@@ -167,6 +199,7 @@ void lease_free(struct lease *lease) {
     list_remove(&lease->in_all);
     grant_unref(lease->grant);
     mem_free(lease->inputs);
+    mem_free(lease->taken_out);
     mem_free(lease);
 }
 

@@ -1,4 +1,4 @@
-/* json.c - the two things that are done with JSON texts: is it an object, and a child's metadata. */
+/* json.c - what is done with JSON texts: is it one, is it an object, and a child's metadata. */
 #include "engine.h"
 
 #include "mem.h"
@@ -7,11 +7,27 @@
 
 #define OWN_KEYS "froe__" /* metadata that the engine sets; it is about one run, so children do not inherit it */
 
-static int load_object(struct bytes text, json_t **ret_object) {
+static int load(struct bytes text, size_t flags, json_t **ret_value) {
     json_error_t error;
-    json_t *value = json_loadb(text.p, text.n, JSON_ALLOW_NUL, &error);
-    if (!value)
-        return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
+    *ret_value = json_loadb(text.p ? text.p : "", text.n, JSON_ALLOW_NUL | flags, &error);
+    if (*ret_value)
+        return 0;
+    return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EINVAL;
+}
+
+int json_check(struct bytes text) {
+    json_t *value;
+    int r = load(text, JSON_DECODE_ANY, &value);
+    if (r == 0)
+        json_decref(value);
+    return r;
+}
+
+static int load_object(struct bytes text, json_t **ret_object) {
+    json_t *value;
+    int r = load(text, 0, &value);
+    if (r < 0)
+        return r;
     if (!json_is_object(value)) {
         json_decref(value);
         return -EINVAL;

@@ -29,6 +29,8 @@ static void free_item(struct store_settled *item, struct ended *ended) {
         mem_free((void *)(uintptr_t)item->checkpoint.p);
     if (ended->own & OWN_ERROR)
         mem_free((void *)(uintptr_t)item->error.p);
+    if (ended->own & OWN_RESULT)
+        mem_free((void *)(uintptr_t)item->result.p);
     event_free(ended->event);
 }
 
@@ -241,7 +243,7 @@ static int64_t flush_at(const struct froe *engine) {
         return latest;
     if (engine->state != WORKER_RUNNING && engine->running == 0)
         return 0;
-    if (engine->lane_ended && engine->running < engine->slots && list_empty(&engine->rotation))
+    if (engine->lane_ended && tasks_slot_free(engine) && list_empty(&engine->rotation))
         return 0;
     int64_t quiet = engine->flushed_mono_us + FLUSH_US;
     return quiet < latest ? quiet : latest;

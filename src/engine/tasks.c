@@ -1,12 +1,7 @@
-/* tasks.c - from a leased run to a call of the task function, and its cancelling. What ends a task is in ends.c. */
+/* tasks.c - from a leased run to a call of the task function. What ends a task is in ends.c. */
 #include "engine.h"
 
-#include "cleanup.h"
 #include "mem.h"
-#include "text.h"
-
-#include <stdarg.h>
-#include <stdio.h>
 
 #define STARTS_PER_PUMP 512             /* then the loop sees to other things */
 #define START_LENGTH_US (2 * US_PER_MS) /* likewise */
@@ -18,6 +13,7 @@ static froe_task *task_make(struct froe *engine) {
         return NULL;
     memset(task, 0, sizeof *task);
     list_init(&task->link);
+    list_init(&task->in_pool);
     task->engine = engine;
     engine->n_tasks++;
     return task;
@@ -26,6 +22,8 @@ static froe_task *task_make(struct froe *engine) {
 void task_forget(froe_task *task) {
     struct froe *engine = task->engine;
     list_remove(&task->link);
+    if (task->workflow->blocking)
+        pool_forget(engine, task);
     if (task->own_generation)
         mem_free((void *)(uintptr_t)task->generation.p);
     if (task->own_checkpoint)
@@ -44,39 +42,56 @@ static froe_task *task_take(struct froe *engine, struct lane *lane) {
         return NULL;
     struct lease *lease = LIST_ENTRY(lane->leases.next, struct lease, link);
     task->lane = lane;
+    task->workflow = lane->workflow;
+    task->group = lane->group;
     task->lease = lease;
-    task->at = lease->next++;
+    task->at = lease_take(lease);
     task->run = &lease->store->runs[task->at];
     task->attempts = task->run->attempts;
     task->generation = task->run->generation;
     task->checkpoint = task->run->checkpoint;
+    froe_run_id_text(froe_task_id(task), task->run_id);
     lane->unstarted--;
-    if (lease->next == lease->n)
-        list_remove(&lease->link);
     return task;
+}
+
+/* Keeps the list in order of the deadlines: nearly always they are at its end already. */
+static void put_in_order(struct workflow *workflow, froe_task *task) {
+    struct list *before = &workflow->running;
+    while (before->prev != &workflow->running &&
+           LIST_ENTRY(before->prev, froe_task, link)->deadline_mono_us > task->deadline_mono_us)
+        before = before->prev;
+    list_insert_before(before, &task->link);
+}
+
+static int64_t deadline(int64_t now, int64_t length_us) {
+    int64_t at;
+    return __builtin_add_overflow(now, length_us, &at) ? INT64_MAX : at;
 }
 
 static void task_start(struct froe *engine, froe_task *task, int64_t now) {
     struct lane *lane = task->lane;
-    struct workflow *workflow = lane->workflow;
+    struct workflow *workflow = task->workflow;
     task->state = TASK_RUNNING;
     task->started_mono_us = now;
-    if (workflow->timeout_us == 0 || __builtin_add_overflow(now, workflow->timeout_us, &task->deadline_mono_us))
-        task->deadline_mono_us = INT64_MAX;
-    list_push_back(&workflow->running, &task->link);
+    task->deadline_mono_us = workflow->timeout_us ? deadline(now, workflow->timeout_us) : INT64_MAX;
+    put_in_order(workflow, task);
     engine->running++;
     lane->running++;
-    lane->group->running++;
+    task->group->running++;
     held_update(engine, lane);
     if (lane->unstarted < lane->low_water)
         engine->thirsty = true;
-    workflow->run(task, workflow->arg);
+    if (!workflow->blocking)
+        workflow->run(task, workflow->arg);
+    else if (pool_run(engine, task) < 0)
+        froe_task_again(task, US_PER_S, "no thread can be started for it");
 }
 
 void tasks_start(froe *engine) {
     int64_t began = engine_mono_us(engine), now = began;
     for (unsigned n = 0; engine->state == WORKER_RUNNING && !engine->failed && worker_holds(engine, now); n++) {
-        struct lane *lane = engine->running < engine->slots ? held_next(engine) : NULL;
+        struct lane *lane = tasks_slot_free(engine) ? held_next(engine) : NULL;
         if (!lane)
             return;
         if (n == STARTS_PER_PUMP || now - began > START_LENGTH_US) {
@@ -99,29 +114,13 @@ void task_left(froe_task *task) {
     list_remove(&task->link);
     engine->running--;
     task->lane->running--;
-    task->lane->group->running--;
+    task->group->running--;
     held_update(engine, task->lane);
-    held_group_update(engine, task->lane->group);
+    held_group_update(engine, task->group);
     engine->dirty = true;
 }
 
-/* ---- cancelling ---- */
-
-static void cancel(froe_task *task, froe_cancel_reason reason) {
-    list_move_back(&task->engine->cancelled, &task->link);
-    task->cancelled = reason;
-    struct workflow *workflow = task->lane->workflow;
-    if (workflow->cancel)
-        workflow->cancel(task, workflow->arg); /* may end it, and others */
-}
-
-void tasks_cancel_all(froe *engine, froe_cancel_reason reason) {
-    for (size_t i = 0; i < engine->n_workflows; i++) {
-        struct list *running = &engine->workflows[i]->running;
-        while (!list_empty(running))
-            cancel(LIST_ENTRY(running->next, froe_task, link), reason);
-    }
-}
+/* ---- time ---- */
 
 void tasks_time(froe *engine, int64_t now) {
     for (size_t i = 0; i < engine->n_workflows; i++) {
@@ -130,7 +129,7 @@ void tasks_time(froe *engine, int64_t now) {
             froe_task *first = LIST_ENTRY(running->next, froe_task, link);
             if (first->deadline_mono_us > now)
                 break;
-            cancel(first, FROE_CANCELLED_TIMEOUT);
+            task_cancel(first, FROE_CANCELLED_TIMEOUT);
         }
     }
     while (!list_empty(&engine->waiting)) {
@@ -139,14 +138,15 @@ void tasks_time(froe *engine, int64_t now) {
             break;
         list_move_back(&task->lane->again, &task->link);
         task->state = TASK_READY;
-        task->lane->group->again--;
+        task->group->again--;
         engine->n_waiting--;
         held_update(engine, task->lane);
     }
+    cancel_time(engine, now);
 }
 
 int64_t tasks_next_mono_us(const froe *engine) {
-    int64_t next = INT64_MAX;
+    int64_t next = cancel_next_mono_us(engine);
     for (size_t i = 0; i < engine->n_workflows; i++) {
         const struct list *running = &engine->workflows[i]->running;
         if (list_empty(running))
@@ -163,19 +163,50 @@ int64_t tasks_next_mono_us(const froe *engine) {
     return next;
 }
 
-static void put_back(froe_task *task) {
+void task_refresh(froe_task *task, int64_t more_us) {
+    if (task->workflow->timeout_us == 0 || froe_task_cancelled(task) != FROE_NOT_CANCELLED)
+        return;
+    task->deadline_mono_us = deadline(engine_mono_us(task->engine), more_us > 0 ? more_us : 0);
+    list_remove(&task->link);
+    put_in_order(task->workflow, task);
+    task->engine->dirty = true;
+}
+
+/* ---- those that wait in memory ---- */
+
+void task_wait(froe_task *task, int64_t delay_us) {
+    struct froe *engine = task->engine;
+    if (task->workflow->blocking)
+        pool_forget(engine, task);
+    task->state = TASK_WAITING;
+    atomic_store_explicit(&task->data, NULL, memory_order_relaxed);
+    task->due_mono_us = engine_mono_us(engine) + delay_us;
+    task->group->again++;
+    engine->n_waiting++;
+    struct list *before = &engine->waiting;
+    while (before->prev != &engine->waiting &&
+           LIST_ENTRY(before->prev, froe_task, link)->due_mono_us > task->due_mono_us)
+        before = before->prev;
+    list_insert_before(before, &task->link);
+}
+
+void task_settle_waiting(froe_task *task, const struct store_settled *item, struct event_node *event) {
     struct froe *engine = task->engine;
     struct lane *lane = task->lane;
     struct lease *lease = task->lease;
     uint32_t at = task->at;
     if (task->state == TASK_WAITING) {
-        lane->group->again--;
+        task->group->again--;
         engine->n_waiting--;
     }
     task_forget(task);
     held_update(engine, lane);
+    settle_add(engine, lane, lease, at, item, 0, event); /* its place was reserved at its start */
+}
+
+static void put_back(froe_task *task) {
     static const struct store_settled released = {.outcome = STORE_RELEASED};
-    settle_add(engine, lane, lease, at, &released, 0, NULL); /* its place was reserved at its start */
+    task_settle_waiting(task, &released, NULL);
 }
 
 void tasks_release_waiting(froe *engine) {
@@ -198,16 +229,18 @@ void tasks_drop_waiting(froe *engine) {
     LIST_EACH (link, &engine->lanes)
         list_splice_back(&all, &LIST_ENTRY(link, struct lane, in_lanes)->again);
     engine->n_waiting = 0;
-    while (!list_empty(&all))
-        task_discard(LIST_ENTRY(all.next, froe_task, link));
+    while (!list_empty(&all)) {
+        froe_task *task = LIST_ENTRY(all.next, froe_task, link);
+        if (task->state == TASK_WAITING)
+            task->group->again--;
+        task_discard(task);
+    }
 }
 
 void task_discard(froe_task *task) {
     struct froe *engine = task->engine;
     struct lane *lane = task->lane;
     struct lease *lease = task->lease;
-    if (task->state == TASK_WAITING)
-        lane->group->again--;
     task_forget(task);
     held_update(engine, lane);
     lease_acked(lease);
@@ -216,134 +249,14 @@ void task_discard(froe_task *task) {
 
 void tasks_free(froe *engine) {
     struct list *link;
+    while ((link = list_pop_front(&engine->hanging))) {
+        froe_task *task = LIST_ENTRY(link, froe_task, link);
+        if (task->own_generation)
+            mem_free((void *)(uintptr_t)task->generation.p);
+        if (task->own_checkpoint)
+            mem_free((void *)(uintptr_t)task->checkpoint.p);
+        list_push_back(&engine->free_tasks, link);
+    }
     while ((link = list_pop_front(&engine->free_tasks)))
         mem_free(LIST_ENTRY(link, froe_task, link));
-}
-
-/* ---- what a task function may ask ---- */
-
-const char *froe_task_workflow(const froe_task *task) {
-    return task->lane->workflow->name;
-}
-
-const char *froe_task_run_id(const froe_task *task) {
-    if (task->run_id[0] == '\0')
-        snprintf(((froe_task *)(uintptr_t)task)->run_id, sizeof task->run_id, "%jd:%u",
-                 (intmax_t)task->lease->store->page, task->run->index);
-    return task->run_id;
-}
-
-const char *froe_task_input(const froe_task *task) {
-    return task->lease->inputs[task->at];
-}
-
-const char *froe_task_metadata(const froe_task *task) {
-    return task->lease->metadata;
-}
-
-const char *froe_task_group(const froe_task *task) {
-    return task->lane->group->key;
-}
-
-static const void *tell(struct bytes bytes, size_t *ret_n) {
-    if (ret_n)
-        *ret_n = bytes.n;
-    return bytes.n ? bytes.p : NULL;
-}
-
-const void *froe_task_child_key(const froe_task *task, size_t *ret_n) {
-    return tell(task->run->child_key, ret_n);
-}
-
-const void *froe_task_generation(const froe_task *task, size_t *ret_n) {
-    return tell(task->generation, ret_n);
-}
-
-const void *froe_task_checkpoint(const froe_task *task, size_t *ret_n) {
-    return tell(task->checkpoint, ret_n);
-}
-
-uint32_t froe_task_attempt(const froe_task *task) {
-    return task->attempts + 1;
-}
-
-void *froe_task_data(const froe_task *task) {
-    return task->data;
-}
-
-void froe_task_set_data(froe_task *task, void *data) {
-    task->data = data;
-}
-
-froe_cancel_reason froe_task_cancelled(const froe_task *task) {
-    return task->cancelled;
-}
-
-int froe_task_holds_lease(const froe_task *task) {
-    return task->cancelled != FROE_CANCELLED_LEASE_LOST && worker_holds(task->engine, engine_mono_us(task->engine));
-}
-
-void froe_task_log(froe_task *task, froe_level level, const char *format, ...) {
-    char text[LOG_TEXT_MAX + 8];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    if (n < 0)
-        return;
-    size_t length = (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-    struct bytes line = cut_utf8(bytes_of(text, length), LOG_TEXT_MAX);
-    settle_line(task->engine, task->lease->store->page, task->run->index, level, line);
-    if (!task->engine->event)
-        return;
-    froe_event event = {
-        .kind = FROE_EVENT_LOG,
-        .level = level,
-        .workflow = task->lane->workflow->name,
-        .group = task->lane->group->key,
-        .run_id = froe_task_run_id(task),
-        .child_key = task->run->child_key.p,
-        .child_key_n = task->run->child_key.n,
-        .attempt = froe_task_attempt(task),
-    };
-    event_tell_later(task->engine, event_make(&event, line));
-}
-
-/* ---- what the next attempt is to know ---- */
-
-static void set_own(struct bytes *bytes, bool *own, char *copy, size_t n) {
-    if (*own)
-        mem_free((void *)(uintptr_t)bytes->p);
-    *own = copy != NULL;
-    *bytes = bytes_of(copy, n);
-}
-
-int froe_task_set_checkpoint(froe_task *task, const void *data, size_t n) {
-    if (n > FROE_CHECKPOINT_MAX || (!data && n > 0))
-        return FROE_ERR_INVALID;
-    if (bytes_equal(bytes_of(data, n), task->checkpoint))
-        return FROE_OK;
-    char *copy = n ? mem_memdup(data, n) : NULL;
-    if (n && !copy)
-        return FROE_ERR_MEMORY;
-    set_own(&task->checkpoint, &task->own_checkpoint, copy, n);
-    task->touched = true;
-    return FROE_OK;
-}
-
-int froe_task_set_generation(froe_task *task, const void *data, size_t n) {
-    if (n > FROE_GENERATION_MAX || (!data && n > 0))
-        return FROE_ERR_INVALID;
-    if (n == 0 || bytes_equal(bytes_of(data, n), task->generation))
-        return FROE_OK;
-    char *copy = mem_memdup(data, n);
-    if (!copy)
-        return FROE_ERR_MEMORY;
-    if (task->generation.n > 0) {
-        task->attempts = 0;
-        set_own(&task->checkpoint, &task->own_checkpoint, NULL, 0);
-    }
-    set_own(&task->generation, &task->own_generation, copy, n);
-    task->touched = true;
-    return FROE_OK;
 }

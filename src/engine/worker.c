@@ -22,14 +22,15 @@ struct worker_request {
 };
 
 bool worker_holds(const struct froe *engine, int64_t now_mono_us) {
-    return !engine->failed && (engine->state == WORKER_RUNNING || engine->state == WORKER_STOPPING) &&
-           now_mono_us < engine->lease_until_mono_us;
+    return now_mono_us < atomic_load_explicit(&engine->holds_until_mono_us, memory_order_acquire);
 }
 
 static void held_since(struct froe *engine, int64_t sent_mono_us) {
     int64_t until = sent_mono_us + engine->lease_us - engine->lease_us / 5;
-    if (until > engine->lease_until_mono_us)
+    if (until > engine->lease_until_mono_us && !engine->failed) {
         engine->lease_until_mono_us = until;
+        atomic_store_explicit(&engine->holds_until_mono_us, until, memory_order_release);
+    }
 }
 
 static struct worker_request *make(struct froe *engine, int (*execute)(struct request *, struct store *, struct err *),
@@ -158,6 +159,7 @@ void worker_lost(struct froe *engine, const char *why) {
     engine->tell_lost = why;
     engine->lease_lost = true;
     engine->lease_until_mono_us = INT64_MIN;
+    atomic_store(&engine->holds_until_mono_us, INT64_MIN);
     if (engine->state == WORKER_RUNNING)
         engine->state = WORKER_LOST;
     engine->cancel_wanted = true;
@@ -240,6 +242,7 @@ static void stop_pump(struct froe *engine) {
             if (!leave)
                 break;
             engine->state = WORKER_LEAVING;
+            atomic_store(&engine->holds_until_mono_us, INT64_MIN);
             engine_submit(engine, &leave->request);
         }
         break;

@@ -204,6 +204,9 @@ int froe_workflow_add(froe *engine, const froe_workflow *given, froe_error *erro
     workflow->run = given->run;
     workflow->cancel = given->cancel;
     workflow->arg = given->arg;
+    workflow->blocking = given->flags & FROE_BLOCKING;
+    workflow->never_parks = given->flags & FROE_NEVER_PARK;
+    workflow->catches_up = given->flags & FROE_CATCH_UP;
     workflow->retries = given->retries;
     workflow->timeout_us = given->timeout_us;
     workflow->backoff_us = given->backoff_us ? given->backoff_us : BACKOFF_US;

@@ -1,0 +1,172 @@
+/* pool.c - threads for the task functions of FROE_BLOCKING workflows.
+ *
+ * A thread is made when a task finds none idle, up to one per slot, and stays until the engine is closed. A thread
+ * whose function does not return cannot be ended: closing leaves it to itself, and the engine's memory with it. */
+#include "engine.h"
+
+#include "mem.h"
+#include "thread.h"
+
+struct pool_thread {
+    struct list link;
+    froe *engine;
+    pthread_t id;
+    froe_task *task; /* under the pool's mutex; NULL when it was ended */
+    bool exited;     /* these two under calls_mutex */
+    bool left_alone;
+};
+
+void pool_init(froe *engine) {
+    struct pool *pool = &engine->pool;
+    pthread_mutex_init(&pool->mutex, NULL);
+    pthread_cond_init(&pool->more, NULL);
+    list_init(&pool->todo);
+    list_init(&pool->threads);
+}
+
+void pool_free(froe *engine) {
+    struct list *link;
+    while ((link = list_pop_front(&engine->pool.threads)))
+        mem_free(LIST_ENTRY(link, struct pool_thread, link));
+    pthread_cond_destroy(&engine->pool.more);
+    pthread_mutex_destroy(&engine->pool.mutex);
+}
+
+/* ---- on the threads ---- */
+
+static froe_task *take(struct pool *pool, struct pool_thread *thread) {
+    pthread_mutex_lock(&pool->mutex);
+    pool->idle++;
+    while (list_empty(&pool->todo) && !pool->closing)
+        pthread_cond_wait(&pool->more, &pool->mutex);
+    pool->idle--;
+    struct list *link = list_pop_front(&pool->todo);
+    froe_task *task = link ? LIST_ENTRY(link, froe_task, in_pool) : NULL;
+    thread->task = task;
+    if (task) {
+        task->thread = thread;
+        pool->n_todo--;
+    }
+    pthread_mutex_unlock(&pool->mutex);
+    return task;
+}
+
+/* The function returned. What it should have done is done for it, so that the run does not hang for ever. */
+static void see_to_end(struct pool *pool, struct pool_thread *thread) {
+    pthread_mutex_lock(&pool->mutex);
+    froe_task *task = thread->task;
+    pthread_mutex_unlock(&pool->mutex);
+    if (task)
+        froe_task_fail(task, 0, "the task function returned without ending its task");
+}
+
+static void leave(struct pool_thread *thread) {
+    froe *engine = thread->engine;
+    pthread_mutex_lock(&engine->calls_mutex);
+    thread->exited = true;
+    bool alone = thread->left_alone;
+    if (!alone)
+        uv_async_send(&engine->wake);
+    pthread_mutex_unlock(&engine->calls_mutex);
+    if (alone)
+        engine_unref(engine);
+}
+
+static void *run(void *arg) {
+    struct pool_thread *thread = arg;
+    struct pool *pool = &thread->engine->pool;
+    froe_task *task;
+    while ((task = take(pool, thread))) {
+        const struct workflow *workflow = task->workflow;
+        workflow->run(task, workflow->arg);
+        see_to_end(pool, thread);
+    }
+    leave(thread);
+    return NULL;
+}
+
+/* ---- on the loop's thread ---- */
+
+static int add_thread(froe *engine) {
+    struct pool *pool = &engine->pool;
+    struct pool_thread *thread = mem_zalloc(sizeof *thread);
+    if (!thread)
+        return -ENOMEM;
+    thread->engine = engine;
+    int r = thread_start(&thread->id, "froe-task", run, thread);
+    if (r < 0) {
+        mem_free(thread);
+        return r;
+    }
+    list_push_back(&pool->threads, &thread->link);
+    pool->n_threads++;
+    return 0;
+}
+
+int pool_run(froe *engine, froe_task *task) {
+    struct pool *pool = &engine->pool;
+    pthread_mutex_lock(&pool->mutex);
+    list_push_back(&pool->todo, &task->in_pool);
+    bool enough = pool->idle > pool->n_todo;
+    pool->n_todo++;
+    pthread_mutex_unlock(&pool->mutex);
+    pthread_cond_signal(&pool->more);
+    if (enough || pool->n_threads >= engine->slots)
+        return 0;
+    int r = add_thread(engine);
+    if (r == 0 || pool->n_threads > 0)
+        return 0; /* one of those that there are takes it when it can */
+    pool_forget(engine, task);
+    return r;
+}
+
+void pool_forget(froe *engine, froe_task *task) {
+    struct pool *pool = &engine->pool;
+    pthread_mutex_lock(&pool->mutex);
+    if (!list_empty(&task->in_pool)) {
+        list_remove(&task->in_pool);
+        pool->n_todo--;
+    }
+    if (task->thread)
+        task->thread->task = NULL;
+    task->thread = NULL;
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+/* ---- closing ---- */
+
+void pool_close(froe *engine) {
+    struct pool *pool = &engine->pool;
+    pthread_mutex_lock(&pool->mutex);
+    pool->closing = true;
+    pthread_mutex_unlock(&pool->mutex);
+    pthread_cond_broadcast(&pool->more);
+}
+
+bool pool_closed(froe *engine, bool leave_alone) {
+    struct pool *pool = &engine->pool;
+    LIST_EACH_SAFE (link, following, &pool->threads) {
+        struct pool_thread *thread = LIST_ENTRY(link, struct pool_thread, link);
+        pthread_mutex_lock(&pool->mutex);
+        bool hangs = thread->task != NULL; /* it was abandoned: nothing else runs when closing comes here */
+        pthread_mutex_unlock(&pool->mutex);
+        pthread_mutex_lock(&engine->calls_mutex);
+        bool exited = thread->exited;
+        if (!exited && !thread->left_alone && (hangs || leave_alone)) {
+            thread->left_alone = true;
+            engine->refs++;
+            pthread_detach(thread->id);
+        }
+        bool wait = !thread->left_alone;
+        pthread_mutex_unlock(&engine->calls_mutex);
+        if (!wait)
+            continue;
+        if (!exited)
+            return false;
+        pthread_join(thread->id, NULL);
+        list_remove(&thread->link);
+        pool->n_threads--;
+        mem_free(thread);
+    }
+    return true;
+}
