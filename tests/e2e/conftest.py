@@ -11,6 +11,7 @@ import time
 
 import pytest
 import servers
+from fleet import fleet, postgres, witness  # noqa: F401 - fixtures
 from froe import Froe, processes_of
 
 KINDS = {"fake": servers.FakeServer, "moto": servers.MotoServer, "rgw": servers.RgwServer}
@@ -26,6 +27,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     for line in ("needs(*names): skipped on servers that lack one of them, see servers.py",
                  "slow: takes long; comes last",
+                 "fleet: several froe processes on one PostgreSQL",
                  "core: is run with the sanitizers too"):
         config.addinivalue_line("markers", line)
 
