@@ -238,6 +238,8 @@ static void test_main_is_for_own_loops(void **state) {
 }
 
 int main(void) {
+    signal(SIGINT, SIG_DFL); /* a shell ignores it for what runs in its background, and froe_main heeds that */
+    signal(SIGTERM, SIG_DFL);
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
 #define T_CLOSED(name) cmocka_unit_test_setup_teardown(name, fixture_setup_closed, fixture_teardown)
     const struct CMUnitTest tests[] = {
