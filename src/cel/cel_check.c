@@ -336,7 +336,8 @@ static int check_node(struct checker *checker, struct cel_node *node) {
     }
 }
 
-/* Computes a node whose args are all constants. One that ends in an error stays: it may never be evaluated. */
+/* Computes a node whose args are all constants. One that ends in an error stays: it may never be evaluated. Its kind
+ * stays what was known without computing: dyn('x') may still be anything. */
 static int fold(struct checker *checker, struct cel_node *node) {
     for (uint32_t i = 0; i < node->n; i++)
         if (node->args[i]->op != OP_CONST)
@@ -356,7 +357,7 @@ static int fold(struct checker *checker, struct cel_node *node) {
                                       .at = node->at,
                                       .height = node->height,
                                       .value = value,
-                                      .type = value.kind,
+                                      .type = node->type,
                                       .in_parentheses = node->in_parentheses};
     }
     cel_arena_free(&arena);

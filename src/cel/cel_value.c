@@ -94,7 +94,7 @@ bool cel_compare(const struct cel_value *a, const struct cel_value *b, int *ret_
         return true;
     case CEL_STRING:
     case CEL_BYTES:
-        *ret_order = bytes_compare(a->text, b->text);
+        *ret_order = order_of(bytes_compare(a->text, b->text), 0);
         return true;
     case CEL_TIMESTAMP:
     case CEL_DURATION:
