@@ -10,15 +10,15 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import shutil
 import signal
 import ssl
-import statistics
 import subprocess
 import sys
 import time
 import urllib.request
+
+from common import Failed, cell, machine, spread
 
 BUCKETS = 10
 SIZE = 1024
@@ -27,10 +27,6 @@ CAP = 20  # froe's default cap per bucket
 PREFIX = "bench-"
 TARGETS = {"ratio": 0.80, "requests_per_object": 2.01, "peak_mib": 64.0, "jain": 0.98}
 TIMEOUT_S = 600
-
-
-class Failed(Exception):
-    """A run did not do what it should."""
 
 
 def zipf(objects, buckets):
@@ -275,41 +271,6 @@ class Bench:
         return sum(int(row[3]) for row in rows if row and row[-1] in ("fdatasync", "fsync"))
 
 
-def fdatasync_us(folder):
-    """Median time of an append of 4 KiB and its fdatasync, where the store lies."""
-    path, times = folder / "fdatasync", []
-    fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
-    try:
-        for _ in range(200):
-            os.write(fd, b"x" * 4096)
-            began = time.perf_counter()
-            os.fdatasync(fd)
-            times.append((time.perf_counter() - began) * 1e6)
-    finally:
-        os.close(fd)
-        path.unlink()
-    return statistics.median(times)
-
-
-def machine(folder):
-    def first(path, key):
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(key)), "unknown")
-
-    return {
-        "cpu": first("/proc/cpuinfo", "model name"),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "memory_mib": int(first("/proc/meminfo", "MemTotal").split()[0]) // 1024,
-        "load_before": os.getloadavg()[0],
-        "fdatasync_p50_us": fdatasync_us(folder),
-    }
-
-
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
 FIGURES = ("objects_per_second", "cpu_us_per_object", "server_cpu_us_per_object", "requests_per_object", "peak_kib", "jain",
            "jain_worst_200ms", "wall_seconds", "seconds")
 
@@ -363,14 +324,6 @@ NAMES = {
     ("https", "loop"): "a  over TLS",
     ("https", "froe"): "b  over TLS",
 }
-
-
-def cell(value, form, scale=1.0):
-    if value is None:
-        return "-"
-    low, high = value["min"] * scale, value["max"] * scale
-    text = format(value["median"] * scale, form)
-    return text if low == high else f"{text} ({low:{form}}-{high:{form}})"
 
 
 def print_table(report):
