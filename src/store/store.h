@@ -270,7 +270,7 @@ enum store_outcome {
     STORE_RETRY,     /* waits until due_utc_us; `attempts` is what counts so far */
     STORE_PARKED,    /* kept with its error; its child key stays taken */
     STORE_RELEASED,  /* as if never claimed (attempts, generation and checkpoint as they were in the store) */
-    STORE_CANCELLED, /* settled without success, likewise */
+    STORE_CANCELLED, /* settled without success, likewise; counted as cancelled */
     STORE_FAILED,    /* settled without success and without parking, likewise */
 };
 struct store_settled {
@@ -371,7 +371,7 @@ struct store_run_info { /* what does not apply is 0 or empty */
     struct bytes worker;        /* the name of who has it, or had it last */
     int64_t parent_page;
     uint32_t parent_index;
-    uint32_t attempts; /* live and parked: as claims give it; finished: the number of the newest attempt */
+    uint32_t attempts; /* live and parked: as claims give it; finished: the highest number that an attempt had */
     int64_t created_utc_us, due_utc_us, ended_utc_us; /* due: WAITING; ended: the newest attempt */
     int64_t duration_us;                              /* of the newest attempt */
 };

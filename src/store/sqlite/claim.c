@@ -72,6 +72,7 @@ static int read_run(struct claiming *claiming, const struct lease *lease, struct
         return r;
     run->index = lease->work->index;
     run->attempts = (uint32_t)db_get_int(&get, 0);
+    run->created_utc_us = db_get_int(&get, 6);
     struct bytes *const into[] = {&run->child_key, &run->generation, &run->input, &out->metadata, &run->checkpoint};
     r = 0;
     for (int i = 0; i < 5 && r == 0; i++) {
@@ -84,28 +85,9 @@ static int read_run(struct claiming *claiming, const struct lease *lease, struct
     return r;
 }
 
-/* Reads the page's row; to be ended with db_done when it returns 0. */
-static int open_page(struct sqlite_store *store, int64_t page, struct db_use *use, struct packing_reader *reader,
-                     struct err *err) {
-    *use = db_use(&store->db, DB_PAGE_READ);
-    db_int(use, 1, page);
-    int r = db_row(use, "read a page", err);
-    if (r == 0)
-        return db_corrupt(&store->db, err, "page %lld is missing", (long long)page);
-    if (r < 0)
-        return r;
-    struct bytes packed;
-    r = db_get_blob(use, 2, &packed, err);
-    if (r == 0 && packing_reader_init(reader, packed) < 0)
-        r = db_corrupt(&store->db, err, "page %lld is damaged", (long long)page);
-    if (r < 0)
-        db_done(use);
-    return r;
-}
-
 /* Copies the leased runs out of an open page. */
 static int copy_runs(struct claiming *claiming, const struct lease *lease, struct store_run *runs,
-                     struct packing_reader *reader, struct bytes page_input, struct err *err) {
+                     struct packing_reader *reader, struct bytes page_input, int64_t created_utc_us, struct err *err) {
     struct bytes shared_input;
     int r = copy(claiming, input_or(BYTES_NONE, page_input), &shared_input);
     for (uint32_t i = 0, n = 0; r == 0 && n < lease->left; i++) {
@@ -117,6 +99,7 @@ static int copy_runs(struct claiming *claiming, const struct lease *lease, struc
         struct store_run *run = &runs[n++];
         run->index = i;
         run->input = shared_input;
+        run->created_utc_us = created_utc_us;
         r = copy(claiming, item.child_key, &run->child_key);
         if (r == 0)
             r = copy(claiming, item.generation, &run->generation);
@@ -130,7 +113,7 @@ static int read_page(struct claiming *claiming, const struct lease *lease, struc
                      struct store_run *runs, struct err *err) {
     struct db_use get;
     struct packing_reader reader;
-    int r = open_page(claiming->store, lease->work->page, &get, &reader, err);
+    int r = work_open_page(claiming->store, lease->work->page, &get, &reader, err);
     if (r < 0)
         return r;
     struct bytes input, metadata;
@@ -140,65 +123,24 @@ static int read_page(struct claiming *claiming, const struct lease *lease, struc
     if (r == 0)
         r = copy(claiming, metadata, &out->metadata);
     if (r == 0)
-        r = copy_runs(claiming, lease, runs, &reader, input, err);
+        r = copy_runs(claiming, lease, runs, &reader, input, db_get_int(&get, 3), err);
     db_done(&get);
     return r;
 }
 
 static int lease_work(struct claiming *claiming, struct hold *hold, struct work *work, uint32_t n, struct err *err) {
-    struct lease *lease = leases_new(claiming->store, hold, work, n);
+    struct sqlite_store *store = claiming->store;
+    struct lease *lease = leases_new(store, hold, work, n);
     struct store_lease *out;
     struct store_run *runs;
     int r = lease ? start_lease(claiming, lease, &out, &runs) : -ENOMEM;
+    lane_rate_use(&store->lanes, hold->lane, n);
+    if (r == 0 &&
+        (hold->lane->workflow->limits_rate || (!work->retry && LIST_ENTRY(work, struct page, work)->deadline)))
+        r = batch_need(store, err); /* what was used and started is durable when the runs are told */
     if (r < 0)
         return r;
     return work->retry ? read_run(claiming, lease, out, runs, err) : read_page(claiming, lease, out, runs, err);
-}
-
-/* ---- CANCEL_NEWEST after GROUP_ROUND_ROBIN ---- */
-
-static int forget_runs(struct sqlite_store *store, struct page *page, uint32_t n, struct packing_reader *reader,
-                       struct err *err) {
-    struct lane *lane = page->work.lane;
-    for (uint32_t i = 0; n > 0; i++) {
-        struct store_item item;
-        if (packing_next(reader, &item) < 0)
-            return db_corrupt(&store->db, err, "page %lld is damaged", (long long)page->work.page);
-        if (!bit_get(page_queued_bits(page), i))
-            continue;
-        int r = work_forget_key(store, lane, item.child_key, err);
-        if (r < 0)
-            return r;
-        bit_clear(page_queued_bits(page), i);
-        bit_clear(page_live_bits(page), i);
-        page->queued--;
-        page->live--;
-        n--;
-    }
-    return 0;
-}
-
-/* Cancels the first n queued runs of the page. */
-static int cancel_runs(struct claiming *claiming, struct page *page, uint32_t n, struct err *err) {
-    struct sqlite_store *store = claiming->store;
-    struct lane *lane = page->work.lane;
-    struct db_use get;
-    struct packing_reader reader;
-    int r = open_page(store, page->work.page, &get, &reader, err);
-    if (r < 0)
-        return r;
-    r = forget_runs(store, page, n, &reader, err);
-    db_done(&get);
-    if (r < 0)
-        return r;
-    lane_count(lane, LANE_QUEUED, -(int64_t)n);
-    lane->cancelled += n;
-    claiming->cancelled += n;
-    work_page_dirty(store, page);
-    work_lane_dirty(store, lane);
-    if (page->queued == 0)
-        work_unqueue(store, &page->work);
-    return 0;
 }
 
 /* ---- taking runs of a lane ---- */
@@ -206,6 +148,18 @@ static int cancel_runs(struct claiming *claiming, struct page *page, uint32_t n,
 static uint32_t least(uint64_t a, uint64_t b) {
     uint64_t less = a < b ? a : b;
     return less < UINT32_MAX ? (uint32_t)less : UINT32_MAX;
+}
+
+/* All queued runs of a page for which a CANCEL_NEWEST rule has no place. */
+static int refuse_runs(struct claiming *claiming, struct page *page, struct err *err) {
+    uint64_t which[STORE_PAGE_MAX / 64 + 1];
+    memcpy(which, page_queued_bits(page), page_words(page) * sizeof which[0]);
+    claiming->cancelled += page->queued;
+    return cancel_queued(claiming->store, page, which, BYTES("refused: as many as its rule allows were running"), err);
+}
+
+static bool is_late(const struct claiming *claiming, const struct page *page) {
+    return page->deadline && page->deadline->waits && page->deadline->start_by_utc_us <= claiming->now_utc_us;
 }
 
 /* Leases up to `max` runs of the lane: due retries, which hold what places they need, then pages. */
@@ -221,13 +175,16 @@ static int take_runs(struct claiming *claiming, struct hold *hold, uint32_t max,
             struct page *page = LIST_ENTRY(LIST_ENTRY(top, struct work, link), struct page, work);
             uint64_t places = lane_places_at_claim(lane);
             n = least(page->queued, least(max - got, places));
-            if (n > 0) {
+            if (is_late(claiming, page)) {
+                n = 0;
+                r = cancel_late_page(claiming->store, page, &claiming->cancelled, err);
+            } else if (n > 0) {
                 r = lease_work(claiming, hold, &page->work, n, err);
             } else if (claiming->cancelled >= CANCEL_AT_ONCE) {
                 claiming->cut_short = true;
                 return 0;
             } else {
-                r = cancel_runs(claiming, page, page->queued, err);
+                r = refuse_runs(claiming, page, err);
             }
         } else {
             return 0;
@@ -237,11 +194,6 @@ static int take_runs(struct claiming *claiming, struct hold *hold, uint32_t max,
         got += n;
     }
     return 0;
-}
-
-/* In a lane with such a rule a run is claimed only when it is admitted, as the rule looks at what was admitted. */
-static bool claims_by_token(const struct lane *lane) {
-    return lane->workflow->cancels_late;
 }
 
 static void tell_tokens(struct claiming *claiming, size_t from, uint32_t tokens) {
@@ -259,10 +211,12 @@ static int serve(struct claiming *claiming, struct hold *hold, uint32_t runs, ui
     uint32_t most = least(tokens ? tokens : 1, lane_tokens_free(lane, hold->tokens));
     if (most == 0)
         most = 1; /* its rules were tightened; what it has leased may go on, one at a time */
-    if (claims_by_token(lane)) {
+    if (lane_claims_by_token(lane)) {
         uint32_t left = most > hold->leased ? most - hold->leased : 0;
-        runs = least(runs, left);
+        runs = least(least(runs, left), lane_rate_room(lane));
     }
+    if (lane->workflow->paused)
+        runs = 0;
     int r = take_runs(claiming, hold, runs, err);
     if (r < 0)
         return r;
@@ -344,6 +298,20 @@ static int check_claim(const struct store_claim *claim, struct err *err) {
     return 0;
 }
 
+static int64_t next_due(struct sqlite_store *store) {
+    struct heap_link *due = heap_top(&store->due), *deadline = heap_top(&store->deadlines);
+    const int64_t times[] = {
+        due ? LIST_ENTRY(due, struct work, link)->due_utc_us : 0,
+        deadline ? LIST_ENTRY(deadline, struct deadline, link)->start_by_utc_us : 0,
+        lanes_next_window(&store->lanes),
+    };
+    int64_t next = 0;
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++)
+        if (times[i] && (next == 0 || times[i] < next))
+            next = times[i];
+    return next;
+}
+
 static int claim_steps(struct claiming *claiming, const struct store_claim *claim, struct store_claimed *claimed,
                        struct err *err) {
     claiming->arena = arena_new();
@@ -352,21 +320,24 @@ static int claim_steps(struct claiming *claiming, const struct store_claim *clai
     claiming->held = arena_alloc(claiming->arena, claim->n_wants * sizeof *claiming->held);
     if (!claiming->held)
         return -ENOMEM;
-    int r = serve_wants(claiming, claim, err);
+    int r = cancel_late(claiming->store, claiming->now_utc_us, &claiming->cancelled, err);
+    if (r == 0)
+        r = serve_wants(claiming, claim, err);
     if (r == 0)
         r = serve_new_lanes(claiming, claim, &claimed->more, err);
+    if (r == 0)
+        r = history_write(claiming->store, BYTES_NONE, err);
     if (r < 0)
         return r;
     struct bytes leases;
     r = arena_copy(claiming->arena, bytes_of(claiming->leases, claiming->n * sizeof *claiming->leases), &leases);
     if (r < 0)
         return r;
-    struct heap_link *due = heap_top(&claiming->store->due);
     claimed->leases = (const struct store_lease *)(const void *)leases.p;
     claimed->n = claiming->n;
     claimed->held = claiming->held;
     claimed->cancelled = claiming->cancelled;
-    claimed->next_due_utc_us = due ? LIST_ENTRY(due, struct work, link)->due_utc_us : 0;
+    claimed->next_due_utc_us = next_due(claiming->store);
     claimed->arena = TAKE_PTR(claiming->arena);
     return 0;
 }
@@ -376,12 +347,15 @@ int claim_runs(struct sqlite_store *store, const struct store_claim *claim, stru
     int r = check_claim(claim, err);
     if (r < 0)
         return r;
-    leases_expire(store);
+    r = leases_expire(store, err);
+    if (r < 0)
+        return r;
     struct claiming claiming = {.store = store, .now_utc_us = clock_utc_us(store->clock)};
     claiming.worker = leases_worker(store, claim->worker);
     if (!claiming.worker)
         return err_set(err, -ESTALE, "the leases of worker %lld ran out and were taken back", (long long)claim->worker);
     work_promote(store, claiming.now_utc_us);
+    lanes_turn(&store->lanes, claiming.now_utc_us);
     struct store_claimed claimed = {0};
     r = claim_steps(&claiming, claim, &claimed, err);
     mem_free(claiming.leases);

@@ -8,35 +8,85 @@
 #include <stdio.h>
 
 #define APPLICATION_ID 0x66726f65 /* "froe" */
-#define VERSION 1
+#define VERSION 2
 #define CHECKPOINT_FRAMES 4096             /* 16 MiB */
 #define JOURNAL_SIZE_LIMIT "33554432"      /* what the WAL is cut back to when it was longer */
 #define SHRINK_FREE_PAGES (64 << 20 >> 12) /* a file with so much free ... */
 #define SHRINK_USED_PAGES (16 << 20 >> 12) /* ... and no more in use is rewritten at open */
 
+/* A page's row is written once, read when it is claimed, and stays while its runs or their history do. first_key and
+ * last_key are the least and the greatest child key; NULL: look into the items. What is looked through comes before
+ * what is long. */
+#define PAGE_TABLE(name_)                                                                                  \
+    "CREATE TABLE " name_                                                                                  \
+    "(id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, n INTEGER NOT NULL, not_before INTEGER NOT NULL,"     \
+    " start_by INTEGER NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL, parent_page INTEGER" \
+    " NOT NULL, parent_index INTEGER NOT NULL, first_key BLOB, last_key BLOB, items BLOB NOT NULL,"        \
+    " input BLOB NOT NULL, metadata BLOB NOT NULL);"
+/* A run in trouble: waiting for a retry (at: when it is due) or parked (at: since when). Needs its page no more. */
+#define RUN_TABLE(name_)                                                                                    \
+    "CREATE TABLE " name_                                                                                   \
+    "(page INTEGER NOT NULL, idx INTEGER NOT NULL, lane INTEGER NOT NULL, state INTEGER NOT NULL,"          \
+    " at INTEGER NOT NULL, attempts INTEGER NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL," \
+    " parent_page INTEGER NOT NULL, parent_index INTEGER NOT NULL, child_key BLOB NOT NULL,"                \
+    " generation BLOB NOT NULL, input BLOB NOT NULL, metadata BLOB NOT NULL, checkpoint BLOB NOT NULL,"     \
+    " error BLOB NOT NULL, PRIMARY KEY(page, idx)) WITHOUT ROWID;"
+/* ended: attempts that ended, those of one page and call together, in the order of time (packing.h). own: some of them
+ * carry what the page's row would say, which may be gone; runs: how many of them were the last of their run.
+ * ask: leased runs that were asked to end. rate: units used in the window that begins there. */
+#define NEW_TABLES                                                                                        \
+    "CREATE TABLE ended(id INTEGER PRIMARY KEY, page INTEGER NOT NULL, at INTEGER NOT NULL, runs INTEGER" \
+    " NOT NULL, own INTEGER NOT NULL, worker BLOB NOT NULL, records BLOB NOT NULL);"                      \
+    "CREATE INDEX ended_page ON ended(page);"                                                             \
+    "CREATE INDEX ended_own ON ended(page) WHERE own;"                                                    \
+    "CREATE TABLE ask(page INTEGER NOT NULL, idx INTEGER NOT NULL, driven_out INTEGER NOT NULL,"          \
+    " PRIMARY KEY(page, idx)) WITHOUT ROWID;"                                                             \
+    "CREATE TABLE rate(period INTEGER NOT NULL, key BLOB NOT NULL, window INTEGER NOT NULL, used INTEGER" \
+    " NOT NULL, PRIMARY KEY(period, key)) WITHOUT ROWID;"
+
 /* Blobs and no text: names, keys and the like may hold any byte. */
 static const char schema[] =
     "CREATE TABLE state(name INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
-    "CREATE TABLE workflow(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, rules BLOB NOT NULL);"
+    "CREATE TABLE workflow(id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, rules BLOB NOT NULL,"
+    " paused INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE lane(id INTEGER PRIMARY KEY, workflow INTEGER NOT NULL, keys BLOB NOT NULL, done INTEGER NOT NULL,"
-    " failed INTEGER NOT NULL, cancelled INTEGER NOT NULL);"
-    /* A page and its runs that are neither settled nor in trouble. Its row is written once and read when it is claimed.
-     */
-    "CREATE TABLE page(id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, n INTEGER NOT NULL, not_before INTEGER NOT NULL,"
-    " parent_page INTEGER NOT NULL, parent_index INTEGER NOT NULL, input BLOB NOT NULL, metadata BLOB NOT NULL,"
-    " items BLOB NOT NULL);"
-    /* Which runs of the page are left. No row: all. Apart from the page, as it is written often. */
-    "CREATE TABLE live(page INTEGER PRIMARY KEY, bits BLOB NOT NULL);"
-    /* A run in trouble: waiting for a retry (at: when it is due) or parked (at: since when). Needs its page no more. */
-    "CREATE TABLE run(page INTEGER NOT NULL, idx INTEGER NOT NULL, lane INTEGER NOT NULL, state INTEGER NOT NULL,"
-    " at INTEGER NOT NULL, attempts INTEGER NOT NULL, child_key BLOB NOT NULL, generation BLOB NOT NULL,"
-    " input BLOB NOT NULL, metadata BLOB NOT NULL, checkpoint BLOB NOT NULL, error BLOB NOT NULL,"
-    " PRIMARY KEY(page, idx)) WITHOUT ROWID;"
-    "CREATE TABLE tick(workflow INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(workflow, at)) WITHOUT ROWID;"
-    "CREATE TABLE value(name BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;"
-    "CREATE TABLE log(id INTEGER PRIMARY KEY, page INTEGER NOT NULL, idx INTEGER NOT NULL, at INTEGER NOT NULL,"
-    " level INTEGER NOT NULL, line BLOB NOT NULL);"
-    "INSERT INTO state VALUES(1, 1), (2, 0);";
+    " failed INTEGER NOT NULL, cancelled INTEGER NOT NULL);" PAGE_TABLE("page")
+    /* Pages with runs that are neither settled nor in trouble, and which those are. Empty: all. When the page has a
+     * start_by, then which were ever leased. Apart from the page, as it is written often. */
+    "CREATE TABLE live(page INTEGER PRIMARY KEY, bits BLOB NOT NULL);" RUN_TABLE(
+        "run") "CREATE TABLE tick(workflow INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY(workflow, at)) WITHOUT "
+               "ROWID;"
+               "CREATE TABLE value(name BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;"
+               "CREATE TABLE log(id INTEGER PRIMARY KEY, page INTEGER NOT NULL, idx INTEGER NOT NULL, at INTEGER NOT "
+               "NULL,"
+               " level INTEGER NOT NULL, line BLOB NOT NULL);" NEW_TABLES
+               "INSERT INTO state VALUES(1, 1), (2, 0), (3, 0), (4, 0);";
+
+/* From format 1, in which a page without a row in `live` had all its runs, and none was kept beyond them. */
+static const char from_1[] = "ALTER TABLE workflow ADD COLUMN paused INTEGER NOT NULL DEFAULT 0;" PAGE_TABLE(
+    "page2") "INSERT INTO page2 SELECT id, lane, n, not_before, 0, 1, 0, parent_page, parent_index, NULL, NULL, items, "
+             "input,"
+             " metadata FROM page;"
+             "INSERT INTO live SELECT id, x'' FROM page WHERE id NOT IN (SELECT page FROM live);" RUN_TABLE(
+                 "run2") "INSERT INTO run2 SELECT r.page, r.idx, r.lane, r.state, r.at, r.attempts, 1, 0, "
+                         "ifnull(p.parent_page, 0),"
+                         " ifnull(p.parent_index, 0), r.child_key, r.generation, r.input, r.metadata, r.checkpoint, "
+                         "r.error"
+                         " FROM run r LEFT JOIN page p ON p.id = r.page;"
+                         "DROP TABLE page; ALTER TABLE page2 RENAME TO page; DROP TABLE run; ALTER TABLE run2 RENAME "
+                         "TO run;" NEW_TABLES "INSERT INTO state VALUES(3, 0), (4, 0);";
+
+#define TEXT_OF(number_) #number_
+#define TEXT(number_) TEXT_OF(number_)
+#define PAGE_COST                                                                                                 \
+    "length(items) + length(input) + length(metadata) + ifnull(length(first_key) + length(last_key), 0) + " TEXT( \
+        DB_PAGE_COST)
+#define ENDED_COST "length(records) + length(worker) + " TEXT(DB_ENDED_COST)
+#define PAGE_LOOK "id, lane, n, not_before, priority, created, parent_page, parent_index, items, input, metadata"
+#define RUN_LOOK                                                                                              \
+    "attempts, child_key, generation, input, metadata, checkpoint, created, idx, lane, state, at, priority, " \
+    "parent_page,"                                                                                            \
+    " parent_index, error"
 
 static const char *const sql[DB_STATEMENTS] = {
     [DB_BEGIN] = "BEGIN IMMEDIATE",
@@ -45,38 +95,70 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_STATE_GET] = "SELECT value FROM state WHERE name = ?1",
     [DB_WORKFLOW_PUT] = "INSERT INTO workflow(id, name, rules) VALUES(?1, ?2, ?3)"
                         " ON CONFLICT(id) DO UPDATE SET rules = excluded.rules",
-    [DB_WORKFLOW_EACH] = "SELECT id, name, rules FROM workflow ORDER BY id",
+    [DB_WORKFLOW_PAUSE] = "UPDATE workflow SET paused = ?2 WHERE id = ?1",
+    [DB_WORKFLOW_EACH] = "SELECT id, name, rules, paused FROM workflow ORDER BY id",
     [DB_LANE_ADD] = "INSERT INTO lane(id, workflow, keys, done, failed, cancelled) VALUES(?1, ?2, ?3, 0, 0, 0)",
     [DB_LANE_NUMBERS] = "UPDATE lane SET done = ?2, failed = ?3, cancelled = ?4 WHERE id = ?1",
     [DB_LANE_EACH] = "SELECT id, workflow, keys, done, failed, cancelled FROM lane ORDER BY id",
-    [DB_PAGE_ADD] = "INSERT INTO page(id, lane, n, not_before, parent_page, parent_index, input, metadata, items)"
-                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [DB_PAGE_ADD] = "INSERT INTO page(id, lane, n, not_before, start_by, priority, created, parent_page, parent_index,"
+                    " first_key, last_key, items, input, metadata)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     [DB_PAGE_DROP] = "DELETE FROM page WHERE id = ?1",
-    [DB_PAGE_READ] = "SELECT input, metadata, items FROM page WHERE id = ?1",
-    [DB_PAGE_EACH] = "SELECT p.id, p.lane, p.n, p.not_before, p.items, l.bits FROM page p"
-                     " LEFT JOIN live l ON l.page = p.id ORDER BY p.id",
-    [DB_LIVE_PUT] = "INSERT INTO live(page, bits) VALUES(?1, ?2) ON CONFLICT(page) DO UPDATE SET bits = excluded.bits",
+    [DB_PAGE_DROP_PAST] = "DELETE FROM page WHERE id = ?1 RETURNING " PAGE_COST,
+    [DB_PAGE_READ] = "SELECT input, metadata, items, created FROM page WHERE id = ?1",
+    [DB_PAGE_KNOWN] = "SELECT EXISTS(SELECT 1 FROM page WHERE id = ?1) OR EXISTS(SELECT 1 FROM run WHERE page = ?1)"
+                      " OR EXISTS(SELECT 1 FROM ended WHERE page = ?1)",
+    [DB_PAGE_LOOK] = "SELECT " PAGE_LOOK " FROM page WHERE id <= ?1 ORDER BY id DESC",
+    [DB_PAGE_LOOK_LIVE] = "SELECT " PAGE_LOOK " FROM live l CROSS JOIN page p ON p.id = l.page WHERE l.page <= ?1"
+                          " ORDER BY l.page DESC",
+    [DB_PAGE_LOOK_KEY] = "SELECT " PAGE_LOOK " FROM page WHERE id <= ?1 AND CASE WHEN n = 1 THEN instr(items, ?2) > 0"
+                         " WHEN first_key IS NULL THEN 1 ELSE first_key <= ?2 AND last_key >= ?2 END ORDER BY id DESC",
+    [DB_PAGE_PAST] = "SELECT id, " PAGE_COST ", EXISTS(SELECT 1 FROM ended WHERE page = page.id) FROM page"
+                     " WHERE NOT EXISTS(SELECT 1 FROM live WHERE page = page.id)",
+    [DB_LIVE_ADD] = "INSERT INTO live(page, bits) VALUES(?1, x'')",
+    [DB_LIVE_PUT] = "UPDATE live SET bits = ?2 WHERE page = ?1",
     [DB_LIVE_DROP] = "DELETE FROM live WHERE page = ?1",
-    [DB_LIVE_ORPHANS] = "SELECT page FROM live WHERE page NOT IN (SELECT id FROM page) LIMIT 1",
-    /* The metadata comes from the page, which is still there in this transaction. */
-    [DB_RUN_ADD] = "INSERT INTO run(page, idx, lane, state, at, attempts, child_key, generation, input, metadata,"
-                   " checkpoint, error) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, metadata, ?10, ?11 FROM page"
-                   " WHERE id = ?1",
+    [DB_LIVE_EACH] = "SELECT l.page, p.lane, p.n, p.not_before, p.items, l.bits, p.start_by, p.priority, " PAGE_COST
+                     " FROM live l LEFT JOIN page p ON p.id = l.page ORDER BY l.page",
+    /* What the run has of its page comes from there, which is still there in this transaction. */
+    [DB_RUN_ADD] = "INSERT INTO run(page, idx, lane, state, at, attempts, priority, created, parent_page,"
+                   " parent_index, child_key, generation, input, metadata, checkpoint, error)"
+                   " SELECT ?1, ?2, ?3, ?4, ?5, ?6, priority, created, parent_page, parent_index, ?7, ?8, ?9,"
+                   " metadata, ?10, ?11 FROM page WHERE id = ?1",
     [DB_RUN_UPDATE] =
         "UPDATE run SET state = ?4, at = ?5, attempts = ?6, generation = ?8, input = ?9, checkpoint = ?10,"
         " error = ?11 WHERE page = ?1 AND idx = ?2 AND lane = ?3 AND child_key = ?7",
     [DB_RUN_REQUEUE] = "UPDATE run SET state = 1, at = ?3, attempts = 0 WHERE page = ?1 AND idx = ?2",
     [DB_RUN_DROP] = "DELETE FROM run WHERE page = ?1 AND idx = ?2",
-    [DB_RUN_READ] = "SELECT attempts, child_key, generation, input, metadata, checkpoint FROM run"
-                    " WHERE page = ?1 AND idx = ?2",
+    [DB_RUN_READ] = "SELECT " RUN_LOOK " FROM run WHERE page = ?1 AND idx = ?2",
     [DB_RUN_GENERATION] = "SELECT generation, lane FROM run WHERE page = ?1 AND idx = ?2 AND state = 2",
     [DB_RUN_EACH] = "SELECT page, idx, lane, state, at, child_key FROM run ORDER BY page, idx",
+    [DB_RUN_LOOK] = "SELECT DISTINCT page FROM run WHERE page <= ?1 ORDER BY page DESC",
+    [DB_RUN_LOOK_KEY] = "SELECT DISTINCT page FROM run WHERE page <= ?1 AND child_key = ?2 ORDER BY page DESC",
+    [DB_RUN_OF_PAGE] = "SELECT " RUN_LOOK " FROM run WHERE page = ?1 ORDER BY idx",
+    [DB_ENDED_ADD] = "INSERT INTO ended(id, page, at, runs, own, worker, records) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [DB_ENDED_FIRST] = "SELECT id, page, at, runs, " ENDED_COST " FROM ended ORDER BY id LIMIT 1",
+    [DB_ENDED_DROP] = "DELETE FROM ended WHERE id = ?1",
+    [DB_ENDED_RANGE] = "SELECT ifnull(min(id), 1), ifnull(max(id), 0) FROM ended",
+    [DB_ENDED_HAS] = "SELECT 1 FROM ended WHERE page = ?1 LIMIT 1",
+    [DB_ENDED_OF_PAGE] = "SELECT at, worker, records FROM ended WHERE page = ?1 ORDER BY id",
+    [DB_ENDED_OWN] = "SELECT DISTINCT page FROM ended WHERE own AND page <= ?1 ORDER BY page DESC",
+    [DB_ENDED_EACH] = "SELECT id, page, runs, own, records, " ENDED_COST ", EXISTS(SELECT 1 FROM page WHERE id ="
+                      " ended.page) FROM ended ORDER BY id",
+    [DB_ASK_ADD] = "INSERT INTO ask(page, idx, driven_out) VALUES(?1, ?2, ?3)",
+    [DB_ASK_DROP] = "DELETE FROM ask WHERE page = ?1 AND idx = ?2",
+    [DB_ASK_EACH] = "SELECT page, idx, driven_out FROM ask ORDER BY page, idx",
+    [DB_RATE_PUT] = "INSERT INTO rate(period, key, window, used) VALUES(?1, ?2, ?3, ?4)"
+                    " ON CONFLICT(period, key) DO UPDATE SET window = excluded.window, used = excluded.used",
+    [DB_RATE_DROP] = "DELETE FROM rate WHERE period = ?1 AND key = ?2",
+    [DB_RATE_EACH] = "SELECT period, key, window, used FROM rate",
     [DB_PARKED_EACH] = "SELECT page, idx, lane, at, attempts, child_key, generation, error FROM run"
                        " WHERE state = 2 AND (page, idx) > (?1, ?2) ORDER BY page, idx",
     [DB_TICK_ADD] = "INSERT OR IGNORE INTO tick(workflow, at) VALUES(?1, ?2)",
     /* The oldest of the newest ?2, when there are as many. */
     [DB_TICK_OLDEST] = "SELECT at FROM tick WHERE workflow = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2 - 1",
     [DB_TICK_TRIM] = "DELETE FROM tick WHERE workflow = ?1 AND at < ?2",
+    [DB_TICK_LAST] = "SELECT ifnull(max(at), 0) FROM tick WHERE workflow = ?1",
     [DB_VALUE_PUT] =
         "INSERT INTO value(name, value) VALUES(?1, ?2) ON CONFLICT(name) DO UPDATE SET value = excluded.value",
     [DB_VALUE_DROP] = "DELETE FROM value WHERE name = ?1",
@@ -146,6 +228,12 @@ struct db_use db_use(struct db *db, enum db_statement which) {
 
 void db_int(struct db_use *use, int at, int64_t value) {
     int rc = sqlite3_bind_int64(use->stmt, at, value);
+    if (use->rc == SQLITE_OK)
+        use->rc = rc;
+}
+
+void db_null(struct db_use *use, int at) {
+    int rc = sqlite3_bind_null(use->stmt, at);
     if (use->rc == SQLITE_OK)
         use->rc = rc;
 }
@@ -228,7 +316,7 @@ static int set_up(struct db *db, struct err *err) {
                 "open", err);
 }
 
-/* 1: an empty file, 0: a store of this version. Changes nothing, so a foreign file stays as it is. */
+/* The version of the store that the file is; 0: it is empty. Changes nothing, so a foreign file stays as it is. */
 static int identify(struct db *db, struct err *err) {
     int64_t id = 0, version = 0, things = 0;
     int r = number(db, "PRAGMA application_id", &id, err);
@@ -239,7 +327,7 @@ static int identify(struct db *db, struct err *err) {
     if (r < 0)
         return r;
     if (id == 0 && version == 0 && things == 0)
-        return 1;
+        return 0;
     if (id != APPLICATION_ID)
         return db_corrupt(db, err, "this is an SQLite file, but not froe's; name another file");
     if (version > VERSION)
@@ -247,7 +335,7 @@ static int identify(struct db *db, struct err *err) {
                           VERSION);
     if (version < 1)
         return db_corrupt(db, err, "format %lld is not known", (long long)version);
-    return 0;
+    return (int)version;
 }
 
 /* SQLite keeps the old mode without an error where it cannot change it. */
@@ -263,9 +351,9 @@ static int use_wal(struct db *db, struct err *err) {
     return r;
 }
 
-static int make_schema(struct db *db, struct err *err) {
-    char text[sizeof schema + 128];
-    snprintf(text, sizeof text, "BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", schema,
+static int make_schema(struct db *db, const char *tables, struct err *err) {
+    char text[sizeof schema + sizeof from_1 + 128];
+    snprintf(text, sizeof text, "BEGIN IMMEDIATE; %s PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT", tables,
              APPLICATION_ID, VERSION);
     return exec(db, text, "make the tables", err);
 }
@@ -311,10 +399,10 @@ static int open_steps(struct db *db, const char *path, struct err *err) {
         r = identify(db, err);
     if (r < 0)
         return r;
-    bool empty = r == 1;
+    int version = r;
     r = use_wal(db, err);
-    if (r == 0 && empty)
-        r = make_schema(db, err);
+    if (r == 0 && version < VERSION)
+        r = make_schema(db, version == 0 ? schema : from_1, err);
     /* Frames whose sync failed in an earlier process may be readable and yet not on disk. After this nothing rests on
      * them. */
     if (r == 0)

@@ -19,17 +19,24 @@ enum db_statement {
     DB_STATE_PUT,
     DB_STATE_GET,
     DB_WORKFLOW_PUT,
+    DB_WORKFLOW_PAUSE,
     DB_WORKFLOW_EACH,
     DB_LANE_ADD,
     DB_LANE_NUMBERS,
     DB_LANE_EACH,
     DB_PAGE_ADD,
     DB_PAGE_DROP,
+    DB_PAGE_DROP_PAST,
     DB_PAGE_READ,
-    DB_PAGE_EACH,
+    DB_PAGE_KNOWN,
+    DB_PAGE_LOOK,
+    DB_PAGE_LOOK_LIVE,
+    DB_PAGE_LOOK_KEY,
+    DB_PAGE_PAST,
+    DB_LIVE_ADD,
     DB_LIVE_PUT,
     DB_LIVE_DROP,
-    DB_LIVE_ORPHANS,
+    DB_LIVE_EACH,
     DB_RUN_ADD,
     DB_RUN_UPDATE,
     DB_RUN_REQUEUE,
@@ -37,10 +44,28 @@ enum db_statement {
     DB_RUN_READ,
     DB_RUN_GENERATION,
     DB_RUN_EACH,
+    DB_RUN_LOOK,
+    DB_RUN_LOOK_KEY,
+    DB_RUN_OF_PAGE,
+    DB_ENDED_ADD,
+    DB_ENDED_FIRST,
+    DB_ENDED_DROP,
+    DB_ENDED_RANGE,
+    DB_ENDED_HAS,
+    DB_ENDED_OF_PAGE,
+    DB_ENDED_OWN,
+    DB_ENDED_EACH,
+    DB_ASK_ADD,
+    DB_ASK_DROP,
+    DB_ASK_EACH,
+    DB_RATE_PUT,
+    DB_RATE_DROP,
+    DB_RATE_EACH,
     DB_PARKED_EACH,
     DB_TICK_ADD,
     DB_TICK_OLDEST,
     DB_TICK_TRIM,
+    DB_TICK_LAST,
     DB_VALUE_PUT,
     DB_VALUE_DROP,
     DB_VALUE_GET,
@@ -54,7 +79,7 @@ enum db_statement {
 };
 
 enum { DB_RUN_WAITING = 1, DB_RUN_PARKED = 2 }; /* run.state */
-enum { DB_STATE_NEXT_PAGE = 1, DB_STATE_EPOCH = 2 };
+enum { DB_STATE_NEXT_PAGE = 1, DB_STATE_EPOCH = 2, DB_STATE_HISTORY_BYTES = 3, DB_STATE_HISTORY_RUNS = 4 };
 
 struct db {
     sqlite3 *handle;
@@ -63,7 +88,12 @@ struct db {
     int wal_frames;
 };
 
-/* Opens or makes the file, brings everything that is in its WAL into it, and leaves it ready. */
+/* What rows of the tables page and ended count for in the history's size, beside their blobs. */
+#define DB_PAGE_COST 64
+#define DB_ENDED_COST 48
+
+/* Opens or makes the file, of an earlier format brings it to this one, brings everything that is in its WAL into it,
+ * and leaves it ready. */
 int db_open(struct db *db, const char *path, struct err *err);
 /* `clean`: bring the WAL into the file first, as nothing went wrong. */
 void db_close(struct db *db, bool clean);
@@ -80,6 +110,7 @@ struct db_use {
 };
 struct db_use db_use(struct db *db, enum db_statement which);
 void db_int(struct db_use *use, int at, int64_t value);
+void db_null(struct db_use *use, int at);
 void db_blob(struct db_use *use, int at, struct bytes value);       /* borrowed until db_done */
 int db_row(struct db_use *use, const char *doing, struct err *err); /* 1: a row, 0: no more, or an error */
 void db_done(struct db_use *use);

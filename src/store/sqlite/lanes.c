@@ -27,19 +27,29 @@ static bool is_late(const struct workflow *workflow, size_t rule) {
     return rule > workflow->first_round_robin;
 }
 
-static bool rounds_robin(const struct lane *lane, size_t rule) {
-    return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == STORE_GROUP_ROUND_ROBIN;
+static bool has(const struct lane *lane, size_t rule, enum store_strategy strategy) {
+    return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == strategy;
+}
+
+static bool limits_tokens(const struct lane *lane, size_t rule) {
+    return has(lane, rule, STORE_GROUP_ROUND_ROBIN) || has(lane, rule, STORE_CANCEL_IN_PROGRESS);
 }
 
 static bool cancels(const struct lane *lane, size_t rule) {
-    return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == STORE_CANCEL_NEWEST;
+    return has(lane, rule, STORE_CANCEL_NEWEST);
 }
 
 static uint64_t room_beside(const struct rule_key *key, uint64_t own) {
     uint32_t max = key->workflow->rules[key->rule].max_runs;
     if (max == 0)
         return UINT64_MAX;
-    return key->used - own < max ? max - (key->used - own) : 0;
+    uint64_t used = (key->rate ? key->rate->used : key->used) - own;
+    return used < max ? max - used : 0;
+}
+
+uint64_t rule_key_excess(const struct store_rule *rule, const struct rule_key *key, uint64_t more) {
+    uint64_t all = more + (key ? key->live - key->asked : 0);
+    return all > rule->max_runs ? all - rule->max_runs : 0;
 }
 
 uint64_t rule_key_room(const struct rule_key *key) {
@@ -49,7 +59,7 @@ uint64_t rule_key_room(const struct rule_key *key) {
 uint64_t lane_tokens_free(const struct lane *lane, uint32_t own) {
     uint64_t room = UINT64_MAX;
     for (size_t i = 0; i < lane->n_keys; i++) {
-        if (!rounds_robin(lane, i))
+        if (!limits_tokens(lane, i))
             continue;
         uint64_t here = room_beside(lane->keys[i].rule_key, own);
         room = here < room ? here : room;
@@ -103,6 +113,16 @@ void lane_count(struct lane *lane, enum lane_kind kind, int64_t change) {
     for (size_t i = 0; lane->workflow->cancels && i < lane->n_keys; i++)
         if (cancels(lane, i) && takes_place(lane, i, kind))
             add_to(&lane->keys[i].rule_key->used, change);
+    for (size_t i = 0; lane->workflow->drives_out && kind != LANE_PARKED && i < lane->n_keys; i++)
+        if (has(lane, i, STORE_CANCEL_IN_PROGRESS))
+            add_to(&lane->keys[i].rule_key->live, change);
+}
+
+void lane_asked(struct lane *lane, int64_t change) {
+    add_to(&lane->asked, change);
+    for (size_t i = 0; lane->workflow->drives_out && i < lane->n_keys; i++)
+        if (has(lane, i, STORE_CANCEL_IN_PROGRESS))
+            add_to(&lane->keys[i].rule_key->asked, change);
 }
 
 /* ---- turns ---- */
@@ -223,7 +243,7 @@ static void block(struct lane *lane, struct rule_key *key) {
 
 static struct rule_key *full_key(const struct lane *lane) {
     for (size_t i = 0; i < lane->n_keys; i++)
-        if (rounds_robin(lane, i) && rule_key_room(lane->keys[i].rule_key) == 0)
+        if ((limits_tokens(lane, i) || has(lane, i, STORE_RATE_LIMIT)) && rule_key_room(lane->keys[i].rule_key) == 0)
             return lane->keys[i].rule_key;
     return NULL;
 }
@@ -233,7 +253,7 @@ struct lane *lanes_next(struct lanes *lanes, const int64_t *workflows, size_t n)
         struct group *first = NULL;
         for (size_t i = 0; i < n; i++) {
             struct workflow *workflow = lanes_workflow(lanes, workflows[i]);
-            struct heap_link *top = workflow ? heap_top(&workflow->ready) : NULL;
+            struct heap_link *top = workflow && !workflow->paused ? heap_top(&workflow->ready) : NULL;
             if (top && (!first || LIST_ENTRY(top, struct group, link)->turn < first->turn))
                 first = LIST_ENTRY(top, struct group, link);
         }
@@ -270,11 +290,68 @@ void lane_granted(struct lanes *lanes, struct lane *lane, int64_t now_utc_us) {
 void lane_tokens(struct lane *lane, int64_t change) {
     add_to(&lane->tokens, change);
     for (size_t i = 0; i < lane->n_keys; i++)
-        if (rounds_robin(lane, i)) {
+        if (limits_tokens(lane, i)) {
             add_to(&lane->keys[i].rule_key->used, change);
             if (change < 0)
                 let_in(lane->keys[i].rule_key);
         }
+}
+
+/* ---- rates ---- */
+
+bool lane_claims_by_token(const struct lane *lane) {
+    return lane->workflow->cancels_late || lane->workflow->limits_rate;
+}
+
+uint64_t lane_rate_room(const struct lane *lane) {
+    uint64_t room = UINT64_MAX;
+    for (size_t i = 0; lane->workflow->limits_rate && i < lane->n_keys; i++) {
+        uint64_t here = has(lane, i, STORE_RATE_LIMIT) ? rule_key_room(lane->keys[i].rule_key) : UINT64_MAX;
+        room = here < room ? here : room;
+    }
+    return room;
+}
+
+static bool rate_is_full(const struct rate *rate) {
+    LIST_EACH (link, &rate->rule_keys)
+        if (rule_key_room(LIST_ENTRY(link, struct rule_key, of_rate)) == 0)
+            return true;
+    return false;
+}
+
+void lane_rate_use(struct lanes *lanes, const struct lane *lane, uint64_t n) {
+    for (size_t i = 0; lane->workflow->limits_rate && i < lane->n_keys; i++) {
+        struct rate *rate = has(lane, i, STORE_RATE_LIMIT) ? lane->keys[i].rule_key->rate : NULL;
+        for (size_t j = 0; j < i && rate; j++)
+            if (lane->keys[j].rule_key && lane->keys[j].rule_key->rate == rate)
+                rate = NULL; /* two rules that count together */
+        if (!rate)
+            continue;
+        rates_use(&lanes->rates, rate, n);
+        if (rate_is_full(rate))
+            rates_mark_full(&lanes->rates, rate);
+    }
+}
+
+int lanes_rate_restore(struct lanes *lanes, int64_t period_us, struct bytes key, int64_t window_utc_us, uint64_t used) {
+    struct rate *rate;
+    int r = rates_get(&lanes->rates, period_us, key, &rate);
+    if (r < 0)
+        return r;
+    rates_restore(&lanes->rates, rate, window_utc_us, used);
+    if (rate_is_full(rate))
+        rates_mark_full(&lanes->rates, rate);
+    return 0;
+}
+
+void lanes_turn(struct lanes *lanes, int64_t now_utc_us) {
+    for (struct rate *rate; (rate = rates_turn(&lanes->rates, now_utc_us));)
+        LIST_EACH (link, &rate->rule_keys)
+            let_in(LIST_ENTRY(link, struct rule_key, of_rate));
+}
+
+int64_t lanes_next_window(struct lanes *lanes) {
+    return rates_next(&lanes->rates, rate_is_full);
 }
 
 /* ---- workflows and lanes ---- */
@@ -337,18 +414,31 @@ int lanes_workflow_add(struct lanes *lanes, struct bytes name, struct hash_key h
     return 0;
 }
 
-static int rule_key_of(struct workflow *workflow, size_t rule, struct bytes key, struct rule_key **ret_key) {
+static int rule_key_of(struct lanes *lanes, struct workflow *workflow, size_t rule, struct bytes key,
+                       struct rule_key **ret_key) {
     struct rule_key *rule_key = map_get(&workflow->keys[rule], key);
     if (!rule_key) {
+        struct rate *rate = NULL;
+        if (workflow->rules[rule].strategy == STORE_RATE_LIMIT &&
+            rates_get(&lanes->rates, workflow->rules[rule].period_us, key, &rate) < 0)
+            return -ENOMEM;
         rule_key = mem_zalloc(sizeof *rule_key);
         if (!rule_key)
             return -ENOMEM;
         rule_key->workflow = workflow;
         rule_key->rule = rule;
+        rule_key->rate = rate;
+        list_init(&rule_key->lanes);
+        list_init(&rule_key->of_rate);
         heap_init(&rule_key->blocked, blocked_before);
         if (map_put(&workflow->keys[rule], key, rule_key) < 0) {
             mem_free(rule_key);
             return -ENOMEM;
+        }
+        if (rate) {
+            list_push_back(&rate->rule_keys, &rule_key->of_rate);
+            if (rate_is_full(rate))
+                rates_mark_full(&lanes->rates, rate);
         }
     }
     *ret_key = rule_key;
@@ -373,13 +463,17 @@ static int group_of(struct workflow *workflow, struct bytes key, struct group **
 }
 
 /* Finds the lane's keys and group under the workflow's rules. A group's turn is the latest of its lanes'. */
-static int attach(struct lane *lane) {
+static int attach(struct lanes *lanes, struct lane *lane) {
     struct workflow *workflow = lane->workflow;
     for (size_t i = 0; i < lane->n_keys; i++) {
-        lane->keys[i].rule_key = NULL;
-        int r = i < workflow->n_rules ? rule_key_of(workflow, i, lane->keys[i].key, &lane->keys[i].rule_key) : 0;
+        struct lane_key *key = &lane->keys[i];
+        key->rule_key = NULL;
+        list_init(&key->of_key);
+        int r = i < workflow->n_rules ? rule_key_of(lanes, workflow, i, key->key, &key->rule_key) : 0;
         if (r < 0)
             return r;
+        if (has(lane, i, STORE_CANCEL_IN_PROGRESS))
+            list_push_back(&key->rule_key->lanes, &key->of_key);
     }
     int r = group_of(workflow, lane_group_key(lane), &lane->group);
     if (r == 0 && lane->group->turn == 0)
@@ -408,18 +502,24 @@ int lanes_lane_add(struct lanes *lanes, struct workflow *workflow, struct bytes 
     lane->packed_n = packed.n;
     lane->n_keys = (size_t)n;
     for (size_t i = 0; i < lane->n_keys; i++)
-        lane->keys[i].key = keys[i].n ? bytes_of(lane->packed + (keys[i].p - packed.p), keys[i].n) : BYTES_NONE;
+        lane->keys[i] = (struct lane_key){
+            .key = keys[i].n ? bytes_of(lane->packed + (keys[i].p - packed.p), keys[i].n) : BYTES_NONE, .lane = lane};
     lane->workflow = workflow;
     lane->id = (int64_t)lanes->n_lanes + 1;
     lane->turn = ++lanes->turn;
     lane->pages = pages;
     lane->retries = retries;
     list_init(&lane->holds);
+    list_init(&lane->all_pages);
+    list_init(&lane->all_retries);
     list_init(&lane->of_candidates);
-    int r = attach(lane);
+    int r = attach(lanes, lane);
     if (r == 0)
         r = map_put(&workflow->lanes, packed, lane);
     if (r < 0) {
+        for (size_t i = 0; i < lane->n_keys; i++)
+            if (lane->keys[i].of_key.next)
+                list_remove(&lane->keys[i].of_key);
         mem_free(lane->packed);
         mem_free(lane);
         return r;
@@ -438,8 +538,13 @@ static void free_values(struct map *map) {
 }
 
 static void forget_rules(struct workflow *workflow) {
-    for (size_t i = 0; i < STORE_RULES_MAX; i++)
+    for (size_t i = 0; i < STORE_RULES_MAX; i++) {
+        struct bytes key;
+        void *value;
+        for (size_t at = 0; map_next(&workflow->keys[i], &at, &key, &value);)
+            list_remove(&((struct rule_key *)value)->of_rate);
         free_values(&workflow->keys[i]);
+    }
     free_values(&workflow->groups);
     heap_init(&workflow->ready, group_before);
 }
@@ -447,17 +552,19 @@ static void forget_rules(struct workflow *workflow) {
 int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct store_rule *rules, size_t n) {
     forget_rules(workflow);
     workflow->n_rules = workflow->first_round_robin = n;
-    workflow->cancels = workflow->cancels_late = false;
+    workflow->cancels = workflow->cancels_late = workflow->drives_out = workflow->limits_rate = false;
     for (size_t i = n; i-- > 0;) {
         workflow->rules[i] = rules[i];
         if (rules[i].strategy == STORE_GROUP_ROUND_ROBIN)
             workflow->first_round_robin = i;
     }
-    for (size_t i = 0; i < n; i++)
-        if (rules[i].strategy == STORE_CANCEL_NEWEST) {
-            workflow->cancels = true;
-            workflow->cancels_late |= is_late(workflow, i);
-        }
+    for (size_t i = 0; i < n; i++) {
+        bool newest = rules[i].strategy == STORE_CANCEL_NEWEST;
+        workflow->cancels |= newest;
+        workflow->cancels_late |= newest && is_late(workflow, i);
+        workflow->drives_out |= rules[i].strategy == STORE_CANCEL_IN_PROGRESS;
+        workflow->limits_rate |= rules[i].strategy == STORE_RATE_LIMIT;
+    }
     for (size_t i = 0; i < lanes->n_lanes; i++) {
         struct lane *lane = lanes->lanes[i];
         if (lane->workflow != workflow)
@@ -465,7 +572,7 @@ int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct
         lane->place = LANE_IDLE; /* the heaps it may have been in are gone */
         lane->blocked_on = lane->candidate_of = NULL;
         list_init(&lane->of_candidates);
-        int r = attach(lane);
+        int r = attach(lanes, lane);
         if (r < 0)
             return r;
         if (lane->group->turn < lane->turn)
@@ -475,14 +582,20 @@ int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct
             lane->counts[kind] = 0;
             lane_count(lane, (enum lane_kind)kind, count);
         }
-        int64_t tokens = (int64_t)lane->tokens;
-        lane->tokens = 0;
+        int64_t tokens = (int64_t)lane->tokens, asked = (int64_t)lane->asked;
+        lane->tokens = lane->asked = 0;
         lane_tokens(lane, tokens);
+        lane_asked(lane, asked);
     }
     for (size_t i = 0; i < lanes->n_lanes; i++)
         if (lanes->lanes[i]->workflow == workflow)
             lane_work_changed(lanes->lanes[i]);
     return 0;
+}
+
+void lanes_init(struct lanes *lanes) {
+    *lanes = (struct lanes){0};
+    rates_init(&lanes->rates);
 }
 
 void lanes_free(struct lanes *lanes) {
@@ -497,6 +610,7 @@ void lanes_free(struct lanes *lanes) {
         mem_free(workflow->name);
         mem_free(workflow);
     }
+    rates_free(&lanes->rates);
     mem_free(lanes->lanes);
     mem_free(lanes->workflows);
     *lanes = (struct lanes){0};

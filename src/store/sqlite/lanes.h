@@ -10,13 +10,16 @@
  * wait for something else, the next, while there is room. So a full key costs nothing however many lanes wait for it, a
  * grant costs O(log n), and yet turns are exact: of those that wait for a key with room the first is always let in.
  *
- * Counting. What a lane has now is in counts[]; every change goes through lane_count and lane_tokens, which keep the
- * keys' sums: tokens for a GROUP_ROUND_ROBIN rule, places for a CANCEL_NEWEST rule. */
+ * Counting. What a lane has now is in counts[]; every change goes through lane_count, lane_asked and lane_tokens, which
+ * keep the keys' sums: tokens for a GROUP_ROUND_ROBIN or CANCEL_IN_PROGRESS rule, places for a CANCEL_NEWEST rule, live
+ * runs for a CANCEL_IN_PROGRESS rule. What a RATE_LIMIT rule counts is in its rate (rates.h); lanes that wait for its
+ * next window wait as for any other room, until lanes_turn finds that it has come. */
 #pragma once
 
 #include "hash.h"
 #include "heap.h"
 #include "map.h"
+#include "rates.h"
 #include "store.h"
 
 enum lane_kind {
@@ -39,7 +42,11 @@ struct group {
 struct rule_key {
     struct workflow *workflow;
     size_t rule;
-    uint64_t used;       /* tokens, or places */
+    uint64_t used;        /* tokens, or places */
+    uint64_t live, asked; /* CANCEL_IN_PROGRESS: runs, and those of them that were asked to end */
+    struct list lanes;    /* CANCEL_IN_PROGRESS: struct lane_key, by its `of_key` */
+    struct rate *rate;    /* RATE_LIMIT */
+    struct list of_rate;
     struct heap blocked; /* lanes with work that wait for room here */
     struct lane *candidate;
 };
@@ -51,8 +58,10 @@ struct workflow {
     struct hash_key hash_key; /* of its child keys' fingerprints */
     struct store_rule rules[STORE_RULES_MAX];
     size_t n_rules;
-    size_t first_round_robin;         /* n_rules: none */
+    size_t first_round_robin; /* n_rules: none */
+    bool paused;
     bool cancels, cancels_late;       /* has CANCEL_NEWEST rules at all; after a GROUP_ROUND_ROBIN rule */
+    bool drives_out, limits_rate;     /* has CANCEL_IN_PROGRESS, RATE_LIMIT rules */
     struct map lanes;                 /* packed keys -> struct lane, borrowed */
     struct map keys[STORE_RULES_MAX]; /* rule key -> struct rule_key, owned */
     struct map groups;                /* key -> struct group, owned */
@@ -62,6 +71,8 @@ struct workflow {
 struct lane_key {
     struct bytes key;          /* points into `packed` */
     struct rule_key *rule_key; /* NULL: no such rule any more */
+    struct lane *lane;
+    struct list of_key;
 };
 
 struct lane {
@@ -78,10 +89,12 @@ struct lane {
     struct rule_key *candidate_of;
     struct list of_candidates;
 
-    struct heap pages;   /* with queued runs, in spawn order: struct page */
-    struct heap retries; /* due ones, the longest due first: struct retry */
+    struct heap pages;                  /* with queued runs, by priority, then in spawn order: struct page */
+    struct heap retries;                /* due ones, the longest due first: struct retry */
+    struct list all_pages, all_retries; /* struct work, whatever they are at */
     uint64_t counts[LANE_KINDS];
     uint64_t waiting; /* of LANE_RETRIES: not yet due */
+    uint64_t asked;   /* of LANE_LEASED: to end */
     uint64_t done, failed, cancelled;
     uint64_t tokens;
     struct list holds; /* struct hold */
@@ -100,8 +113,10 @@ struct lanes {
     struct lane **lanes; /* by id - 1 */
     size_t n_lanes, cap_lanes;
     uint64_t turn;
+    struct rates rates;
 };
 
+void lanes_init(struct lanes *lanes);
 void lanes_free(struct lanes *lanes); /* not what hangs on pages, retries, holds */
 
 struct workflow *lanes_workflow(const struct lanes *lanes, int64_t id); /* NULL: unknown */
@@ -119,9 +134,12 @@ struct lane *lanes_lane_with(const struct workflow *workflow, struct bytes packe
 int lanes_lane_add(struct lanes *lanes, struct workflow *workflow, struct bytes packed, struct heap pages,
                    struct heap retries, struct lane **ret_lane);
 
-uint64_t rule_key_room(const struct rule_key *key);   /* UINT64_MAX without a limit */
+uint64_t rule_key_room(const struct rule_key *key); /* UINT64_MAX without a limit */
+/* Of a CANCEL_IN_PROGRESS rule: how many are too many when so many more come. `key` may be NULL: none are there yet. */
+uint64_t rule_key_excess(const struct store_rule *rule, const struct rule_key *key, uint64_t more);
 struct bytes lane_group_key(const struct lane *lane); /* "" when there is none */
 void lane_count(struct lane *lane, enum lane_kind kind, int64_t change);
+void lane_asked(struct lane *lane, int64_t change); /* leased runs that were asked to end */
 /* Changes the tokens on the lane, by all workers together. */
 void lane_tokens(struct lane *lane, int64_t change);
 /* How many tokens its rules allow somebody who has `own` of the lane's already; UINT64_MAX without limits. */
@@ -131,6 +149,17 @@ uint64_t lane_places_at_claim(const struct lane *lane);
 uint64_t lane_places(const struct lane *lane);
 /* How many those have left that are decided at the spawn, for a page with these keys (one for each rule). */
 uint64_t workflow_places_at_spawn(const struct workflow *workflow, const struct bytes *keys, size_t n);
+
+/* Are no more of the lane's runs leased than the worker has tokens? */
+bool lane_claims_by_token(const struct lane *lane);
+/* How many of its runs the rates let be leased now, and that so many were. */
+uint64_t lane_rate_room(const struct lane *lane);
+void lane_rate_use(struct lanes *lanes, const struct lane *lane, uint64_t n);
+/* For the load: a rate as the file has it. -ENOMEM. */
+int lanes_rate_restore(struct lanes *lanes, int64_t period_us, struct bytes key, int64_t window_utc_us, uint64_t used);
+/* To be called before claims: begins the windows of rates that have come. */
+void lanes_turn(struct lanes *lanes, int64_t now_utc_us);
+int64_t lanes_next_window(struct lanes *lanes); /* of the rates that are used up; 0: none is */
 
 /* To be called when `pages` or `retries` got something or became empty. */
 void lane_work_changed(struct lane *lane);

@@ -1,5 +1,6 @@
 /* leases.c - who has what: workers, their tokens on lanes, their leases on runs. All of it only in memory. */
-#include "mem.h"
+#include "arena.h"
+#include "cleanup.h"
 #include "sqlite_store.h"
 
 static struct bytes id_bytes(const int64_t *id) {
@@ -68,6 +69,14 @@ static void take_bits(struct page *page, struct lease *lease, uint32_t n) {
     }
 }
 
+/* They count as started from now on, whatever becomes of the lease. */
+static void note_started(struct sqlite_store *store, struct page *page, const struct lease *lease) {
+    for (uint32_t i = 0; i < lease->words; i++)
+        page->deadline->bits[lease->first / 64 + i] |= lease->bits[i];
+    page_deadline_changed(store, page);
+    work_page_dirty(store, page);
+}
+
 struct lease *leases_new(struct sqlite_store *store, struct hold *hold, struct work *work, uint32_t n) {
     uint32_t first = work->index, words = 1;
     struct page *page = work->retry ? NULL : LIST_ENTRY(work, struct page, work);
@@ -102,6 +111,8 @@ struct lease *leases_new(struct sqlite_store *store, struct hold *hold, struct w
     if (page) {
         take_bits(page, lease, n);
         page->queued = (uint16_t)(page->queued - n);
+        if (page->deadline)
+            note_started(store, page, lease);
     } else {
         lease->bits[0] = 1;
         LIST_ENTRY(work, struct retry, work)->leased = true;
@@ -126,6 +137,16 @@ struct lease *leases_find(struct sqlite_store *store, int64_t worker, int64_t id
         return NULL;
     store->last_lease = lease;
     return lease->hold->worker->id == worker && has_run(lease, index) ? lease : NULL;
+}
+
+struct lease *leases_of_run(const struct work *work, uint32_t index) {
+    LIST_EACH (link, &work->lane->holds)
+        LIST_EACH (at, &LIST_ENTRY(link, struct hold, of_lane)->leases) {
+            struct lease *lease = LIST_ENTRY(at, struct lease, link);
+            if (lease->work == work && has_run(lease, index))
+                return lease;
+        }
+    return NULL;
 }
 
 static void free_lease(struct sqlite_store *store, struct lease *lease) {
@@ -170,55 +191,149 @@ static void take_back(struct sqlite_store *store, struct lease *lease, int64_t n
     free_lease(store, lease);
 }
 
-static void remove_worker(struct sqlite_store *store, struct worker *worker) {
-    int64_t now_utc_us = clock_utc_us(store->clock);
-    LIST_EACH_SAFE (link, next, &worker->holds) {
-        struct hold *hold = LIST_ENTRY(link, struct hold, of_worker);
-        LIST_EACH_SAFE (lease, next_lease, &hold->leases)
-            take_back(store, LIST_ENTRY(lease, struct lease, link), now_utc_us);
-        leases_hold_drop_empty(hold);
+/* Runs that were asked to end and are queued again for a moment. */
+struct strays {
+    struct ask *items;
+    size_t n, cap;
+};
+
+static int add_stray(struct strays *strays, const struct ask *ask) {
+    if (strays->n == strays->cap) {
+        size_t cap = strays->cap ? strays->cap * 2 : 8;
+        struct ask *bigger = mem_reallocarray(strays->items, cap, sizeof *bigger);
+        if (!bigger)
+            return -ENOMEM;
+        strays->items = bigger;
+        strays->cap = cap;
     }
+    strays->items[strays->n++] = *ask;
+    return 0;
+}
+
+static int find_strays(struct sqlite_store *store, const struct lease *lease, struct strays *strays) {
+    for (uint32_t i = 0; store->asks.count && i < lease->words * 64; i++) {
+        const struct ask *ask =
+            bit_get(lease->bits, i) ? cancel_asked(store, lease->work->page, lease->first + i) : NULL;
+        int r = ask ? add_stray(strays, ask) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* They do not run again. */
+static int cancel_strays(struct sqlite_store *store, const struct strays *strays, struct err *err) {
+    int r = strays->n ? batch_need(store, err) : 0;
+    for (size_t i = 0; i < strays->n && r == 0; i++) {
+        const struct ask *ask = &strays->items[i];
+        struct page *page = page_find(store, ask->page);
+        struct retry *retry = retry_find(store, ask->page, ask->index);
+        bool asked;
+        r = cancel_unask(store, retry ? retry->work.lane : page->work.lane, ask->page, ask->index, &asked, err);
+        if (r == 0)
+            r = cancel_asked_one(store, ask->page, ask->index, ask->driven_out, err);
+    }
+    return r < 0 || !strays->n ? r : history_write(store, BYTES_NONE, err);
+}
+
+static int remove_worker(struct sqlite_store *store, struct worker *worker, struct err *err) {
+    int64_t now_utc_us = clock_utc_us(store->clock);
+    struct strays strays = {0};
+    int r = 0;
+    LIST_EACH (link, &worker->holds)
+        LIST_EACH (lease, &LIST_ENTRY(link, struct hold, of_worker)->leases)
+            if (r == 0)
+                r = find_strays(store, LIST_ENTRY(lease, struct lease, link), &strays);
+    if (r == 0) {
+        LIST_EACH_SAFE (link, next, &worker->holds) {
+            struct hold *hold = LIST_ENTRY(link, struct hold, of_worker);
+            LIST_EACH_SAFE (lease, next_lease, &hold->leases)
+                take_back(store, LIST_ENTRY(lease, struct lease, link), now_utc_us);
+            leases_hold_drop_empty(hold);
+        }
+        r = cancel_strays(store, &strays, err);
+    }
+    mem_free(strays.items);
+    if (r < 0)
+        return r;
     list_remove(&worker->link);
     mem_free(worker);
+    return 0;
 }
 
-void leases_expire(struct sqlite_store *store) {
+int leases_expire(struct sqlite_store *store, struct err *err) {
     int64_t now_mono_us = clock_mono_us(store->clock);
+    int r = 0;
     LIST_EACH_SAFE (link, next, &store->workers) {
         struct worker *worker = LIST_ENTRY(link, struct worker, link);
-        if (now_mono_us >= worker->expires_mono_us)
-            remove_worker(store, worker);
+        if (r == 0 && now_mono_us >= worker->expires_mono_us)
+            r = remove_worker(store, worker, err);
     }
+    return r;
 }
 
-int leases_worker_add(struct sqlite_store *store, struct bytes name, int64_t *ret_worker, struct err *err) {
+static void hear(struct sqlite_store *store, struct worker *worker) {
+    worker->expires_mono_us = clock_mono_us(store->clock) + store->lease_us;
+    worker->heard_utc_us = clock_utc_us(store->clock);
+}
+
+int leases_worker_add(struct sqlite_store *store, struct bytes name, uint32_t slots, int64_t *ret_worker,
+                      struct err *err) {
     if (name.n > STORE_NAME_MAX)
         return err_set(err, -EINVAL, "a worker's name is longer than %d bytes", STORE_NAME_MAX);
-    struct worker *worker = mem_zalloc(sizeof *worker);
+    struct worker *worker = mem_zalloc(sizeof *worker + name.n);
     if (!worker)
         return -ENOMEM;
     worker->id = store->next_id++;
-    worker->expires_mono_us = clock_mono_us(store->clock) + store->lease_us;
+    worker->slots = slots;
+    worker->since_utc_us = clock_utc_us(store->clock);
+    worker->name_n = name.n;
+    if (name.n)
+        memcpy(worker->name, name.p, name.n);
+    hear(store, worker);
     list_init(&worker->holds);
+    list_init(&worker->asks);
     list_push_back(&store->workers, &worker->link);
     *ret_worker = worker->id;
     return 0;
 }
 
-int leases_heartbeat(struct sqlite_store *store, int64_t id, struct err *err) {
-    leases_expire(store);
+static int tell_asks(struct worker *worker, struct store_cancels *ret_cancels) {
+    size_t n = 0;
+    LIST_EACH (link, &worker->asks)
+        n++;
+    if (n == 0)
+        return 0;
+    struct arena *arena = arena_new();
+    struct store_cancel *items = arena ? arena_alloc(arena, n * sizeof *items) : NULL;
+    if (!items) {
+        arena_free(arena);
+        return -ENOMEM;
+    }
+    n = 0;
+    for (struct list *link; (link = list_pop_front(&worker->asks));) {
+        const struct ask *ask = LIST_ENTRY(link, struct ask, link);
+        items[n++] = (struct store_cancel){
+            .lease = ask->lease, .page = ask->page, .index = ask->index, .driven_out = ask->driven_out};
+    }
+    *ret_cancels = (struct store_cancels){.items = items, .n = n, .arena = arena};
+    return 0;
+}
+
+int leases_heartbeat(struct sqlite_store *store, int64_t id, struct store_cancels *ret_cancels, struct err *err) {
+    int r = leases_expire(store, err);
+    if (r < 0)
+        return r;
     struct worker *worker = leases_worker(store, id);
     if (!worker)
         return err_set(err, -ESTALE, "the leases of worker %lld ran out and were taken back", (long long)id);
-    worker->expires_mono_us = clock_mono_us(store->clock) + store->lease_us;
-    return 0;
+    hear(store, worker);
+    return ret_cancels ? tell_asks(worker, ret_cancels) : 0;
 }
 
 int leases_worker_remove(struct sqlite_store *store, int64_t id, struct err *err) {
     struct worker *worker = leases_worker(store, id);
-    if (worker)
-        remove_worker(store, worker);
-    return 0;
+    return worker ? remove_worker(store, worker, err) : 0;
 }
 
 void leases_free(struct sqlite_store *store) {

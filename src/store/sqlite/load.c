@@ -27,6 +27,8 @@ static int load_workflow(struct sqlite_store *store, struct db_use *use, struct 
         return db_corrupt(&store->db, err, "workflow %lld is damaged", (long long)db_get_int(use, 0));
     struct workflow *workflow;
     r = load_new_workflow(store, name, &workflow);
+    if (r == 0)
+        workflow->paused = db_get_int(use, 3);
     return r < 0 ? r : lanes_rules_set(&store->lanes, workflow, rules, (size_t)n);
 }
 
@@ -69,8 +71,10 @@ static int add_live_key(struct sqlite_store *store, const struct lane *lane, str
 static bool read_live(struct page *page, struct bytes bits) {
     size_t size = page_words(page) * sizeof(uint64_t);
     uint32_t live = 0;
-    if (bits.n != size)
+    if (bits.n != (page->deadline ? 2 * size : size))
         return false;
+    if (page->deadline)
+        memcpy(page->deadline->bits, bits.p + size, size);
     memcpy(page_live_bits(page), bits.p, size);
     memcpy(page_queued_bits(page), bits.p, size);
     for (uint32_t i = 0; i < page_words(page) * 64; i++) {
@@ -80,7 +84,6 @@ static bool read_live(struct page *page, struct bytes bits) {
             return false;
         live++;
     }
-    page->has_live = true;
     page->live = page->queued = (uint16_t)live;
     return live > 0;
 }
@@ -94,11 +97,13 @@ static int load_page(struct sqlite_store *store, struct db_use *use, int64_t now
         r = db_get_blob(use, 5, &bits, err);
     if (r < 0)
         return r;
-    if (!lane || n < 1 || n > STORE_PAGE_MAX || id < 1 || id >= store->next_page)
+    int64_t start_by = db_get_int(use, 6), priority = db_get_int(use, 7);
+    if (!lane || n < 1 || n > STORE_PAGE_MAX || id < 1 || id >= store->next_page || priority < 1 || priority > 3)
         return db_corrupt(&store->db, err, "page %lld is damaged", (long long)id);
-    struct page *page = page_new(store, lane, id, (uint32_t)n, db_get_int(use, 3));
+    struct page *page = page_new(store, lane, id, (uint32_t)n, db_get_int(use, 3), start_by, (unsigned)priority);
     if (!page)
         return -ENOMEM;
+    page->cost = (uint32_t)db_get_int(use, 8);
     struct packing_reader reader;
     bool sound = (bits.n == 0 || read_live(page, bits)) && packing_reader_init(&reader, packed) == 0;
     for (uint32_t i = 0; i < page->n && sound; i++) {
@@ -111,8 +116,20 @@ static int load_page(struct sqlite_store *store, struct db_use *use, int64_t now
     if (!sound || !packing_at_end(&reader))
         return db_corrupt(&store->db, err, "page %lld is damaged", (long long)id);
     lane_count(lane, LANE_QUEUED, page->queued);
+    page_deadline_changed(store, page);
     work_queue(store, &page->work, now_utc_us);
     return 0;
+}
+
+static int load_rate(struct sqlite_store *store, struct db_use *use, struct err *err) {
+    int64_t period = db_get_int(use, 0), window = db_get_int(use, 2), used = db_get_int(use, 3);
+    struct bytes key;
+    int r = db_get_blob(use, 1, &key, err);
+    if (r < 0)
+        return r;
+    if (period < 1 || window < 0 || used < 1 || window > INT64_MAX - period)
+        return db_corrupt(&store->db, err, "the count of a rate is damaged");
+    return lanes_rate_restore(&store->lanes, period, key, window, (uint64_t)used);
 }
 
 static int load_run(struct sqlite_store *store, struct db_use *use, int64_t now_utc_us, struct err *err) {
@@ -141,10 +158,11 @@ static int load_run(struct sqlite_store *store, struct db_use *use, int64_t now_
 }
 
 static int load_state(struct sqlite_store *store, struct err *err) {
-    int64_t values[2];
-    for (int i = 0; i < 2; i++) {
+    static const int names[] = {DB_STATE_NEXT_PAGE, DB_STATE_EPOCH, DB_STATE_HISTORY_BYTES, DB_STATE_HISTORY_RUNS};
+    int64_t values[4];
+    for (int i = 0; i < 4; i++) {
         struct db_use get = db_use(&store->db, DB_STATE_GET);
-        db_int(&get, 1, i == 0 ? DB_STATE_NEXT_PAGE : DB_STATE_EPOCH);
+        db_int(&get, 1, names[i]);
         int r = db_row(&get, "read its state", err);
         if (r < 0)
             return r;
@@ -152,10 +170,12 @@ static int load_state(struct sqlite_store *store, struct err *err) {
         db_done(&get);
     }
     /* 2^23 opens of 2^40 leases each. */
-    if (values[0] < 1 || values[1] < 0 || values[1] >= INT64_C(1) << 23)
+    if (values[0] < 1 || values[1] < 0 || values[1] >= INT64_C(1) << 23 || values[2] < 0 || values[3] < 0)
         return db_corrupt(&store->db, err, "its state is damaged");
     store->next_page = store->written_next_page = values[0];
     store->next_id = (values[1] + 1) << 40;
+    store->history_bytes = store->written_history_bytes = (uint64_t)values[2];
+    store->history_runs = store->written_history_runs = (uint64_t)values[3];
 
     struct db_use begin = db_use(&store->db, DB_BEGIN), put = db_use(&store->db, DB_STATE_PUT);
     int r = db_run(&begin, "begin", err), after = 0;
@@ -167,35 +187,58 @@ static int load_state(struct sqlite_store *store, struct err *err) {
     return r < 0 ? r : db_commit(&store->db, &after, err);
 }
 
-static int load_log(struct sqlite_store *store, struct err *err) {
-    struct db_use range = db_use(&store->db, DB_LOG_RANGE);
-    int r = db_row(&range, "read the log", err);
+static int load_range(struct sqlite_store *store, enum db_statement which, int64_t *ret_first, int64_t *ret_next,
+                      struct err *err) {
+    struct db_use range = db_use(&store->db, which);
+    int r = db_row(&range, "read its tables", err);
     if (r <= 0)
         return r;
-    store->first_log = db_get_int(&range, 0);
-    store->next_log = db_get_int(&range, 1) + 1;
+    *ret_first = db_get_int(&range, 0);
+    *ret_next = db_get_int(&range, 1) + 1;
     db_done(&range);
     return 0;
+}
+
+static int end_left_over(struct sqlite_store *store, struct err *err) {
+    struct db_use any = db_use(&store->db, DB_ASK_EACH);
+    int r = db_row(&any, "read who was asked to end", err), after = 0;
+    if (r <= 0)
+        return r;
+    db_done(&any);
+    struct db_use begin = db_use(&store->db, DB_BEGIN);
+    r = db_run(&begin, "begin", err);
+    store->in_batch = r == 0;
+    if (r == 0)
+        r = cancel_left_over(store, err);
+    if (r == 0)
+        r = work_flush(store, err);
+    if (r == 0)
+        r = db_commit(&store->db, &after, err);
+    store->in_batch = false;
+    return r < 0 ? r : after;
 }
 
 int load_all(struct sqlite_store *store, struct err *err) {
     int64_t now_utc_us = clock_utc_us(store->clock);
     int r = load_state(store, err);
     if (r == 0)
-        r = load_log(store, err);
-    static const enum db_statement tables[] = {DB_WORKFLOW_EACH, DB_LANE_EACH, DB_PAGE_EACH, DB_RUN_EACH};
+        r = load_range(store, DB_LOG_RANGE, &store->first_log, &store->next_log, err);
+    if (r == 0)
+        r = load_range(store, DB_ENDED_RANGE, &store->first_ended, &store->next_ended, err);
+    static const enum db_statement tables[] = {DB_WORKFLOW_EACH, DB_LANE_EACH, DB_LIVE_EACH, DB_RUN_EACH, DB_RATE_EACH};
     for (size_t i = 0; i < sizeof tables / sizeof tables[0] && r == 0; i++) {
         struct db_use use = db_use(&store->db, tables[i]);
         while ((r = db_row(&use, "read its tables", err)) > 0) {
             r = tables[i] == DB_WORKFLOW_EACH ? load_workflow(store, &use, err)
                 : tables[i] == DB_LANE_EACH   ? load_lane(store, &use, err)
-                : tables[i] == DB_PAGE_EACH   ? load_page(store, &use, now_utc_us, err)
-                                              : load_run(store, &use, now_utc_us, err);
+                : tables[i] == DB_LIVE_EACH   ? load_page(store, &use, now_utc_us, err)
+                : tables[i] == DB_RUN_EACH    ? load_run(store, &use, now_utc_us, err)
+                                              : load_rate(store, &use, err);
             if (r < 0) {
                 db_done(&use);
                 break;
             }
         }
     }
-    return r;
+    return r < 0 ? r : end_left_over(store, err);
 }

@@ -34,6 +34,19 @@ int notes_tick(struct sqlite_store *store, int64_t workflow, int64_t tick_utc_us
     return db_run(&trim, "drop old ticks", err);
 }
 
+int notes_tick_last(struct sqlite_store *store, int64_t workflow, int64_t *ret_tick_utc_us, struct err *err) {
+    if (!lanes_workflow(&store->lanes, workflow))
+        return err_set(err, -EINVAL, "workflow %lld is not known", (long long)workflow);
+    struct db_use last = db_use(&store->db, DB_TICK_LAST);
+    db_int(&last, 1, workflow);
+    int r = db_row(&last, "read the ticks", err);
+    if (r <= 0)
+        return r;
+    *ret_tick_utc_us = db_get_int(&last, 0);
+    db_done(&last);
+    return 0;
+}
+
 int notes_value_put(struct sqlite_store *store, struct bytes name, struct bytes value, struct err *err) {
     if (name.n == 0 || name.n > STORE_NAME_MAX || value.n > STORE_DATA_MAX)
         return err_set(err, -EINVAL, "a value has a name of 1 to %d bytes and at most %d bytes", STORE_NAME_MAX,

@@ -16,24 +16,9 @@ int parked_remember(struct sqlite_store *store, const struct lane *lane, struct 
     return 0;
 }
 
-static void unremember(struct sqlite_store *store, const struct lane *lane, struct bytes child_key) {
+void parked_unremember(struct sqlite_store *store, const struct lane *lane, struct bytes child_key) {
     if (child_key.n)
         fingerprints_remove(&store->parked, work_fingerprint(lane->workflow, child_key));
-}
-
-int parked_forget(struct sqlite_store *store, struct lane *lane, struct bytes child_key, int64_t page, uint32_t index,
-                  struct err *err) {
-    struct db_use drop = db_use(&store->db, DB_RUN_DROP);
-    db_int(&drop, 1, page);
-    db_int(&drop, 2, index);
-    int r = db_run(&drop, "drop a parked run", err);
-    if (r == 0)
-        r = work_forget_key(store, lane, child_key, err);
-    if (r < 0)
-        return r;
-    unremember(store, lane, child_key);
-    lane_count(lane, LANE_PARKED, -1);
-    return 0;
 }
 
 static bool matches(const struct store_parked_filter *filter, const struct store_parked *run) {
@@ -142,7 +127,7 @@ static int requeue(struct sqlite_store *store, const struct found *found, bool *
     struct retry *retry = retry_new(store, lane, found->page, found->index, now_utc_us);
     if (!retry)
         return -ENOMEM;
-    unremember(store, lane, bytes_of(found->child_key, found->child_key_n));
+    parked_unremember(store, lane, bytes_of(found->child_key, found->child_key_n));
     lane_count(lane, LANE_PARKED, -1);
     lane_count(lane, LANE_RETRIES, 1);
     work_queue(store, &retry->work, now_utc_us);
@@ -152,8 +137,7 @@ static int requeue(struct sqlite_store *store, const struct found *found, bool *
 
 static int drop(struct sqlite_store *store, const struct found *found, bool *ret_changed, struct err *err) {
     *ret_changed = true;
-    return parked_forget(store, found->lane, bytes_of(found->child_key, found->child_key_n), found->page, found->index,
-                         err);
+    return cancel_parked(store, found->lane, found->page, found->index, STORE_FORGOTTEN, BYTES("dropped"), err);
 }
 
 static int change_all(struct sqlite_store *store, const struct store_parked_filter *filter,
@@ -180,6 +164,8 @@ static int change_all(struct sqlite_store *store, const struct store_parked_filt
             index = batch->found[i].index;
             mem_free(batch->found[i].child_key);
         }
+        if (r == 0)
+            r = history_write(store, BYTES_NONE, err);
     } while (r == 0 && batch->n == AT_ONCE);
     if (r == 0)
         *ret_count = count;

@@ -7,6 +7,8 @@
 #include "cleanup.h"
 
 #define LEASE_DEFAULT_US (30 * US_PER_S)
+#define HISTORY_DEFAULT_US (24 * US_PER_HOUR)
+#define HISTORY_BYTES_DEFAULT (INT64_C(256) << 20)
 #define LEASE_MAX_US (INT64_C(366) * 24 * US_PER_HOUR)
 
 static struct sqlite_store *of(struct store *store) {
@@ -39,11 +41,26 @@ static int ready_in_batch(const struct sqlite_store *store, struct err *err) {
     return r;
 }
 
-/* To end a call with: passes its result on, and remembers a failure. */
-static int ended(struct sqlite_store *store, int r, const struct err *inner, struct err *err) {
+static bool refused(int r) {
+    return r == -EINVAL || r == -ESTALE || r == -ENOENT;
+}
+
+static int commit_steps(struct sqlite_store *store, struct err *err);
+
+/* To end a call with: commits the batch that it needed for itself, passes its result on, and remembers a failure. */
+static int ended(struct sqlite_store *store, int r, struct err *inner, struct err *err) {
+    if (store->own_batch && (r >= 0 || refused(r))) {
+        struct err of_commit = {0};
+        store->own_batch = false;
+        int committed = commit_steps(store, &of_commit);
+        if (committed < 0) {
+            r = committed;
+            *inner = of_commit;
+        }
+    }
     if (r >= 0)
         return r;
-    if (r == -EINVAL || r == -ESTALE || r == -ENOENT)
+    if (refused(r))
         return err_set(err, r, "%s", inner->text);
     set_failed(store, r, inner);
     return ready(store, err);
@@ -66,6 +83,14 @@ static int begin_steps(struct sqlite_store *store, struct err *err) {
     int r = db_run(&begin, "begin", err);
     if (r == 0)
         store->in_batch = true;
+    return r;
+}
+
+int batch_need(struct sqlite_store *store, struct err *err) {
+    if (store->in_batch)
+        return 0;
+    int r = begin_steps(store, err);
+    store->own_batch = r == 0;
     return r;
 }
 
@@ -110,23 +135,29 @@ static int workflow_put_call(struct store *base, struct bytes name, const struct
     return r < 0 ? r : CALL(store, err, workflow_put(store, name, rules, n_rules, ret_workflow, &inner));
 }
 
+static int workflow_pause_call(struct store *base, struct bytes name, bool paused, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, workflow_pause(store, name, paused, &inner));
+}
+
 static int worker_add(struct store *base, struct bytes name, uint32_t slots, int64_t *ret_worker, struct err *err) {
-    (void)slots;
     struct sqlite_store *store = of(base);
     int r = ready(store, err);
-    return r < 0 ? r : CALL(store, err, leases_worker_add(store, name, ret_worker, &inner));
+    return r < 0 ? r : CALL(store, err, leases_worker_add(store, name, slots, ret_worker, &inner));
 }
 
 /* A store whose files were taken away goes on as if nothing were wrong, and a second process could start on new ones.
  */
-static int heartbeat_steps(struct sqlite_store *store, int64_t worker, struct err *err) {
+static int heartbeat_steps(struct sqlite_store *store, int64_t worker, struct store_cancels *ret_cancels,
+                           struct err *err) {
     int moved = 0;
     if (sqlite3_file_control(store->db.handle, "main", SQLITE_FCNTL_HAS_MOVED, &moved) != SQLITE_OK)
         moved = 0;
     if (moved || !lock_in_place(&store->lock))
         return err_set(err, STORE_ERR_IO, "store: '%s' or its lock file was removed or replaced while it is in use",
                        store->db.path);
-    return leases_heartbeat(store, worker, err);
+    return leases_heartbeat(store, worker, ret_cancels, err);
 }
 
 static int heartbeat(struct store *base, int64_t worker, struct store_cancels *ret_cancels, struct err *err) {
@@ -134,7 +165,7 @@ static int heartbeat(struct store *base, int64_t worker, struct store_cancels *r
         *ret_cancels = (struct store_cancels){0};
     struct sqlite_store *store = of(base);
     int r = ready(store, err);
-    return r < 0 ? r : CALL(store, err, heartbeat_steps(store, worker, &inner));
+    return r < 0 ? r : CALL(store, err, heartbeat_steps(store, worker, ret_cancels, &inner));
 }
 
 static int worker_remove(struct store *base, int64_t worker, struct err *err) {
@@ -151,6 +182,12 @@ static int spawn(struct store *base, const struct store_page *page, struct store
     struct sqlite_store *store = of(base);
     int r = ready_in_batch(store, err);
     return r < 0 ? r : CALL(store, err, spawn_page(store, page, ret_spawned, &inner));
+}
+
+static int page_reserve_call(struct store *base, int64_t *ret_page, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    return r < 0 ? r : CALL(store, err, page_reserve(store, ret_page, &inner));
 }
 
 static int claim(struct store *base, const struct store_claim *what, struct store_claimed *ret_claimed,
@@ -174,6 +211,12 @@ static int tick(struct store *base, int64_t workflow, int64_t tick_utc_us, bool 
     struct sqlite_store *store = of(base);
     int r = ready_in_batch(store, err);
     return r < 0 ? r : CALL(store, err, notes_tick(store, workflow, tick_utc_us, ret_first, &inner));
+}
+
+static int tick_last(struct store *base, int64_t workflow, int64_t *ret_tick_utc_us, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    return r < 0 ? r : CALL(store, err, notes_tick_last(store, workflow, ret_tick_utc_us, &inner));
 }
 
 static int value_put(struct store *base, struct bytes name, struct bytes value, struct err *err) {
@@ -245,51 +288,82 @@ static int check(struct store *base, struct err *err) {
     return r < 0 ? r : CALL(store, err, check_steps(store, &inner));
 }
 
-/* ---- lanes ---- */
-
-static struct store_lane_info info_of(const struct lane *lane) {
-    uint64_t retries = lane->counts[LANE_RETRIES];
-    return (struct store_lane_info){
-        .lane = lane->id,
-        .workflow = lane->workflow->id,
-        .workflow_name = bytes_of(lane->workflow->name, lane->workflow->name_n),
-        .group = lane_group_key(lane),
-        .queued = lane->counts[LANE_QUEUED] + retries - lane->waiting,
-        .leased = lane->counts[LANE_LEASED],
-        .waiting = lane->waiting,
-        .parked = lane->counts[LANE_PARKED],
-        .done = lane->done,
-        .failed = lane->failed,
-        .cancelled = lane->cancelled,
-        .tokens = (uint32_t)(lane->tokens < UINT32_MAX ? lane->tokens : UINT32_MAX),
-        .last_granted_utc_us = lane->last_granted_utc_us,
-    };
-}
+/* ---- looking ---- */
 
 static int lanes_each(struct store *base, int (*each)(void *arg, const struct store_lane_info *info), void *arg,
                       struct err *err) {
     struct sqlite_store *store = of(base);
-    int r = ready(store, err);
-    if (r < 0)
-        return r;
-    work_promote(store, clock_utc_us(store->clock));
-    for (size_t i = 0; i < store->lanes.n_lanes && r >= 0; i++) {
-        struct store_lane_info info = info_of(store->lanes.lanes[i]);
-        r = each(arg, &info);
-    }
-    return r < 0 ? r : 0;
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, infos_lanes(store, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
 }
 
-static int lane_get(struct store *base, int64_t id, struct store_lane_info *ret_info, struct err *err) {
+static int lane_get(struct store *base, int64_t lane, struct store_lane_info *ret_info, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready(store, err);
+    return r < 0 ? r : CALL(store, err, infos_lane(store, lane, ret_info, &inner));
+}
+
+static int workflows_each(struct store *base, int (*each)(void *arg, const struct store_workflow_info *info), void *arg,
+                          struct err *err) {
+    struct sqlite_store *store = of(base);
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, infos_workflows(store, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
+}
+
+static int workers_each(struct store *base, int (*each)(void *arg, const struct store_worker_info *info), void *arg,
+                        struct err *err) {
+    struct sqlite_store *store = of(base);
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, infos_workers(store, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
+}
+
+static int runs_each_call(struct store *base, const struct store_runs_filter *filter,
+                          int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, runs_each(store, filter, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
+}
+
+static int run_get_call(struct store *base, int64_t page, uint32_t index,
+                        int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, run_get(store, page, index, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
+}
+
+static int attempts_each_call(struct store *base, int64_t page, uint32_t index,
+                              int (*each)(void *arg, const struct store_attempt *attempt), void *arg, struct err *err) {
+    struct sqlite_store *store = of(base);
+    int stop = 0, r = ready(store, err);
+    if (r == 0)
+        r = CALL(store, err, attempts_each(store, page, index, each, arg, &stop, &inner));
+    return r < 0 ? r : stop < 0 ? stop : 0;
+}
+
+static int run_cancel_call(struct store *base, int64_t page, uint32_t index, enum store_state *ret_state,
+                           struct err *err) {
+    struct sqlite_store *store = of(base);
+    int r = ready_in_batch(store, err);
+    return r < 0 ? r : CALL(store, err, run_cancel(store, page, index, ret_state, &inner));
+}
+
+static int history_size(struct store *base, uint64_t *ret_runs, uint64_t *ret_bytes, struct err *err) {
     struct sqlite_store *store = of(base);
     int r = ready(store, err);
     if (r < 0)
         return r;
-    const struct lane *lane = lanes_lane(&store->lanes, id);
-    if (!lane)
-        return err_set(err, -ENOENT, "lane %lld is not known", (long long)id);
-    work_promote(store, clock_utc_us(store->clock));
-    *ret_info = info_of(lane);
+    *ret_runs = store->history_runs;
+    *ret_bytes = store->history_bytes;
     return 0;
 }
 
@@ -309,11 +383,17 @@ static const char *describe(const struct store *base) {
 
 static void close_store(struct store *base) {
     struct sqlite_store *store = of(base);
-    LIST_EACH_SAFE (link, next, &store->pages)
-        page_free(store, (struct page *)(void *)LIST_ENTRY(link, struct work, all));
-    LIST_EACH_SAFE (link, next, &store->retries)
-        retry_free(store, (struct retry *)(void *)LIST_ENTRY(link, struct work, all));
+    for (size_t i = 0; i < store->lanes.n_lanes; i++) {
+        struct lane *lane = store->lanes.lanes[i];
+        LIST_EACH_SAFE (link, next, &lane->all_pages)
+            page_free(store, (struct page *)(void *)LIST_ENTRY(link, struct work, all));
+        LIST_EACH_SAFE (link, next, &lane->all_retries)
+            retry_free(store, (struct retry *)(void *)LIST_ENTRY(link, struct work, all));
+    }
+    mem_free(store->known);
+    cancel_free(store);
     leases_free(store);
+    history_free(store);
     lanes_free(&store->lanes);
     fingerprints_free(&store->live);
     fingerprints_free(&store->parked);
@@ -337,13 +417,18 @@ static const struct store_ops ops = {
     .begin = begin,
     .commit = commit,
     .workflow_put = workflow_put_call,
+    .workflow_pause = workflow_pause_call,
+    .workflows_each = workflows_each,
     .worker_add = worker_add,
     .heartbeat = heartbeat,
     .worker_remove = worker_remove,
+    .workers_each = workers_each,
     .spawn = spawn,
+    .page_reserve = page_reserve_call,
     .claim = claim,
     .settle = settle,
     .tick = tick,
+    .tick_last = tick_last,
     .value_put = value_put,
     .value_get = value_get,
     .log_add = log_add,
@@ -353,6 +438,11 @@ static const struct store_ops ops = {
     .parked_each = parked_each_call,
     .parked_retry = parked_retry_call,
     .parked_drop = parked_drop_call,
+    .runs_each = runs_each_call,
+    .run_get = run_get_call,
+    .attempts_each = attempts_each_call,
+    .run_cancel = run_cancel_call,
+    .history_size = history_size,
     .check = check,
 };
 
@@ -399,10 +489,14 @@ int sqlite_store_open(const char *path, const struct store_options *options, str
     store->lease_us = options->lease_us ? options->lease_us : LEASE_DEFAULT_US;
     if (store->lease_us > LEASE_MAX_US)
         store->lease_us = LEASE_MAX_US;
-    list_init(&store->pages);
-    list_init(&store->retries);
     list_init(&store->workers);
     store->due = work_heap_due();
+    store->deadlines = work_heap_deadlines();
+    lanes_init(&store->lanes);
+    store->history_us = options->history_us == 0  ? HISTORY_DEFAULT_US
+                        : options->history_us < 0 ? 0
+                                                  : options->history_us;
+    store->history_bytes_max = options->history_bytes > 0 ? options->history_bytes : HISTORY_BYTES_DEFAULT;
     hash_key_random(&store->hash_key);
     fingerprints_init(&store->live, 0);
     fingerprints_init(&store->parked, sizeof(struct parked));

@@ -264,6 +264,8 @@ static void claim(struct play *play) {
             wants[claim.n_wants++] =
                 (struct store_want){play->now.lanes[i].id, (uint32_t)below(play, 6), 1 + (uint32_t)below(play, 5)};
     model_check_claim(play, worker, &claim, wanted, steps_claim_as(play->steps, &claim));
+    if (!play->in_batch)
+        play->durable = play->now; /* a batch of its own */
 }
 
 /* ---- settling ---- */

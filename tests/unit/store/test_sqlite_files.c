@@ -17,6 +17,7 @@
 #include <cmocka.h>
 
 static const struct store_options no_wait = {.lock_wait_us = -1};
+static const struct store_options no_history = {.lock_wait_us = -1, .history_us = -1};
 
 static int setup(void **state) {
     struct sqlite_place *place = mem_zalloc(sizeof *place);
@@ -32,12 +33,16 @@ static int teardown(void **state) {
     return 0;
 }
 
-static struct store *open_it(struct sqlite_place *place) {
+static struct store *open_with(struct sqlite_place *place, const struct store_options *options) {
     struct store *store = NULL;
     struct err err = {0};
-    if (sqlite_place_open(place, &no_wait, &store, &err) < 0)
+    if (sqlite_place_open(place, options, &store, &err) < 0)
         fail_msg("%s", err.text);
     return store;
+}
+
+static struct store *open_it(struct sqlite_place *place) {
+    return open_with(place, &no_wait);
 }
 
 /* Cannot be opened: with this code, and a text that has these words and names the file. */
@@ -265,7 +270,7 @@ static void a_newer_format_is_refused(void **state) {
     assert_refused(place, STORE_ERR_CORRUPT, "newer");
     sql(place, "PRAGMA user_version=0");
     assert_refused(place, STORE_ERR_CORRUPT, "format 0");
-    sql(place, "PRAGMA user_version=1; DROP TABLE page");
+    sql(place, "PRAGMA user_version=2; DROP TABLE page");
     assert_refused(place, STORE_ERR_CORRUPT, "page");
 }
 
@@ -381,7 +386,7 @@ static void drain(struct store *store, int64_t workflow) {
 
 static void space_is_used_again(void **state) {
     struct sqlite_place *place = *state;
-    struct store *store = open_it(place);
+    struct store *store = open_with(place, &no_history);
     int64_t workflow = put_workflow(store);
     long long wal = 0;
     for (int i = 0; i < 60; i++) {
@@ -398,18 +403,18 @@ static void space_is_used_again(void **state) {
 
 static void an_almost_empty_file_is_made_small(void **state) {
     struct sqlite_place *place = *state;
-    struct store *store = open_it(place);
+    struct store *store = open_with(place, &no_history);
     int64_t workflow = put_workflow(store);
     put_value(store, "kept", "value");
     spawn_bytes(store, workflow, 100, STORE_DATA_MAX);
     store_close(store);
     assert_true(size_of(place, "") > 100 << 20);
-    store = open_it(place);
+    store = open_with(place, &no_history);
     assert_true(size_of(place, "") > 100 << 20);
     drain(store, workflow);
     store_close(store);
     assert_true(size_of(place, "") > 100 << 20);
-    store = open_it(place);
+    store = open_with(place, &no_history);
     assert_true(size_of(place, "") < 1 << 20);
     assert_value(store, "kept", "value");
     assert_int_equal(store_check(store, NULL), 0);
