@@ -92,11 +92,12 @@ void froe_run_id_text(froe_run_id id, char text[FROE_RUN_ID_MAX]);
 typedef enum froe_level { FROE_DEBUG, FROE_INFO, FROE_WARN, FROE_ERROR } froe_level;
 
 typedef enum froe_event_kind {
-    FROE_EVENT_LOG,       /* a task's log line; without a run_id: about a workflow, as an expression that gave no key */
+    FROE_EVENT_LOG,       /* a task's log line; without a run_id: about a workflow, as a tick that was not made */
     FROE_EVENT_RETRY,     /* an attempt failed (level warn), or froe_task_again put it back (level debug); another
                              follows after delay_us */
     FROE_EVENT_PARKED,    /* the attempts are used up, or the task said there is no point */
-    FROE_EVENT_FAILED,    /* a run ended FAILED: a rule's expression gave it no key, or its workflow does not park */
+    FROE_EVENT_FAILED,    /* a run ended FAILED: its workflow does not park, or a rule's expression gave it no key (then
+                             `count` runs of one spawn, for the same reason) */
     FROE_EVENT_CANCELLED, /* a run of this worker was cancelled, and the text says by what */
     FROE_EVENT_REFUSED,   /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
     FROE_EVENT_ABANDONED, /* a task did not end within its grace: its run is settled without it, its slot stays taken */

@@ -12,6 +12,9 @@
 
 #define OVERDUE_POLL_US US_PER_S /* what is due but was not given: a rule is full, or the lane has enough */
 #define LANES_MIN 64
+#define WAKE_PACE_US (50 * US_PER_MS) /* between claims that others' work causes */
+#define POLL_LEAST_US (2 * US_PER_S)  /* between looks at a shared store, while they bring something */
+#define POLL_MOST_US (10 * US_PER_S)  /* and at most */
 
 struct seen_waiting {
     int64_t lane;
@@ -36,7 +39,8 @@ struct claim_request {
     struct snapshot *snapshot;
 };
 
-static void claim_free(struct claim_request *claim) {
+/* What an execution made. */
+static void claim_reset(struct claim_request *claim) {
     for (size_t i = 0; i < claim->n_leases; i++)
         lease_free(claim->leases[i]);
     mem_free(claim->leases);
@@ -46,6 +50,15 @@ static void claim_free(struct claim_request *claim) {
     }
     mem_free(claim->waiting);
     snapshot_free(claim->snapshot);
+    claim->leases = NULL;
+    claim->grant = NULL;
+    claim->waiting = NULL;
+    claim->snapshot = NULL;
+    claim->n_leases = claim->n_waiting = 0;
+}
+
+static void claim_free(struct claim_request *claim) {
+    claim_reset(claim);
     mem_free(claim->wants);
     mem_free(claim->lanes);
     mem_free(claim);
@@ -109,7 +122,7 @@ static struct lease *make_lease(struct claim_request *claim, const struct store_
 /* A retry comes in a lease of its own: how many still wait is asked where one is given, for the groups' numbers. */
 static int see_waiting(struct claim_request *claim, struct store *store, const struct store_lease *lease,
                        struct err *err) {
-    if (lease->n != 1)
+    if (lease->n != 1 || claim->engine->shared) /* of a shared one all numbers are read now and then */
         return 0;
     if (claim->n_waiting > 0 && claim->waiting[claim->n_waiting - 1].lane == lease->lane)
         return 0;
@@ -150,6 +163,7 @@ static int take_leases(struct claim_request *claim, struct store *store, struct 
 static int execute_claim(struct request *request, struct store *store, struct err *err) {
     struct claim_request *claim = (struct claim_request *)(void *)request;
     const struct froe *engine = claim->engine;
+    claim_reset(claim);
     int64_t *ids = mem_calloc(engine->n_store_workflows, sizeof *ids);
     claim->grant = mem_zalloc(sizeof *claim->grant);
     if (!ids || !claim->grant) {
@@ -158,6 +172,8 @@ static int execute_claim(struct request *request, struct store *store, struct er
     }
     for (size_t i = 0; i < engine->n_store_workflows; i++)
         ids[i] = engine->store_workflows[i]->store_id;
+    for (size_t i = 0; i < claim->claim.n_wants; i++)
+        claim->wants[i].tokens = claim->claim.new_tokens;
     claim->claim.workflows = ids;
     claim->claim.n_workflows = engine->n_store_workflows;
     int r = store_claim(store, &claim->claim, &claim->grant->claimed, err);
@@ -275,6 +291,17 @@ void claims_due(froe *engine, int64_t due_utc_us) {
     }
 }
 
+/* The next look at a shared store: soon while it brings something. Not all workers at the same moment. */
+static void set_poll(froe *engine, bool brought) {
+    engine->poll_us = brought ? POLL_LEAST_US : engine->poll_us + engine->poll_us / 2;
+    if (engine->poll_us < POLL_LEAST_US)
+        engine->poll_us = POLL_LEAST_US;
+    if (engine->poll_us > POLL_MOST_US)
+        engine->poll_us = POLL_MOST_US;
+    int64_t jitter_us = (int64_t)rng_below(&engine->rng, (uint64_t)engine->poll_us / 4);
+    engine->poll_at_mono_us = engine_mono_us(engine) + engine->poll_us - jitter_us;
+}
+
 static void take_answer(struct froe *engine, struct claim_request *claim) {
     struct grant *grant = TAKE_PTR(claim->grant);
     grant->refs = 1;
@@ -331,6 +358,7 @@ static void finish_wants(struct froe *engine, struct claim_request *claim, bool 
 static void finish_claim(struct request *request, struct froe *engine) {
     struct claim_request *claim = (struct claim_request *)(void *)request;
     engine->claim_inflight = false;
+    set_poll(engine, claim->n_leases > 0);
     bool answered = request->r == 0 && claim->claim.worker == engine->worker && engine->state != WORKER_LOST;
     int64_t now = engine_mono_us(engine);
     if (answered) {
@@ -378,7 +406,7 @@ static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
         lane->wanted_group_stir = lane->group->stir;
         lane->want_runs = lease_runs(lane->duration_us, at_once(engine, lane) * lane->boost, lane->tokens);
         claim->lanes[n] = lane;
-        claim->wants[n++] = (struct store_want){.lane = lane->id, .runs = lane->want_runs, .tokens = engine->slots};
+        claim->wants[n++] = (struct store_want){.lane = lane->id, .runs = lane->want_runs};
     }
     claim->request.execute = execute_claim;
     claim->request.finish = finish_claim;
@@ -401,7 +429,20 @@ static bool slots_wait(froe *engine) {
     return tasks_slot_free(engine) && !held_next(engine);
 }
 
+/* What others do to a shared store is only seen by asking: when it says so, and every few seconds. */
+static void claims_others(froe *engine, int64_t now) {
+    if (atomic_load(&engine->woken) && now - engine->woken_mono_us >= WAKE_PACE_US) {
+        atomic_store(&engine->woken, false);
+        engine->woken_mono_us = now;
+        worker_heartbeat_soon(engine);
+        claims_stir(engine, NULL);
+    }
+    if (engine->shared && now >= engine->poll_at_mono_us && tasks_slot_free(engine) && !engine->claim_inflight)
+        claims_stir(engine, NULL);
+}
+
 void claims_pump(froe *engine, int64_t now) {
+    claims_others(engine, now);
     if (engine->next_due_utc_us && engine->next_due_utc_us <= engine_utc_us(engine)) {
         engine->next_due_utc_us = 0;
         claims_stir(engine, NULL);
@@ -436,6 +477,10 @@ int64_t claims_next_mono_us(const froe *engine, int64_t now) {
         int64_t wait_us = engine->next_due_utc_us - engine_utc_us(engine);
         next = now + (wait_us > 0 ? wait_us : 0);
     }
+    if (engine->shared && !engine->claim_inflight && tasks_slot_free(engine) && engine->poll_at_mono_us < next)
+        next = engine->poll_at_mono_us;
+    if (atomic_load(&engine->woken) && engine->woken_mono_us + WAKE_PACE_US < next)
+        next = engine->woken_mono_us + WAKE_PACE_US;
     int64_t paced = engine->claim_sent_mono_us + CLAIM_PACE_US;
     if (!engine->claim_inflight && (engine->look || engine->thirsty) && paced > now && paced < next)
         next = paced;

@@ -1,8 +1,11 @@
 /* committer.c - group commit: one transaction for all that gathered while the last one ran. */
 #include "committer.h"
 
+#include "clock.h"
 #include "mem.h"
 #include "thread.h"
+
+#include <time.h>
 
 struct committer {
     struct store *store; /* the thread's */
@@ -13,7 +16,12 @@ struct committer {
     struct list todo, done;
     bool closing, closed, waiting;
     bool fatal;
+    bool lost, give_up;
+    struct err why_lost;
 };
+
+#define PAUSE_LEAST_US (50 * US_PER_MS) /* before the first repetition; doubles */
+#define PAUSE_MOST_US US_PER_S
 
 static bool concerns_the_request_alone(int r) {
     return r == -EINVAL || r == -ESTALE || r == -ENOENT;
@@ -44,6 +52,41 @@ static void fail_all(struct list *batch, int r, const struct err *err) {
     }
 }
 
+/* With the mutex. */
+static void set_lost(struct committer *committer, bool lost, const struct err *err) {
+    if (lost)
+        committer->why_lost = *err;
+    if (committer->lost != lost)
+        uv_async_send(committer->wake);
+    committer->lost = lost;
+}
+
+static void pause_for(struct committer *committer, int64_t length_us) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until); /* a jump of it makes one pause longer or shorter, no more */
+    int64_t ns = until.tv_nsec + length_us * 1000;
+    until.tv_sec += ns / 1000000000;
+    until.tv_nsec = ns % 1000000000;
+    int r = 0;
+    while (!committer->give_up && r == 0)
+        r = pthread_cond_timedwait(&committer->more, &committer->mutex, &until);
+}
+
+static int execute_until_known(struct committer *committer, struct list *batch, struct err *err) {
+    for (int64_t pause_us = PAUSE_LEAST_US;; pause_us = pause_us < PAUSE_MOST_US / 2 ? pause_us * 2 : PAUSE_MOST_US) {
+        *err = (struct err){0};
+        int r = execute_all(committer->store, batch, err);
+        pthread_mutex_lock(&committer->mutex);
+        set_lost(committer, r == STORE_ERR_LOST, err);
+        bool again = r == STORE_ERR_LOST && !committer->give_up;
+        if (again)
+            pause_for(committer, pause_us);
+        pthread_mutex_unlock(&committer->mutex);
+        if (!again)
+            return r;
+    }
+}
+
 static void *run(void *arg) {
     struct committer *committer = arg;
     int failed = 0;
@@ -63,7 +106,7 @@ static void *run(void *arg) {
         pthread_mutex_unlock(&committer->mutex);
 
         if (failed == 0)
-            failed = execute_all(committer->store, &batch, &failure);
+            failed = execute_until_known(committer, &batch, &failure);
         if (failed < 0) {
             if (failure.code == 0)
                 err_set(&failure, failed, "the store failed: %s", err_errno_text(failed));
@@ -119,6 +162,22 @@ void committer_collect(struct committer *committer, struct list *done, bool *ret
     list_splice_back(done, &committer->done);
     *ret_fatal = committer->fatal;
     pthread_mutex_unlock(&committer->mutex);
+}
+
+bool committer_lost(struct committer *committer, struct err *ret_err) {
+    pthread_mutex_lock(&committer->mutex);
+    bool lost = committer->lost;
+    if (lost)
+        *ret_err = committer->why_lost;
+    pthread_mutex_unlock(&committer->mutex);
+    return lost;
+}
+
+void committer_give_up(struct committer *committer) {
+    pthread_mutex_lock(&committer->mutex);
+    committer->give_up = true;
+    pthread_mutex_unlock(&committer->mutex);
+    pthread_cond_signal(&committer->more);
 }
 
 void committer_close(struct committer *committer) {

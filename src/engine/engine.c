@@ -72,11 +72,24 @@ void engine_submit(froe *engine, struct request *request) {
     committer_submit(engine->committer, request);
 }
 
+static void see_connection(froe *engine) {
+    struct err why;
+    bool lost = committer_lost(engine->committer, &why);
+    if (lost == engine->store_lost)
+        return;
+    engine->store_lost = lost;
+    froe_event event = {.kind = lost ? FROE_EVENT_STORE_LOST : FROE_EVENT_STORE_BACK,
+                        .level = lost ? FROE_WARN : FROE_INFO,
+                        .code = lost ? engine_public_code(why.code) : 0};
+    event_tell_later(engine, event_make(&event, lost ? bytes_str(why.text) : BYTES("connected again")));
+}
+
 static void collect(froe *engine) {
     struct list done;
     list_init(&done);
     bool fatal;
     committer_collect(engine->committer, &done, &fatal);
+    see_connection(engine);
     struct list *link;
     while ((link = list_pop_front(&done))) {
         struct request *request = LIST_ENTRY(link, struct request, link);
@@ -215,6 +228,7 @@ static void pump(froe *engine) {
     events_tell(engine);
     int64_t now = engine_mono_us(engine);
     groups_resume(engine, now);
+    groups_pump(engine, now);
     tasks_time(engine, now);
     worker_pump(engine, now);
     schedule_pump(engine);
@@ -248,6 +262,14 @@ static void on_prepare(uv_prepare_t *prepare) {
         uv_idle_start(&engine->busy, on_busy);
     else
         uv_idle_stop(&engine->busy);
+}
+
+/* On a thread of the store's; perhaps before the handles are there. */
+static void on_store_wake(void *arg) {
+    froe *engine = arg;
+    atomic_store(&engine->woken, true);
+    if (atomic_load(&engine->wake_is_open))
+        uv_async_send(&engine->wake);
 }
 
 static void on_wake(uv_async_t *wake) {
@@ -286,6 +308,7 @@ static void init(froe *engine, const froe_options *options, const struct engine_
     calls_init(engine);
     pool_init(engine);
     atomic_store(&engine->holds_until_mono_us, INT64_MIN);
+    worker_init(engine, options->worker);
     engine->cancel_grace_us = options->cancel_grace_us ? options->cancel_grace_us : CANCEL_GRACE_US;
     asking_init(engine);
     waits_init(engine);
@@ -320,13 +343,19 @@ static int open_handles(froe *engine, struct err *err) {
     uv_timer_init(engine->loop, &engine->timer);
     engine->wake.data = engine->prepare.data = engine->busy.data = engine->timer.data = engine;
     engine->handles = 4;
+    atomic_store(&engine->wake_is_open, true);
     return 0;
 }
 
 static int open_engine(froe *engine, const froe_options *options, const struct engine_seams *seams, struct err *err) {
     struct store *store = seams->store;
-    struct store_options how = {
-        .clock = seams->clock, .lease_us = engine->lease_us, .lock_wait_us = options->lock_wait_us};
+    struct store_options how = {.clock = seams->clock,
+                                .lease_us = engine->lease_us,
+                                .lock_wait_us = options->lock_wait_us,
+                                .history_us = options->history_us,
+                                .history_bytes = options->history_bytes,
+                                .wake = on_store_wake,
+                                .wake_arg = engine};
     if (!store) {
         int r = store_open(options->store, &how, &store, err);
         if (r < 0)
@@ -334,6 +363,7 @@ static int open_engine(froe *engine, const froe_options *options, const struct e
     }
     engine->recovered = store_recovered(store);
     engine->lock_fd = store_lock_fd(store);
+    engine->shared = store_shared(store);
     int r = read_numbers(engine, store, err);
     if (r == 0)
         r = open_handles(engine, err);

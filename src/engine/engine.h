@@ -16,7 +16,7 @@
  *     cancel.c     asking tasks to end, and doing without those that do not
  *     ends.c       what an end means: done, another attempt, parked, failed, cancelled
  *     worker.c     joining, heartbeat, losing the lease, stopping
- *     spawn.c      froe_spawn_many: checks and rules; spawn_pages.c: pages and the store
+ *     spawn.c      froe_spawn_many: checks, sets of keys (spawn_keys.c); spawn_pages.c: pages and the store
  *     json.c       what is done with JSON texts
  *     schedule.c   the cron
  *     values.c, parked.c
@@ -48,6 +48,7 @@
 #define LEASE_LASTS_US US_PER_S        /* what a lease should last */
 #define LEASE_RUNS_MAX 1000
 #define LOG_TEXT_MAX 1000
+#define WORKER_NAME_MAX 256
 #define LOG_PENDING_MAX STORE_LOG_LINES_MAX
 #define DURATION_UNKNOWN (-1)
 
@@ -70,22 +71,24 @@ struct workflow {
     struct rule rules[FROE_RULES_MAX];
     size_t n_rules;
     size_t group_rule; /* the first GROUP_ROUND_ROBIN one; n_rules: none */
+    bool keys_need_id; /* a rule's expression uses workflow_run_id */
     bool takes_turns;  /* lanes compete for the tokens of a shared rule: none may hold on to its tokens for long */
     bool blocking, never_parks, catches_up;
     uint32_t retries;
-    int64_t timeout_us, backoff_us, backoff_max_us;
+    int64_t timeout_us, schedule_timeout_us, backoff_us, backoff_max_us;
 
     bool has_cron;
     struct cron cron;
-    char *cron_text;
+    struct zone *zone; /* NULL: UTC */
+    char *cron_text, *cron_input;
     int64_t next_tick_utc_us; /* 0: not scheduled */
 
     struct map groups;   /* by key */
     struct list running; /* tasks that were not cancelled; the first one times out first */
     int64_t duration_us; /* of a run, moving average; DURATION_UNKNOWN */
 
-    int64_t id;       /* 0 until the store told it; the loop's copy */
-    int64_t store_id; /* the committer's thread's copy */
+    int64_t store_id;               /* these two are the committer's thread's */
+    int64_t store_last_tick_utc_us; /* of who catches up, written at the join, before ticks are made; 0: none */
 };
 
 /* The numbers are what the store has acknowledged; `running` and `again` are this worker's own. */
@@ -270,6 +273,9 @@ struct froe {
 
     struct committer *committer;
     size_t inflight;
+    bool shared;                     /* other processes may change the store */
+    bool store_lost;                 /* the connection to its server, for now */
+    atomic_bool woken, wake_is_open; /* the store's wake, from any thread */
 
     struct workflow **workflows;
     size_t n_workflows;
@@ -283,13 +289,16 @@ struct froe {
 
     /* worker.c */
     int64_t worker;
+    char worker_name[WORKER_NAME_MAX];
     int64_t lease_until_mono_us;         /* what we hold is surely ours before that */
     _Atomic int64_t holds_until_mono_us; /* the same for all threads; INT64_MIN when nothing is held */
-    int64_t heartbeat_at_mono_us;
+    int64_t heartbeat_at_mono_us, heartbeat_sent_mono_us;
     bool heartbeat_inflight, join_inflight;
     bool cancel_wanted;
     froe_cancel_reason cancel_reason;
     bool started, stopping, lease_lost;
+    bool stop_now, gave_up;
+    int64_t give_up_at_mono_us; /* stop_now: no longer is waited for a store that cannot be reached */
     void (*stopped)(void *arg);
     void *stopped_arg;
     bool stop_told;
@@ -304,8 +313,12 @@ struct froe {
     uint32_t n_lanes;
     struct list rotation; /* groups */
     struct list paused;   /* groups */
-    struct map retries;   /* by lane id: how many of its runs wait for a retry */
-    bool lane_ended;      /* since the last flush: the store has to hear of it to lend its tokens again */
+    bool numbers_stale;   /* groups.c: they changed in a way that is not known here */
+    bool numbers_used;    /* since they were read last */
+    bool numbers_coming;
+    int64_t numbers_read_mono_us;
+    struct map retries; /* by lane id: how many of its runs wait for a retry */
+    bool lane_ended;    /* since the last flush: the store has to hear of it to lend its tokens again */
 
     /* claims.c */
     bool claim_inflight, more;
@@ -313,7 +326,8 @@ struct froe {
     bool thirsty; /* lanes that are held may have too little to start */
     uint64_t stir;
     int64_t claim_sent_mono_us, round_trip_us;
-    int64_t next_due_utc_us; /* 0: nothing waits in the store */
+    int64_t next_due_utc_us;                         /* 0: nothing waits in the store */
+    int64_t woken_mono_us, poll_at_mono_us, poll_us; /* of a shared store */
 
     /* tasks.c */
     uint32_t running;
@@ -437,6 +451,9 @@ int64_t groups_next_mono_us(const froe *engine);
 int group_set_waiting(froe *engine, struct group *group, int64_t lane, uint64_t count);
 int group_add_waiting(froe *engine, struct group *group, int64_t lane);
 void groups_free_waiting(froe *engine);
+void groups_renew(froe *engine); /* soon: numbers changed in a way that is not known here */
+void groups_used(froe *engine);  /* somebody looks, or something goes on: worth keeping up to date */
+void groups_pump(froe *engine, int64_t now_mono_us);
 /* All groups' numbers as the store has them: taken on the committer's thread, put in place on the loop's. */
 struct snapshot;
 int snapshot_take(struct store *store, struct snapshot **ret_snapshot, struct err *err);
@@ -526,11 +543,13 @@ int64_t cancel_next_mono_us(const froe *engine);
 void task_abandon(froe_task *task);
 
 /* worker.c */
+void worker_init(froe *engine, const char *name);
 void worker_pump(froe *engine, int64_t now_mono_us);
 int64_t worker_next_mono_us(const froe *engine);
 bool worker_holds(const froe *engine, int64_t now_mono_us); /* any thread */
 void worker_lost(froe *engine, const char *why);
 void worker_stop(froe *engine, froe_stop_mode mode); /* froe_stop without a callback */
+void worker_heartbeat_soon(froe *engine);            /* the store may have been asked to cancel runs of this worker */
 
 /* spawn.c. A tick is the cron's: it counts only when nobody recorded it before. 0: an ordinary spawn. */
 int spawn_make(froe *engine, const froe_spawn *spawn, int64_t tick_utc_us, froe_spawned_fn *done, void *arg,
@@ -544,6 +563,7 @@ int json_inherit(struct bytes parent, struct bytes child, char **ret_text, size_
 
 /* schedule.c */
 void schedule_pump(froe *engine);
+int schedule_read_last(froe *engine, struct store *store, struct err *err); /* on the committer's thread, at the join */
 int64_t schedule_next_mono_us(const froe *engine, int64_t now_mono_us);
 
 /* asking.c */

@@ -1,7 +1,10 @@
 /* groups.c - what is known of each group: its numbers, kept up from the store's answers, and its limits for now. */
-#include "engine.h"
+#include "asking.h"
 
 #include "mem.h"
+
+#define RENEW_LEAST_US (100 * US_PER_MS) /* between readings of numbers that changed */
+#define RENEW_SHARED_US (2 * US_PER_S)   /* between those of a store that others change, too */
 
 struct group *group_get(struct workflow *workflow, struct bytes key, bool create) {
     struct group *group = map_get(&workflow->groups, key);
@@ -50,8 +53,47 @@ void groups_resume(froe *engine, int64_t now_mono_us) {
     }
 }
 
+/* ---- keeping the numbers up to date ---- */
+
+static void renewed(struct renumbering *renumbering, froe *engine) {
+    engine->numbers_coming = false;
+    mem_free(renumbering);
+}
+
+void groups_renew(froe *engine) {
+    engine->numbers_stale = engine->dirty = true;
+}
+
+void groups_used(froe *engine) {
+    engine->numbers_used = true;
+}
+
+/* When they should be read; INT64_MAX: not at all. */
+static int64_t renew_at(const froe *engine) {
+    if (engine->failed || engine->closing || engine->numbers_coming)
+        return INT64_MAX;
+    if (engine->numbers_stale)
+        return engine->numbers_read_mono_us + RENEW_LEAST_US;
+    return engine->shared && engine->numbers_used ? engine->numbers_read_mono_us + RENEW_SHARED_US : INT64_MAX;
+}
+
+void groups_pump(froe *engine, int64_t now) {
+    if (renew_at(engine) > now)
+        return;
+    struct renumbering *renumbering = mem_zalloc(sizeof *renumbering);
+    if (!renumbering) {
+        engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+        return;
+    }
+    renumbering->told = renewed;
+    engine->numbers_coming = true;
+    engine->numbers_stale = engine->numbers_used = false;
+    engine->numbers_read_mono_us = now;
+    numbers_renew(engine, renumbering);
+}
+
 int64_t groups_next_mono_us(const froe *engine) {
-    int64_t next = INT64_MAX;
+    int64_t next = renew_at(engine);
     LIST_EACH (link, &engine->paused) {
         const struct group *group = LIST_ENTRY(link, struct group, in_paused);
         if (group->paused_until_mono_us < next)
@@ -225,20 +267,38 @@ static void tell(const froe *engine, const struct group *group, froe_group *ret_
     };
 }
 
-void froe_group_get(froe *engine, const char *workflow_name, const char *group_key, froe_group *ret_group) {
-    const struct workflow *workflow = workflow_find(engine, workflow_name);
-    const struct group *group = workflow ? map_get(&workflow->groups, bytes_str(group_key)) : NULL;
+struct group_call {
+    froe *engine;
+    const char *workflow, *group;
+    froe_group *ret_group;
+    void (*each)(void *arg, const froe_group *group);
+    void *arg;
+    uint32_t max_running;
+    int64_t pause_us;
+};
+
+static int get(void *arg) {
+    const struct group_call *call = arg;
+    const struct workflow *workflow = workflow_find(call->engine, call->workflow);
+    const struct group *group = workflow ? map_get(&workflow->groups, bytes_str(call->group)) : NULL;
     if (group)
-        tell(engine, group, ret_group);
-    else
-        *ret_group = (froe_group){.workflow = workflow_name, .group = group_key, .limit = UINT32_MAX};
+        tell(call->engine, group, call->ret_group);
+    groups_used(call->engine);
+    return FROE_OK;
 }
 
-void froe_groups_each(froe *engine, const char *workflow_name, void (*each)(void *arg, const froe_group *group),
-                      void *arg) {
+void froe_group_get(froe *engine, const char *workflow, const char *group, froe_group *ret_group) {
+    *ret_group = (froe_group){.workflow = workflow, .group = group, .limit = UINT32_MAX};
+    struct group_call call = {.engine = engine, .workflow = workflow, .group = group, .ret_group = ret_group};
+    engine_call(engine, get, &call);
+}
+
+static int tell_each(void *arg) {
+    const struct group_call *call = arg;
+    froe *engine = call->engine;
     for (size_t i = 0; i < engine->n_workflows; i++) {
         const struct workflow *workflow = engine->workflows[i];
-        if (workflow_name && strcmp(workflow->name, workflow_name) != 0)
+        if (call->workflow && strcmp(workflow->name, call->workflow) != 0)
             continue;
         size_t at = 0;
         struct bytes key;
@@ -247,26 +307,34 @@ void froe_groups_each(froe *engine, const char *workflow_name, void (*each)(void
             froe_group told;
             tell(engine, value, &told);
             if (told.live || told.running || told.parked || told.done || told.failed || told.cancelled)
-                each(arg, &told);
+                call->each(call->arg, &told);
         }
     }
+    groups_used(engine);
+    return FROE_OK;
 }
 
-int froe_group_limit(froe *engine, const char *workflow_name, const char *group_key, uint32_t max_running,
-                     int64_t pause_us) {
-    struct workflow *workflow = workflow_name ? workflow_find(engine, workflow_name) : NULL;
+void froe_groups_each(froe *engine, const char *workflow, void (*each)(void *arg, const froe_group *group), void *arg) {
+    struct group_call call = {.engine = engine, .workflow = workflow, .each = each, .arg = arg};
+    engine_call(engine, tell_each, &call);
+}
+
+static int limit(void *arg) {
+    const struct group_call *call = arg;
+    froe *engine = call->engine;
+    struct workflow *workflow = call->workflow ? workflow_find(engine, call->workflow) : NULL;
     if (!workflow)
         return FROE_ERR_NOT_FOUND;
-    if (!group_key || strlen(group_key) > FROE_KEY_MAX || pause_us < 0)
+    if (!call->group || strlen(call->group) > FROE_KEY_MAX || call->pause_us < 0)
         return FROE_ERR_INVALID;
-    struct group *group = group_get(workflow, bytes_str(group_key), true);
+    struct group *group = group_get(workflow, bytes_str(call->group), true);
     if (!group)
         return FROE_ERR_MEMORY;
-    group->limit = max_running;
+    group->limit = call->max_running;
     list_remove(&group->in_paused);
     group->paused_until_mono_us = 0;
-    if (pause_us > 0) {
-        if (__builtin_add_overflow(engine_mono_us(engine), pause_us, &group->paused_until_mono_us))
+    if (call->pause_us > 0) {
+        if (__builtin_add_overflow(engine_mono_us(engine), call->pause_us, &group->paused_until_mono_us))
             group->paused_until_mono_us = INT64_MAX;
         list_push_back(&engine->paused, &group->in_paused);
     }
@@ -274,4 +342,10 @@ int froe_group_limit(froe *engine, const char *workflow_name, const char *group_
     engine->thirsty = true;
     engine->dirty = true;
     return FROE_OK;
+}
+
+int froe_group_limit(froe *engine, const char *workflow, const char *group, uint32_t max_running, int64_t pause_us) {
+    struct group_call call = {
+        .engine = engine, .workflow = workflow, .group = group, .max_running = max_running, .pause_us = pause_us};
+    return engine_call_or(engine, limit, &call, NULL);
 }

@@ -3,9 +3,6 @@
 
 #include "cleanup.h"
 #include "mem.h"
-#include "text.h"
-
-#include <stdio.h>
 
 #define LIST_DEFAULT 1000
 #define LIST_MAX 10000
@@ -62,6 +59,8 @@ static int keep(void *arg, const struct store_parked *given) {
 
 static int execute_list(struct request *request, struct store *store, struct err *err) {
     struct parked_request *parked = (struct parked_request *)(void *)request;
+    buf_reset(&parked->found);
+    parked->count = 0;
     int r = store_parked_each(store, &parked->filter, keep, parked, err);
     return r == -ENOMEM ? err_set(err, r, "out of memory") : r;
 }
@@ -78,7 +77,7 @@ static void tell_each(const struct parked_request *parked) {
             at += texts[i]->n + 1;
         }
         char run_id[FROE_RUN_ID_MAX];
-        snprintf(run_id, sizeof run_id, "%jd:%u", (intmax_t)copy.page, copy.index);
+        froe_run_id_text((froe_run_id){copy.page, copy.index}, run_id);
         froe_parked told = {
             .run_id = run_id,
             .workflow = copy.workflow_name.p,
@@ -97,16 +96,22 @@ static void tell_each(const struct parked_request *parked) {
 
 /* ---- retry and drop ---- */
 
+static int take_numbers(struct parked_request *parked, struct store *store, struct err *err) {
+    snapshot_free(parked->snapshot);
+    parked->snapshot = NULL;
+    return snapshot_take(store, &parked->snapshot, err);
+}
+
 static int execute_retry(struct request *request, struct store *store, struct err *err) {
     struct parked_request *parked = (struct parked_request *)(void *)request;
     int r = store_parked_retry(store, &parked->filter, &parked->count, err);
-    return r < 0 ? r : snapshot_take(store, &parked->snapshot, err);
+    return r < 0 ? r : take_numbers(parked, store, err);
 }
 
 static int execute_drop(struct request *request, struct store *store, struct err *err) {
     struct parked_request *parked = (struct parked_request *)(void *)request;
     int r = store_parked_drop(store, &parked->filter, &parked->count, err);
-    return r < 0 ? r : snapshot_take(store, &parked->snapshot, err);
+    return r < 0 ? r : take_numbers(parked, store, err);
 }
 
 static void finish(struct request *request, struct froe *engine) {
@@ -123,17 +128,6 @@ static void finish(struct request *request, struct froe *engine) {
     if (parked->done)
         parked->done(parked->arg, failed ? 0 : parked->count, failed);
     parked_free(parked);
-}
-
-static int parse_run_id(const char *text, int64_t *ret_page, uint32_t *ret_index) {
-    struct bytes all = bytes_str(text);
-    const char *colon = memchr(all.p, ':', all.n);
-    uint64_t index;
-    if (!colon || text_parse_i64(bytes_of(all.p, (size_t)(colon - all.p)), ret_page) < 0 || *ret_page < 0 ||
-        text_parse_u64(bytes_of(colon + 1, all.n - (size_t)(colon - all.p) - 1), &index) < 0 || index > UINT32_MAX)
-        return -EINVAL;
-    *ret_index = (uint32_t)index;
-    return 0;
 }
 
 static int make(froe *engine, const froe_parked_filter *filter, struct parked_request **ret_parked, froe_error *error) {
@@ -154,10 +148,13 @@ static int make(froe *engine, const froe_parked_filter *filter, struct parked_re
     if (!parked)
         return engine_error(error, FROE_ERR_MEMORY, "out of memory");
     struct store_parked_filter *to = &parked->filter;
-    if (filter->after && parse_run_id(filter->after, &to->after_page, &to->after_index) < 0) {
+    froe_run_id after = {0};
+    if (filter->after && froe_run_id_parse(filter->after, &after) < 0) {
         parked_free(parked);
         return engine_error(error, FROE_ERR_INVALID, "\"%.40s\" is not a run id", filter->after);
     }
+    to->after_page = after.page;
+    to->after_index = after.index;
     if (buf_reserve(&parked->filter_text, workflow.n + group.n + child_key.n + 1) < 0) {
         parked_free(parked);
         return engine_error(error, FROE_ERR_MEMORY, "out of memory");
@@ -173,44 +170,52 @@ static int make(froe *engine, const froe_parked_filter *filter, struct parked_re
     return FROE_OK;
 }
 
-static void submit(froe *engine, struct parked_request *parked,
-                   int (*execute)(struct request *request, struct store *store, struct err *err),
-                   void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg) {
-    parked->request.execute = execute;
-    parked->done = done;
-    parked->arg = arg;
+enum what { LIST, RETRY, DROP };
+
+struct parked_call {
+    froe *engine;
+    const froe_parked_filter *filter;
+    enum what what;
+    void (*each)(void *arg, const froe_parked *parked);
+    void (*done)(void *arg, uint64_t count, const froe_error *error);
+    void *arg;
+    froe_error *error;
+};
+
+static int submit(void *arg) {
+    const struct parked_call *call = arg;
+    froe *engine = call->engine;
+    struct parked_request *parked;
+    int r = make(engine, call->filter, &parked, call->error);
+    if (r != FROE_OK)
+        return r;
+    static int (*const executes[])(struct request * request, struct store * store, struct err * err) = {
+        [LIST] = execute_list, [RETRY] = execute_retry, [DROP] = execute_drop};
+    parked->request.execute = executes[call->what];
+    parked->each = call->each;
+    parked->done = call->done;
+    parked->arg = call->arg;
     settle_flush(engine);
     engine_submit(engine, &parked->request);
+    if (call->what == RETRY)
+        claims_stir(engine, NULL);
+    return FROE_OK;
 }
 
 int froe_parked_list(froe *engine, const froe_parked_filter *filter, void (*each)(void *arg, const froe_parked *parked),
                      void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error) {
-    struct parked_request *parked;
-    int r = make(engine, filter, &parked, error);
-    if (r != FROE_OK)
-        return r;
-    parked->each = each;
-    submit(engine, parked, execute_list, done, arg);
-    return FROE_OK;
+    struct parked_call call = {engine, filter, LIST, each, done, arg, error};
+    return engine_call_or(engine, submit, &call, error);
 }
 
 int froe_parked_retry(froe *engine, const froe_parked_filter *filter,
                       void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error) {
-    struct parked_request *parked;
-    int r = make(engine, filter, &parked, error);
-    if (r != FROE_OK)
-        return r;
-    submit(engine, parked, execute_retry, done, arg);
-    claims_stir(engine, NULL);
-    return FROE_OK;
+    struct parked_call call = {engine, filter, RETRY, NULL, done, arg, error};
+    return engine_call_or(engine, submit, &call, error);
 }
 
 int froe_parked_drop(froe *engine, const froe_parked_filter *filter,
                      void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error) {
-    struct parked_request *parked;
-    int r = make(engine, filter, &parked, error);
-    if (r != FROE_OK)
-        return r;
-    submit(engine, parked, execute_drop, done, arg);
-    return FROE_OK;
+    struct parked_call call = {engine, filter, DROP, NULL, done, arg, error};
+    return engine_call_or(engine, submit, &call, error);
 }

@@ -1,8 +1,8 @@
 /* schedule.c - the cron: one run per tick and workflow, whoever notices the tick.
  *
  * The wall clock decides, and it may jump: it is looked at least once a minute, after a jump back the next tick is
- * reckoned anew (the store knows which ticks were taken), and of ticks that were jumped over only the newest is made,
- * and only when it is fresh. */
+ * reckoned anew (the store knows which ticks were taken), and of ticks that were jumped over or missed only the newest
+ * is made, and only when it is fresh, or the workflow catches up. */
 #include "engine.h"
 
 #include "cleanup.h"
@@ -25,17 +25,30 @@ static int tick(struct froe *engine, struct workflow *workflow, int64_t tick_utc
     if (r < 0)
         return engine_error(error, FROE_ERR_MEMORY, "out of memory");
     froe_spawn spawn = {.size = sizeof spawn, .workflow = workflow->name, .metadata = metadata.p, .n = 1};
+    spawn.input = workflow->cron_input;
     return spawn_make(engine, &spawn, tick_utc_us, NULL, NULL, error);
 }
 
-/* The newest firing that is not after `now`, given one that is not. */
-static int64_t newest(const struct cron *cron, int64_t tick_utc_us, int64_t now_utc_us) {
-    int64_t fresh = now_utc_us - FRESH_US - 1;
-    if (tick_utc_us < fresh)
-        tick_utc_us = cron_next(cron, NULL, fresh);
-    for (int64_t next = tick_utc_us; next <= now_utc_us; next = cron_next(cron, NULL, next))
-        tick_utc_us = next;
-    return tick_utc_us;
+/* The newest firing that is not after `now`, given one that is not; without `old` it may give one that is after `now`
+ * when none is fresh. Looked for in windows that double, so that neither many firings nor few cost much. */
+static int64_t newest(const struct workflow *workflow, int64_t tick_utc_us, int64_t now_utc_us, bool old) {
+    const struct cron *cron = &workflow->cron;
+    int64_t at = tick_utc_us;
+    for (int64_t window_us = FRESH_US; now_utc_us - tick_utc_us > window_us; window_us *= 2) {
+        at = cron_next(cron, workflow->zone, now_utc_us - window_us - 1);
+        if (at <= now_utc_us || !old)
+            break;
+        at = tick_utc_us;
+    }
+    for (int64_t next = at; next <= now_utc_us; next = cron_next(cron, workflow->zone, next))
+        at = next;
+    return at;
+}
+
+/* From where on ticks count: what came while no worker ran only for who catches up. */
+static int64_t begin_at(const struct workflow *workflow, int64_t now_utc_us) {
+    int64_t last_utc_us = workflow->catches_up ? workflow->store_last_tick_utc_us : 0;
+    return last_utc_us > 0 && last_utc_us < now_utc_us ? last_utc_us : now_utc_us;
 }
 
 void schedule_pump(struct froe *engine) {
@@ -48,16 +61,31 @@ void schedule_pump(struct froe *engine) {
         struct workflow *workflow = engine->workflows[i];
         if (!workflow->has_cron)
             continue;
-        if (workflow->next_tick_utc_us == 0 || back)
-            workflow->next_tick_utc_us = cron_next(&workflow->cron, NULL, now);
+        if (workflow->next_tick_utc_us == 0)
+            workflow->next_tick_utc_us = cron_next(&workflow->cron, workflow->zone, begin_at(workflow, now));
+        else if (back)
+            workflow->next_tick_utc_us = cron_next(&workflow->cron, workflow->zone, now);
         if (workflow->next_tick_utc_us > now)
             continue;
-        int64_t due = newest(&workflow->cron, workflow->next_tick_utc_us, now);
-        workflow->next_tick_utc_us = cron_next(&workflow->cron, NULL, now);
+        int64_t due = newest(workflow, workflow->next_tick_utc_us, now, workflow->catches_up);
+        workflow->next_tick_utc_us = cron_next(&workflow->cron, workflow->zone, now);
         froe_error error;
-        if (due <= now && now - due <= FRESH_US && tick(engine, workflow, due, &error) != FROE_OK)
+        if (due <= now && (workflow->catches_up || now - due <= FRESH_US) &&
+            tick(engine, workflow, due, &error) != FROE_OK)
             event_log(engine, FROE_ERROR, workflow, "the cron's tick was not made: %s", error.text);
     }
+}
+
+int schedule_read_last(struct froe *engine, struct store *store, struct err *err) {
+    for (size_t i = 0; i < engine->n_store_workflows; i++) {
+        struct workflow *workflow = engine->store_workflows[i];
+        if (!workflow->has_cron || !workflow->catches_up)
+            continue;
+        int r = store_tick_last(store, workflow->store_id, &workflow->store_last_tick_utc_us, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
 }
 
 int64_t schedule_next_mono_us(const struct froe *engine, int64_t now_mono_us) {

@@ -67,21 +67,28 @@ static int execute_settlement(struct request *request, struct store *store, stru
     return store_settle(store, settlement->worker, settlement->items, settlement->n, &settlement->ignored, err);
 }
 
+/* Of a shared store, others may have spawned what is settled here, and that is only known after the next reading. */
+static void less(uint64_t *number) {
+    if (*number > 0)
+        --*number;
+}
+
 static int count(struct froe *engine, const struct store_settled *item, const struct ended *ended) {
     struct group *group = ended->group;
+    engine->numbers_used = true;
     group->failed += item->failed;
     switch (item->outcome) {
     case STORE_DONE:
-        group->live--;
+        less(&group->live);
         group->done++;
         return 0;
     case STORE_FORGOTTEN:
     case STORE_CANCELLED:
     case STORE_FAILED:
-        group->live--;
+        less(&group->live);
         return 0;
     case STORE_PARKED:
-        group->live--;
+        less(&group->live);
         group->parked++;
         return 0;
     case STORE_RETRY:

@@ -5,7 +5,11 @@
 #include "mem.h"
 #include "text.h"
 
-#define SET_FAILED UINT32_MAX
+/* Items with the same keys, or with the same reason for having none: then lengths[0] is the reason's. */
+struct plan_set {
+    size_t lengths[FROE_RULES_MAX];
+    bool failed;
+};
 
 /* What is known while the items are looked at. */
 struct plan {
@@ -13,8 +17,8 @@ struct plan {
     const froe_spawn *given;
     struct bytes input, metadata;
     struct spawn_request *spawn;
-    struct buf keys;     /* of all sets, key after key */
-    size_t *key_lengths; /* n_rules per set */
+    struct buf keys; /* of all sets, key after key */
+    struct plan_set *sets;
     size_t n_sets, sets_cap;
     struct map set_by_keys; /* to its number + 1 */
     uint32_t *set_of;       /* of each item */
@@ -29,7 +33,7 @@ static struct bytes own_input(const froe_item *item) {
 static void plan_free(struct plan *plan) {
     spawn_free(plan->spawn);
     buf_free(&plan->keys);
-    mem_free(plan->key_lengths);
+    mem_free(plan->sets);
     map_free(&plan->set_by_keys);
     mem_free(plan->set_of);
 }
@@ -53,34 +57,12 @@ static int check_text(const char *what, struct bytes text, froe_error *error) {
 
 /* ---- keys ---- */
 
-static void add_reason(struct plan *plan, const struct err *err, size_t rule, size_t item) {
-    struct spawn_request *spawn = plan->spawn;
-    if (spawn->n_reasons == REASONS_MAX) {
-        spawn->reasons[REASONS_MAX - 1].count++;
-        return;
-    }
-    _cleanup_buf_ struct buf text = {.max = LOG_TEXT_MAX};
-    const froe_item *items = plan->given->items;
-    int r = buf_printf(&text, "no run of %s for item %zu", plan->workflow->name, item);
-    if (r == 0 && items && items[item].child_key_n > 0) {
-        r = buf_add_str(&text, " (");
-        if (r == 0)
-            r = text_add_printable(&text, cut_utf8(bytes_of(items[item].child_key, items[item].child_key_n), 100));
-        if (r == 0)
-            r = buf_add_str(&text, ")");
-    }
-    if (r == 0)
-        r = buf_printf(&text, ": rule %zu gives no key: %.400s", rule + 1, err->text);
-    char *kept = r == 0 ? buf_detach(&text) : NULL;
-    if (kept)
-        spawn->reasons[spawn->n_reasons++] = (struct reason){.text = kept, .count = 1};
-}
-
 /* The number of the set with the keys just added from `at` on; they are dropped when it is not new. */
-static int find_set(struct plan *plan, size_t at, const size_t *lengths, uint32_t *ret_set) {
-    size_t n_rules = plan->workflow->n_rules;
+static int find_set(struct plan *plan, size_t at, const struct plan_set *set, uint32_t *ret_set) {
     _cleanup_buf_ struct buf name = {0};
-    int r = buf_add(&name, lengths, n_rules * sizeof *lengths);
+    int r = buf_add_byte(&name, set->failed ? 'f' : 'k');
+    if (r == 0)
+        r = buf_add(&name, set->lengths, sizeof set->lengths);
     if (r == 0)
         r = buf_add(&name, plan->keys.p ? plan->keys.p + at : "", plan->keys.n - at);
     if (r < 0)
@@ -93,51 +75,42 @@ static int find_set(struct plan *plan, size_t at, const size_t *lengths, uint32_
     }
     if (plan->n_sets == plan->sets_cap) {
         size_t cap = plan->sets_cap ? plan->sets_cap * 2 : 4;
-        size_t *grown = mem_reallocarray(plan->key_lengths, cap * (n_rules + 1), sizeof *grown);
+        struct plan_set *grown = mem_reallocarray(plan->sets, cap, sizeof *grown);
         if (!grown)
             return -ENOMEM;
-        plan->key_lengths = grown;
+        plan->sets = grown;
         plan->sets_cap = cap;
     }
     r = map_put(&plan->set_by_keys, buf_bytes(&name), (void *)(uintptr_t)(plan->n_sets + 1));
     if (r < 0)
         return r;
-    if (n_rules)
-        memcpy(plan->key_lengths + plan->n_sets * n_rules, lengths, n_rules * sizeof *lengths);
+    plan->sets[plan->n_sets] = *set;
     *ret_set = (uint32_t)plan->n_sets++;
     return 0;
 }
 
-static int make_keys(struct plan *plan, struct bytes input, size_t item, uint32_t *ret_set) {
-    const struct workflow *workflow = plan->workflow;
-    struct cel_vars vars = {.input = input, .additional_metadata = plan->metadata};
-    size_t at = plan->keys.n, lengths[FROE_RULES_MAX] = {0};
-    for (size_t i = 0; i < workflow->n_rules; i++) {
-        size_t before = plan->keys.n;
-        struct err err = {0};
-        int r = cel_eval_string(workflow->rules[i].program, &vars, &plan->keys, &err);
-        if (r == -ENOMEM)
-            return r;
-        lengths[i] = plan->keys.n - before;
-        if (r == 0 && lengths[i] > FROE_KEY_MAX)
-            r = err_set(&err, -E2BIG, "it has %zu bytes; at most %d are taken", lengths[i], FROE_KEY_MAX);
-        if (r == 0 && lengths[i] > 0 && memchr(plan->keys.p + before, '\0', lengths[i]))
-            r = err_set(&err, -EINVAL, "it holds a NUL");
-        if (r < 0) {
-            plan->keys.n = at;
-            add_reason(plan, &err, i, item);
-            *ret_set = SET_FAILED;
-            return 0;
-        }
+static int make_keys(struct plan *plan, struct bytes input, uint32_t *ret_set) {
+    if (plan->workflow->keys_need_id) { /* all in one set for now: they are made when the pages get their ids */
+        *ret_set = 0;
+        return 0;
     }
-    return find_set(plan, at, lengths, ret_set);
+    struct cel_vars vars = {.input = input, .additional_metadata = plan->metadata};
+    struct plan_set set = {.failed = false};
+    size_t at = plan->keys.n;
+    struct err err = {0};
+    int r = spawn_keys(plan->workflow, &vars, &plan->keys, set.lengths, &err);
+    if (r == -EINVAL) {
+        set = (struct plan_set){.failed = true, .lengths = {strlen(err.text)}};
+        r = buf_add_str(&plan->keys, err.text);
+    }
+    return r < 0 ? r : find_set(plan, at, &set, ret_set);
 }
 
 static int choose_set(struct plan *plan, size_t i, froe_error *error) {
     const froe_item *item = plan->given->items ? &plan->given->items[i] : NULL;
     uint32_t *set = &plan->set_of[i];
     if (!item || !item->input) {
-        if (!plan->shared_is_known && make_keys(plan, plan->input, i, &plan->shared_set) < 0)
+        if (!plan->shared_is_known && make_keys(plan, plan->input, &plan->shared_set) < 0)
             return no_memory(error);
         plan->shared_is_known = true;
         *set = plan->shared_set;
@@ -147,10 +120,9 @@ static int choose_set(struct plan *plan, size_t i, froe_error *error) {
         int r = check_text("an item's input", own_input(item), error);
         if (r != FROE_OK)
             return r;
-        if (make_keys(plan, own_input(item), i, set) < 0)
+        if (make_keys(plan, own_input(item), set) < 0)
             return no_memory(error);
     }
-    plan->spawn->failed += *set == SET_FAILED;
     return FROE_OK;
 }
 
@@ -175,24 +147,25 @@ static size_t size_of_copies(const struct plan *plan) {
 
 static int copy_sets(struct plan *plan, char **at) {
     struct spawn_request *spawn = plan->spawn;
-    const struct workflow *workflow = plan->workflow;
-    spawn->sets = mem_calloc(plan->n_sets, sizeof *spawn->sets);
+    size_t n_sets = plan->workflow->keys_need_id ? 1 : plan->n_sets, from = 0;
+    spawn->sets = mem_calloc(n_sets, sizeof *spawn->sets);
     if (!spawn->sets)
         return -ENOMEM;
-    size_t from = 0;
+    spawn->n_sets = n_sets;
     for (size_t i = 0; i < plan->n_sets; i++) {
         struct keyset *set = &spawn->sets[i];
-        for (size_t j = 0; j < workflow->n_rules; j++) {
-            size_t n = plan->key_lengths[i * workflow->n_rules + j];
-            set->keys[j] = put(at, bytes_of(plan->keys.p + from, n));
+        const struct plan_set *planned = &plan->sets[i];
+        for (size_t j = 0; j < plan->workflow->n_rules; j++) {
+            struct bytes *to = planned->failed ? &set->failed : &set->keys[j];
+            size_t n = planned->lengths[j];
+            if (n > 0 || !planned->failed)
+                *to = put(at, bytes_of(plan->keys.p + from, n));
             from += n;
         }
-        struct bytes key = workflow->group_rule < workflow->n_rules ? set->keys[workflow->group_rule] : BYTES_NONE;
-        set->group = group_get(plan->workflow, key, true);
+        set->group = group_get(plan->workflow, spawn_group_key(plan->workflow, set), true);
         if (!set->group)
             return -ENOMEM;
     }
-    spawn->n_sets = plan->n_sets;
     return 0;
 }
 
@@ -211,27 +184,37 @@ static struct store_item copy_item(const struct plan *plan, size_t i, const stru
 /* Puts the items in order of their sets, and in each in the order given. */
 static int copy_items(struct plan *plan, char **at) {
     struct spawn_request *spawn = plan->spawn;
-    size_t n = plan->given->n;
-    spawn->n_items = n - spawn->failed;
-    spawn->items = mem_calloc(spawn->n_items, sizeof *spawn->items);
+    size_t n = spawn->n_items = plan->given->n;
+    spawn->items = mem_calloc(n, sizeof *spawn->items);
     if (!spawn->items)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
-        if (plan->set_of[i] != SET_FAILED)
-            spawn->sets[plan->set_of[i]].n++;
+        spawn->sets[plan->set_of[i]].n++;
     for (size_t i = 1; i < spawn->n_sets; i++)
         spawn->sets[i].first = spawn->sets[i - 1].first + spawn->sets[i - 1].n;
     for (size_t i = 0; i < spawn->n_sets; i++)
         spawn->sets[i].n = 0;
     for (size_t i = 0; i < n; i++) {
-        if (plan->set_of[i] == SET_FAILED)
-            continue;
         struct keyset *set = &spawn->sets[plan->set_of[i]];
-        struct store_item *to = &spawn->items[set->first + set->n];
-        *to = copy_item(plan, i, set->n > 0 ? to - 1 : NULL, at);
+        size_t place = set->first + set->n;
+        spawn->items[place] = copy_item(plan, i, set->n > 0 ? &spawn->items[place - 1] : NULL, at);
+        if (spawn->places)
+            spawn->places[place] = (uint32_t)i;
         set->n++;
     }
     return 0;
+}
+
+static int make_room_for_ids(struct plan *plan, bool wanted) {
+    struct spawn_request *spawn = plan->spawn;
+    size_t n = plan->given->n;
+    if (!wanted)
+        return 0;
+    spawn->indexes = mem_calloc(n, sizeof *spawn->indexes);
+    spawn->runs = mem_calloc(n, sizeof *spawn->runs);
+    if (plan->n_sets > 1)
+        spawn->places = mem_calloc(n, sizeof *spawn->places);
+    return spawn->indexes && spawn->runs && (spawn->places || plan->n_sets <= 1) ? 0 : -ENOMEM;
 }
 
 static int copy_all(struct plan *plan) {
@@ -286,17 +269,36 @@ static int make_metadata(const froe_spawn *given, char **ret_owned, struct bytes
     return n > FROE_INPUT_MAX ? check_text("the metadata with the parent's", *ret_metadata, error) : FROE_OK;
 }
 
+/* When the runs may begin, and must have begun. */
+static int set_times(const froe *engine, const froe_spawn *given, struct spawn_request *spawn, froe_error *error) {
+    int64_t now = engine_utc_us(engine), from = now;
+    if (given->delay_us > 0 && __builtin_add_overflow(now, given->delay_us, &from))
+        return engine_error(error, FROE_ERR_INVALID, "a delay past the end of time");
+    if (given->delay_us > 0)
+        spawn->not_before_utc_us = from;
+    int64_t timeout_us = spawn->workflow->schedule_timeout_us;
+    if (timeout_us > 0 && __builtin_add_overflow(from, timeout_us, &spawn->start_by_utc_us))
+        spawn->start_by_utc_us = 0; /* never */
+    return FROE_OK;
+}
+
+static int check(const froe_spawn *given, struct workflow *workflow, froe_error *error) {
+    if (!workflow || !workflow->registered)
+        return engine_error(error, FROE_ERR_NOT_FOUND, "there is no workflow \"%.80s\"",
+                            given->workflow ? given->workflow : "");
+    if (given->delay_us < 0)
+        return engine_error(error, FROE_ERR_INVALID, "a negative delay");
+    if (given->priority > 3)
+        return engine_error(error, FROE_ERR_INVALID, "a priority is 1 to 3, not %u", given->priority);
+    return check_items(given, error);
+}
+
 int spawn_make(froe *engine, const froe_spawn *given, int64_t tick_utc_us, froe_spawned_fn *done, void *arg,
                froe_error *error) {
     _cleanup_plan_ struct plan plan = {.given = given};
     _cleanup_free_ char *metadata = NULL;
     plan.workflow = given->workflow ? workflow_find(engine, given->workflow) : NULL;
-    if (!plan.workflow || !plan.workflow->registered)
-        return engine_error(error, FROE_ERR_NOT_FOUND, "there is no workflow \"%.80s\"",
-                            given->workflow ? given->workflow : "");
-    if (given->delay_us < 0)
-        return engine_error(error, FROE_ERR_INVALID, "a negative delay");
-    int r = check_items(given, error);
+    int r = check(given, plan.workflow, error);
     if (r != FROE_OK)
         return r;
     plan.input = given->input ? bytes_str(given->input) : BYTES("{}");
@@ -313,32 +315,89 @@ int spawn_make(froe *engine, const froe_spawn *given, int64_t tick_utc_us, froe_
         r = choose_set(&plan, i, error);
     if (r != FROE_OK)
         return r;
-    if (copy_all(&plan) < 0)
-        return no_memory(error);
     struct spawn_request *spawn = plan.spawn;
     spawn->workflow = plan.workflow;
     spawn->done = done;
     spawn->arg = arg;
     spawn->tick_utc_us = tick_utc_us;
-    if (given->delay_us > 0 &&
-        __builtin_add_overflow(engine_utc_us(engine), given->delay_us, &spawn->not_before_utc_us))
-        return engine_error(error, FROE_ERR_INVALID, "a delay past the end of time");
+    spawn->priority = given->priority ? given->priority : 1;
     if (given->parent) {
-        spawn->parent_page = given->parent->lease->store->page;
-        spawn->parent_index = given->parent->run->index;
+        froe_run_id parent = froe_task_id(given->parent);
+        spawn->parent_page = parent.page;
+        spawn->parent_index = parent.index;
     }
-    if (spawn_submit(engine, spawn) < 0)
+    r = set_times(engine, given, spawn, error);
+    if (r != FROE_OK)
+        return r;
+    if (make_room_for_ids(&plan, done != NULL) < 0 || copy_all(&plan) < 0 || spawn_submit(engine, spawn) < 0)
         return no_memory(error);
     plan.spawn = NULL;
     return FROE_OK;
 }
 
+/* ---- public ---- */
+
+struct spawn_call {
+    froe *engine;
+    const froe_spawn *spawn;
+    froe_spawned_fn *done;
+    void *arg;
+    froe_error *error;
+};
+
+static int spawn_many(void *arg) {
+    const struct spawn_call *call = arg;
+    froe *engine = call->engine;
+    if (engine->closing)
+        return engine_error(call->error, FROE_ERR_STATE, "the engine is closing");
+    if (engine->failed)
+        return engine_error_from(call->error, &engine->failure);
+    return spawn_make(engine, call->spawn, 0, call->done, call->arg, call->error);
+}
+
 int froe_spawn_many(froe *engine, const froe_spawn *spawn, froe_spawned_fn *done, void *arg, froe_error *error) {
     if (!spawn || spawn->size != sizeof *spawn)
         return engine_error(error, FROE_ERR_INVALID, "the spawn's size is not that of this version");
-    if (engine->closing)
-        return engine_error(error, FROE_ERR_STATE, "the engine is closing");
-    if (engine->failed)
-        return engine_error_from(error, &engine->failure);
-    return spawn_make(engine, spawn, 0, done, arg, error);
+    struct spawn_call call = {engine, spawn, done, arg, error};
+    return engine_call_or(engine, spawn_many, &call, error);
+}
+
+struct spawn_wait {
+    struct engine_wait wait;
+    froe_spawned *ret_spawned;
+    froe_run_id *ret_runs;
+    froe_error *error;
+    int r;
+};
+
+static void spawned(void *arg, const froe_spawned *spawned, const froe_error *error) {
+    struct spawn_wait *wait = arg;
+    if (error) {
+        wait->r = error->code;
+        if (wait->error)
+            *wait->error = *error;
+    } else {
+        if (wait->ret_runs && spawned->n)
+            memcpy(wait->ret_runs, spawned->runs, spawned->n * sizeof *wait->ret_runs);
+        if (wait->ret_spawned) {
+            *wait->ret_spawned = *spawned;
+            wait->ret_spawned->runs = wait->ret_runs;
+        }
+    }
+    engine_wait_signal(&wait->wait);
+}
+
+int froe_spawn_sync(froe *engine, const froe_spawn *spawn, froe_spawned *ret_spawned, froe_run_id *ret_runs,
+                    froe_error *error) {
+    struct spawn_wait wait = {.ret_spawned = ret_spawned, .ret_runs = ret_runs, .error = error};
+    int r = engine_wait_begin(&wait.wait, engine, NULL, error);
+    if (r != FROE_OK)
+        return r;
+    r = froe_spawn_many(engine, spawn, spawned, &wait, error);
+    if (r == FROE_OK) {
+        engine_wait_for(&wait.wait);
+        r = wait.r;
+    }
+    engine_wait_end(&wait.wait);
+    return r;
 }

@@ -3,23 +3,21 @@
 
 #include "engine.h"
 
-#define REASONS_MAX 20 /* why items failed: more are only counted */
+#define REASONS_MAX 20 /* events about items that failed; the others are told together */
 
-/* Items that have the same key under every rule. */
+/* The keys of items that have the same under every rule; or why they have none. */
 struct keyset {
     struct bytes keys[FROE_RULES_MAX];
-    struct group *group;
-    size_t first, n; /* in the request's items */
+    struct bytes failed; /* not empty: no keys */
+    struct group *group; /* NULL: a page's own, until the store has answered */
+    size_t first, n;     /* in the request's items */
 };
 
 struct spawn_page {
-    size_t set, first, n;
+    const struct keyset *set;
+    size_t first, n;
+    struct keyset *own; /* made, in one piece of memory, when the page is written: its keys depend on its id */
     struct store_spawned spawned;
-};
-
-struct reason {
-    char *text;
-    uint32_t count;
 };
 
 struct spawn_request {
@@ -29,8 +27,9 @@ struct spawn_request {
     void *arg;
     int64_t tick_utc_us;
     bool tick_was_taken;
-    int64_t not_before_utc_us, parent_page;
+    int64_t not_before_utc_us, start_by_utc_us, parent_page;
     uint32_t parent_index;
+    unsigned priority;
     struct bytes input, metadata;
     struct keyset *sets;
     size_t n_sets;
@@ -39,11 +38,23 @@ struct spawn_request {
     struct spawn_page *pages;
     size_t n_pages;
     char *memory; /* what all views point into */
-    struct reason reasons[REASONS_MAX];
-    size_t n_reasons;
-    uint32_t failed;
+
+    /* For `done`; NULL without it. */
+    uint32_t *indexes; /* of each item in its page */
+    uint32_t *places;  /* of each item among those given; NULL: its own */
+    froe_run_id *runs; /* by place */
 };
+
+/* The keys of one input under the workflow's rules, one after the other at the end of `keys`, or the reason why there
+ * is none under one of them. 0, -EINVAL with a text, -ENOMEM; of an error nothing is left in `keys`. Any thread. */
+int spawn_keys(const struct workflow *workflow, const struct cel_vars *vars, struct buf *keys,
+               size_t lengths[FROE_RULES_MAX], struct err *err);
 
 /* Divides the sets into pages and submits. Takes the request; -ENOMEM: it is still the caller's. */
 int spawn_submit(froe *engine, struct spawn_request *spawn);
 void spawn_free(struct spawn_request *spawn);
+
+static inline struct bytes spawn_group_key(const struct workflow *workflow, const struct keyset *set) {
+    return set->failed.n == 0 && workflow->group_rule < workflow->n_rules ? set->keys[workflow->group_rule]
+                                                                          : BYTES_NONE;
+}

@@ -66,30 +66,45 @@ static int make(froe *engine, const char *name, const void *data, size_t n, stru
     return FROE_OK;
 }
 
-int froe_value_put(froe *engine, const char *name, const void *data, size_t n,
-                   void (*done)(void *arg, const froe_error *error), void *arg, froe_error *error) {
+struct value_call {
+    froe *engine;
+    const char *name;
+    const void *data;
+    size_t n;
+    void (*put_done)(void *arg, const froe_error *error);
+    void (*get_done)(void *arg, const void *data, size_t n, const froe_error *error);
+    void *arg;
+    froe_error *error;
+};
+
+static int submit(void *arg) {
+    const struct value_call *call = arg;
+    froe *engine = call->engine;
     struct value_request *value;
-    int r = make(engine, name, data, n, &value, error);
+    int r = make(engine, call->name, call->data, call->n, &value, call->error);
     if (r != FROE_OK)
         return r;
-    value->request.execute = execute_put;
-    value->put_done = done;
-    value->arg = arg;
-    settle_flush(engine);
+    value->put_done = call->put_done;
+    value->get_done = call->get_done;
+    value->arg = call->arg;
+    value->request.execute = call->get_done ? execute_get : execute_put;
+    if (!call->get_done)
+        settle_flush(engine);
     engine_submit(engine, &value->request);
     return FROE_OK;
+}
+
+int froe_value_put(froe *engine, const char *name, const void *data, size_t n,
+                   void (*done)(void *arg, const froe_error *error), void *arg, froe_error *error) {
+    struct value_call call = {engine, name, data, n, done, NULL, arg, error};
+    return engine_call_or(engine, submit, &call, error);
 }
 
 int froe_value_get(froe *engine, const char *name,
                    void (*done)(void *arg, const void *data, size_t n, const froe_error *error), void *arg,
                    froe_error *error) {
-    struct value_request *value;
-    int r = make(engine, name, NULL, 0, &value, error);
-    if (r != FROE_OK)
-        return r;
-    value->request.execute = execute_get;
-    value->get_done = done;
-    value->arg = arg;
-    engine_submit(engine, &value->request);
-    return FROE_OK;
+    if (!done)
+        return engine_error(error, FROE_ERR_INVALID, "a value is got for nobody");
+    struct value_call call = {engine, name, NULL, 0, NULL, done, arg, error};
+    return engine_call_or(engine, submit, &call, error);
 }

@@ -1,8 +1,8 @@
 /* worker.c - joining, heartbeat, losing the lease, stopping.
  *
  * What is held is surely ours until lease_us after the last confirmed heartbeat was *sent*, less a margin for clocks
- * that run unevenly. After that everything is cancelled; only when nothing runs any more does the worker join anew,
- * because joining gives its runs to others. */
+ * that run unevenly. After that everything is cancelled, also when the store's server cannot be reached; only when
+ * nothing runs any more does the worker join anew, because joining gives its runs to others. */
 #include "engine.h"
 
 #include "mem.h"
@@ -10,16 +10,29 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define NAME_MAX_BYTES 128
+#define HEARTBEAT_PACE_US (100 * US_PER_MS) /* between those that are sent for a reason */
 
 struct worker_request {
     struct request request;
     int64_t worker;     /* heartbeat, leave; join: the former one, 0: none */
     int64_t new_worker; /* join */
-    uint32_t slots;     /* join */
     int64_t sent_mono_us;
-    struct snapshot *snapshot; /* join */
+    struct froe *engine;
+    struct snapshot *snapshot;    /* join */
+    struct store_cancels cancels; /* heartbeat */
 };
+
+void worker_init(struct froe *engine, const char *name) {
+    if (name && name[0]) {
+        struct bytes cut = cut_utf8(bytes_str(name), WORKER_NAME_MAX - 1);
+        memcpy(engine->worker_name, cut.p, cut.n);
+        return;
+    }
+    char host[64] = "";
+    if (gethostname(host, sizeof host - 1) < 0)
+        snprintf(host, sizeof host, "unknown");
+    snprintf(engine->worker_name, sizeof engine->worker_name, "%s:%jd", host, (intmax_t)getpid());
+}
 
 bool worker_holds(const struct froe *engine, int64_t now_mono_us) {
     return now_mono_us < atomic_load_explicit(&engine->holds_until_mono_us, memory_order_acquire);
@@ -43,7 +56,7 @@ static struct worker_request *make(struct froe *engine, int (*execute)(struct re
     request->request.execute = execute;
     request->request.finish = finish;
     request->worker = engine->worker;
-    request->slots = engine->slots;
+    request->engine = engine;
     request->sent_mono_us = engine_mono_us(engine);
     return request;
 }
@@ -57,11 +70,12 @@ static int execute_join(struct request *request, struct store *store, struct err
         r = store_worker_remove(store, join->worker, err);
     if (r < 0 && r != -ESTALE && r != -ENOENT)
         return r;
-    char name[NAME_MAX_BYTES], host[64] = "";
-    if (gethostname(host, sizeof host - 1) < 0)
-        snprintf(host, sizeof host, "unknown");
-    snprintf(name, sizeof name, "%s:%jd", host, (intmax_t)getpid());
-    r = store_worker_add(store, bytes_str(name), join->slots, &join->new_worker, err);
+    struct froe *engine = join->engine;
+    r = store_worker_add(store, bytes_str(engine->worker_name), engine->slots, &join->new_worker, err);
+    if (r == 0)
+        r = schedule_read_last(engine, store, err);
+    snapshot_free(join->snapshot); /* when this is done again */
+    join->snapshot = NULL;
     return r < 0 ? r : snapshot_take(store, &join->snapshot, err);
 }
 
@@ -109,7 +123,9 @@ int froe_start(froe *engine, froe_error *error) {
 /* ---- heartbeat ---- */
 
 static int execute_heartbeat(struct request *request, struct store *store, struct err *err) {
-    return store_heartbeat(store, ((struct worker_request *)(void *)request)->worker, NULL, err);
+    struct worker_request *heartbeat = (struct worker_request *)(void *)request;
+    store_cancels_free(&heartbeat->cancels); /* when this is done again: the store tells them again, too */
+    return store_heartbeat(store, heartbeat->worker, &heartbeat->cancels, err);
 }
 
 static void finish_heartbeat(struct request *request, struct froe *engine) {
@@ -117,13 +133,16 @@ static void finish_heartbeat(struct request *request, struct froe *engine) {
     engine->heartbeat_inflight = false;
     engine->dirty = true;
     if (heartbeat->worker == engine->worker) {
-        if (request->r == 0)
+        if (request->r == 0 && !engine->lease_lost) {
             held_since(engine, heartbeat->sent_mono_us);
-        else if (request->r == -ESTALE)
+            cancels_take(engine, &heartbeat->cancels);
+        } else if (request->r == -ESTALE) {
             worker_lost(engine, "the store took the leases back: it had not heard of this worker for too long");
-        else
+        } else if (request->r < 0) {
             engine_fail(engine, &request->err);
+        }
     }
+    store_cancels_free(&heartbeat->cancels);
     mem_free(heartbeat);
 }
 
@@ -146,9 +165,17 @@ static void heartbeat(struct froe *engine, int64_t now) {
     if (!request)
         return;
     engine->heartbeat_at_mono_us = now + engine->lease_us / 3;
+    engine->heartbeat_sent_mono_us = now;
     engine->heartbeat_inflight = true;
     engine_submit(engine, &request->request);
     shed(engine, now);
+}
+
+void worker_heartbeat_soon(struct froe *engine) {
+    int64_t at = engine->heartbeat_sent_mono_us + HEARTBEAT_PACE_US;
+    if (at < engine->heartbeat_at_mono_us)
+        engine->heartbeat_at_mono_us = at;
+    engine->dirty = true;
 }
 
 void worker_lost(struct froe *engine, const char *why) {
@@ -173,6 +200,10 @@ void worker_stop(struct froe *engine, froe_stop_mode mode) {
     engine->stop_told = false;
     engine->stopping = true;
     engine->dirty = true;
+    if (mode == FROE_STOP_NOW && !engine->stop_now) {
+        engine->stop_now = true;
+        engine->give_up_at_mono_us = engine_mono_us(engine) + engine->lease_us;
+    }
     if (mode == FROE_STOP_NOW && !engine->cancel_wanted && !engine->failed) {
         engine->cancel_wanted = true;
         engine->cancel_reason = FROE_CANCELLED_STOP;
@@ -257,7 +288,16 @@ static void failed_pump(struct froe *engine) {
         engine->state = WORKER_STOPPED;
 }
 
+/* A server that does not come back must not keep a program from ending. By then nobody relies on this worker. */
+static bool should_give_up(const struct froe *engine) {
+    return engine->store_lost && engine->stop_now && !engine->failed;
+}
+
 void worker_pump(struct froe *engine, int64_t now) {
+    if (should_give_up(engine) && !engine->gave_up && now >= engine->give_up_at_mono_us) {
+        engine->gave_up = true;
+        committer_give_up(engine->committer);
+    }
     if (!engine->failed && !engine->lease_lost &&
         (engine->state == WORKER_RUNNING || engine->state == WORKER_STOPPING) && now >= engine->lease_until_mono_us)
         worker_lost(engine, "the store did not answer a heartbeat in time");
@@ -287,10 +327,17 @@ void worker_pump(struct froe *engine, int64_t now) {
         heartbeat(engine, now);
 }
 
-int64_t worker_next_mono_us(const struct froe *engine) {
+static int64_t next_beat(const struct froe *engine) {
     if (engine->failed || engine->lease_lost || (engine->state != WORKER_RUNNING && engine->state != WORKER_STOPPING))
         return INT64_MAX;
     if (engine->heartbeat_inflight || engine->lease_until_mono_us < engine->heartbeat_at_mono_us)
         return engine->lease_until_mono_us;
     return engine->heartbeat_at_mono_us;
+}
+
+int64_t worker_next_mono_us(const struct froe *engine) {
+    int64_t next = next_beat(engine);
+    if (should_give_up(engine) && !engine->gave_up && engine->give_up_at_mono_us < next)
+        next = engine->give_up_at_mono_us;
+    return next;
 }

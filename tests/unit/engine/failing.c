@@ -12,6 +12,7 @@ struct failing_store {
     _Atomic uint64_t calls, fail_at;
     _Atomic int code;
     _Atomic bool stalled;
+    bool shared;
 };
 
 static struct failing_store *of(const struct store *store) {
@@ -43,6 +44,9 @@ static uint64_t recovered(const struct store *store) {
 static const char *describe(const struct store *store) {
     return "failing";
 }
+static bool shared(const struct store *store) {
+    return of(store)->shared;
+}
 static int begin(struct store *store, struct err *err) {
     PASS(store_begin);
 }
@@ -52,6 +56,41 @@ static int commit(struct store *store, struct err *err) {
 static int workflow_put(struct store *store, struct bytes name, const struct store_rule *rules, size_t n_rules,
                         int64_t *ret_workflow, struct err *err) {
     PASS(store_workflow_put, name, rules, n_rules, ret_workflow);
+}
+static int workflow_pause(struct store *store, struct bytes name, bool paused, struct err *err) {
+    PASS(store_workflow_pause, name, paused);
+}
+static int workflows_each(struct store *store, int (*each)(void *arg, const struct store_workflow_info *info),
+                          void *arg, struct err *err) {
+    PASS(store_workflows_each, each, arg);
+}
+static int workers_each(struct store *store, int (*each)(void *arg, const struct store_worker_info *info), void *arg,
+                        struct err *err) {
+    PASS(store_workers_each, each, arg);
+}
+static int page_reserve(struct store *store, int64_t *ret_page, struct err *err) {
+    PASS(store_page_reserve, ret_page);
+}
+static int tick_last(struct store *store, int64_t workflow, int64_t *ret_tick_utc_us, struct err *err) {
+    PASS(store_tick_last, workflow, ret_tick_utc_us);
+}
+static int runs_each(struct store *store, const struct store_runs_filter *filter,
+                     int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err) {
+    PASS(store_runs_each, filter, each, arg);
+}
+static int run_get(struct store *store, int64_t page, uint32_t index,
+                   int (*each)(void *arg, const struct store_run_info *run), void *arg, struct err *err) {
+    PASS(store_run_get, page, index, each, arg);
+}
+static int attempts_each(struct store *store, int64_t page, uint32_t index,
+                         int (*each)(void *arg, const struct store_attempt *attempt), void *arg, struct err *err) {
+    PASS(store_attempts_each, page, index, each, arg);
+}
+static int run_cancel(struct store *store, int64_t page, uint32_t index, enum store_state *ret_state, struct err *err) {
+    PASS(store_run_cancel, page, index, ret_state);
+}
+static int history_size(struct store *store, uint64_t *ret_runs, uint64_t *ret_bytes, struct err *err) {
+    PASS(store_history_size, ret_runs, ret_bytes);
 }
 static int worker_add(struct store *store, struct bytes name, uint32_t slots, int64_t *ret_worker, struct err *err) {
     PASS(store_worker_add, name, slots, ret_worker);
@@ -121,9 +160,20 @@ static const struct store_ops ops = {
     .lock_fd = lock_fd,
     .recovered = recovered,
     .describe = describe,
+    .shared = shared,
     .begin = begin,
     .commit = commit,
     .workflow_put = workflow_put,
+    .workflow_pause = workflow_pause,
+    .workflows_each = workflows_each,
+    .workers_each = workers_each,
+    .page_reserve = page_reserve,
+    .tick_last = tick_last,
+    .runs_each = runs_each,
+    .run_get = run_get,
+    .attempts_each = attempts_each,
+    .run_cancel = run_cancel,
+    .history_size = history_size,
     .worker_add = worker_add,
     .heartbeat = heartbeat,
     .worker_remove = worker_remove,

@@ -122,8 +122,8 @@ static void test_a_tick_without_a_key_is_told(void **state) {
     froe_rule rule = {"input.bucket", 1, FROE_CANCEL_NEWEST};
     add(fx, "* * * * *", &rule, 1);
     move_to(fx, 9, 1, 0);
-    UNTIL(fx, fixture_told(fx, FROE_EVENT_LOG) == 1);
-    assert_int_equal(fixture_last(fx, FROE_EVENT_LOG)->level, FROE_ERROR);
+    UNTIL(fx, fixture_told(fx, FROE_EVENT_FAILED) == 1);
+    assert_int_equal(fixture_last(fx, FROE_EVENT_FAILED)->level, FROE_ERROR);
 }
 
 static void test_no_ticks_after_a_stop(void **state) {

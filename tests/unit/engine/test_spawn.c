@@ -134,9 +134,10 @@ static void test_items_with_their_own_input(void **state) {
     fixture_spawn(fx, &spawn);
     assert_int_equal(fx->spawned.created, 4);
     assert_int_equal(fx->spawned.failed, 3);
-    UNTIL(fx, fx->n_held == 4 && fixture_told(fx, FROE_EVENT_LOG) == 3);
-    assert_int_equal(fixture_last(fx, FROE_EVENT_LOG)->level, FROE_ERROR);
-    assert_non_null(strstr(fixture_last(fx, FROE_EVENT_LOG)->text, "rule 1"));
+    UNTIL(fx, fx->n_held == 4 && fixture_told(fx, FROE_EVENT_FAILED) == 3);
+    assert_int_equal(fixture_last(fx, FROE_EVENT_FAILED)->level, FROE_ERROR);
+    assert_non_null(strstr(fixture_last(fx, FROE_EVENT_FAILED)->text, "rule 1"));
+    assert_string_equal(fixture_last(fx, FROE_EVENT_FAILED)->key, "7");
     for (size_t i = 0; i < 4; i++) {
         size_t n;
         char key = *(const char *)froe_task_child_key(fx->held[i], &n);
@@ -156,7 +157,8 @@ static void test_shared_failure_is_said_once(void **state) {
     fixture_spawn_keys(fx, "w", "{\"no\":1}", "k", 0, 3000);
     assert_int_equal(fx->spawned.failed, 3000);
     assert_int_equal(fx->spawned.created, 0);
-    UNTIL(fx, fixture_told(fx, FROE_EVENT_LOG) == 1);
+    UNTIL(fx, fixture_told(fx, FROE_EVENT_FAILED) == 1);
+    assert_int_equal(fixture_last(fx, FROE_EVENT_FAILED)->count, 3000);
 }
 
 static void refuse(struct fixture *fx, froe_spawn spawn, int code) {
@@ -186,6 +188,7 @@ static void test_limits(void **state) {
     refuse(fx, (froe_spawn){.n = 1, .metadata = big}, FROE_ERR_INVALID);
     refuse(fx, (froe_spawn){.n = 1, .metadata = "null"}, FROE_ERR_INVALID);
     refuse(fx, (froe_spawn){.n = 1, .delay_us = -1}, FROE_ERR_INVALID);
+    refuse(fx, (froe_spawn){.n = 1, .priority = 4}, FROE_ERR_INVALID);
     refuse(fx, (froe_spawn){.n = 1, .delay_us = INT64_MAX}, FROE_ERR_INVALID);
     refuse(fx, (froe_spawn){.n = FROE_SPAWN_MAX + 1, .items = &item}, FROE_ERR_INVALID);
     item = (froe_item){.child_key = big, .child_key_n = FROE_CHILD_KEY_MAX + 1};
@@ -268,8 +271,12 @@ static void test_values_in_order(void **state) {
 
 static void test_definitions_are_checked(void **state) {
     FX;
-    froe_rule bad = {"input.", 1, FROE_CANCEL_NEWEST}, id = {"workflow_run_id", 1, FROE_GROUP_ROUND_ROBIN},
-              none = {"'x'", 0, FROE_CANCEL_NEWEST}, strange = {"'x'", 1, (froe_strategy)3};
+    froe_rule bad = {"input.", 1, FROE_CANCEL_NEWEST, 0}, number = {"1 + 1", 1, FROE_GROUP_ROUND_ROBIN, 0},
+              none = {"'x'", 0, FROE_CANCEL_NEWEST, 0}, strange = {"'x'", 1, (froe_strategy)5, 0},
+              zero = {"'x'", 1, (froe_strategy)0, 0}, endless = {"'x'", 0, FROE_CANCEL_IN_PROGRESS, 0},
+              short_rate = {"'x'", 1, FROE_RATE_LIMIT, US_PER_S - 1},
+              long_rate = {"'x'", 1, FROE_RATE_LIMIT, 24 * US_PER_HOUR + 1},
+              no_rate = {"'x'", 0, FROE_RATE_LIMIT, US_PER_S}, period = {"'x'", 1, FROE_CANCEL_NEWEST, US_PER_S};
     fixture_workflow(fx, "taken", NULL, 0, NULL);
     froe_workflow workflow = {.size = sizeof workflow, .name = "w", .run = (froe_task_fn *)(uintptr_t)1};
     struct {
@@ -277,10 +284,13 @@ static void test_definitions_are_checked(void **state) {
         const froe_rule *rules;
         int code;
     } cases[] = {
-        {"w", NULL, &bad, FROE_ERR_INVALID},    {"w", NULL, &id, FROE_ERR_INVALID},
-        {"w", NULL, &none, FROE_ERR_INVALID},   {"w", NULL, &strange, FROE_ERR_INVALID},
-        {"w", "* * *", NULL, FROE_ERR_INVALID}, {"", NULL, NULL, FROE_ERR_INVALID},
-        {"a b", NULL, NULL, FROE_ERR_INVALID},  {"taken", NULL, NULL, FROE_ERR_STATE},
+        {"w", NULL, &bad, FROE_ERR_INVALID},        {"w", NULL, &number, FROE_ERR_INVALID},
+        {"w", NULL, &zero, FROE_ERR_INVALID},       {"w", NULL, &endless, FROE_ERR_INVALID},
+        {"w", NULL, &short_rate, FROE_ERR_INVALID}, {"w", NULL, &long_rate, FROE_ERR_INVALID},
+        {"w", NULL, &no_rate, FROE_ERR_INVALID},    {"w", NULL, &period, FROE_ERR_INVALID},
+        {"w", NULL, &none, FROE_ERR_INVALID},       {"w", NULL, &strange, FROE_ERR_INVALID},
+        {"w", "* * *", NULL, FROE_ERR_INVALID},     {"", NULL, NULL, FROE_ERR_INVALID},
+        {"a b", NULL, NULL, FROE_ERR_INVALID},      {"taken", NULL, NULL, FROE_ERR_STATE},
         {NULL, NULL, NULL, FROE_ERR_INVALID},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
