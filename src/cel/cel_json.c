@@ -253,7 +253,7 @@ int cel_json_unescape(struct bytes text, char *room, struct bytes *ret_text) {
 static bool is_key(struct bytes text, struct bytes key) {
     if (text.n < key.n + 2)
         return false;
-    if (text.n == key.n + 2 && memcmp(text.p + 1, key.p, key.n) == 0)
+    if (text.n == key.n + 2 && bytes_equal(bytes_of(text.p + 1, key.n), key))
         return !key.n || !memchr(key.p, '\\', key.n); /* then it stands for something shorter */
     if (!cel_json_has_escapes(text))
         return false;
@@ -269,7 +269,7 @@ static bool is_key(struct bytes text, struct bytes key) {
         } else {
             at++;
         }
-        if (key.n - n < width || memcmp(key.p + n, bytes, width) != 0)
+        if (key.n - n < width || memcmp(key.p + n, bytes, width) != 0) /* width > 0, so there is a key */
             return false;
         n += width;
     }

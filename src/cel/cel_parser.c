@@ -131,9 +131,9 @@ static int parse_map(struct parser *parser, struct cel_node *node) {
 
 /* has(e.f): the selection itself becomes the test. */
 static int make_has(struct parser *parser, struct cel_node **node) {
-    struct cel_node *arg = (*node)->args[0];
-    if (arg->op != OP_SELECT)
-        return cel_refuse(parser->compiler, CEL_SYNTAX, arg->at,
+    struct cel_node *arg = (*node)->n == 1 ? (*node)->args[0] : NULL;
+    if (!arg || arg->op != OP_SELECT)
+        return cel_refuse(parser->compiler, CEL_SYNTAX, arg ? arg->at : (*node)->at,
                           "has() asks for a field, as in has(input.name); this selects none");
     arg->op = OP_HAS;
     *node = arg;
@@ -151,9 +151,13 @@ static int make_macro(struct parser *parser, struct cel_node *node) {
         {"map", OP_TRANSFORM, 3, 4}, {"filter", OP_FILTER, 3, 3},
     };
     for (size_t i = 0; i < sizeof macros / sizeof macros[0]; i++) {
-        if (!bytes_equal(node->name, bytes_str(macros[i].name)) || node->n < macros[i].least ||
-            node->n > macros[i].most)
+        if (!bytes_equal(node->name, bytes_str(macros[i].name)))
             continue;
+        if (node->n < macros[i].least || node->n > macros[i].most)
+            return cel_refuse(parser->compiler, CEL_SYNTAX, node->at, "%s() needs a name and %s, as in list.%s(x, ...)",
+                              macros[i].name,
+                              macros[i].most > macros[i].least ? "one or two expressions" : "an expression",
+                              macros[i].name);
         struct cel_node *variable = node->args[1];
         if (variable->op != OP_NAME || variable->is_absolute || variable->in_parentheses)
             return cel_refuse(parser->compiler, CEL_SYNTAX, variable->at,
@@ -193,7 +197,7 @@ static int parse_name(struct parser *parser, struct cel_node **ret_node) {
         r = cel_lex(&parser->lexer);
         if (r == 0)
             r = parse_args(parser, node, ")", false);
-        if (r == 0 && !is_absolute && node->n == 1 && bytes_equal(name, BYTES("has")))
+        if (r == 0 && !is_absolute && bytes_equal(name, BYTES("has")))
             r = make_has(parser, &node);
     }
     *ret_node = node;
