@@ -1,20 +1,26 @@
 """What every end-to-end test is given: servers that are shared by the session, and a froe, a folder and a bucket prefix of its
-own. Ordered so that quick tests come first.
+own.
+
+With -n there are several workers, and each has servers of its own, but for those of commons.py. Then the tests that take longest
+come first, so that none is waited for alone in the end; otherwise the quick ones do, as somebody looks on.
 """
-import concurrent.futures
 import os
 import pathlib
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 
+import commons
 import pytest
 import servers
 from fleet import fleet, postgres, witness  # noqa: F401 - fixtures
 from froe import Froe, processes_of
 
-KINDS = {"fake": servers.FakeServer, "moto": servers.MotoServer, "rgw": servers.RgwServer}
+OWN = {"fake": servers.FakeServer, "moto": servers.MotoServer}
+SHARED = {"rgw": servers.RgwServer}
+KINDS = OWN | SHARED
 
 
 def pytest_addoption(parser):
@@ -30,6 +36,23 @@ def pytest_configure(config):
                  "fleet: several froe processes on one PostgreSQL",
                  "core: is run with the sanitizers too"):
         config.addinivalue_line("markers", line)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in its background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # froe would not hear it either
+    if not hasattr(config, "workerinput"):
+        config.commons = commons.Commons({name: kind.start for name, kind in SHARED.items()})
+        config.commons_folder = str(config.commons.folder)
+    else:
+        config.commons_folder = config.workerinput["commons_folder"]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    node.workerinput["commons_folder"] = node.config.commons_folder
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "commons"):
+        config.commons.stop()
 
 
 def chosen(config):
@@ -52,42 +75,49 @@ def pytest_collection_modifyitems(config, items):
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
 
+    parallel = hasattr(config, "workerinput")
+
     def order(item):
         name = item.callspec.params.get("server", "fake") if hasattr(item, "callspec") else "fake"
-        return item.get_closest_marker("slow") is not None, list(KINDS).index(name)
+        slow = item.get_closest_marker("slow") is not None
+        if parallel and name == "moto":
+            # One worker has all of these: moto takes long to start, and does not like many clients at once.
+            item.add_marker(pytest.mark.xdist_group("moto"))
+        return slow != parallel, (name != "moto") if parallel else list(KINDS).index(name)
     items.sort(key=order)
 
 
 class Park:
-    """Servers, each started when first wanted; Ceph's slow start is begun in the background right away."""
+    """This process's servers, each started or reached when first wanted."""
 
     def __init__(self, config):
         self.folder = tempfile.mkdtemp(prefix="froe-e2e-")
         self.build = config.getoption("--build")
         self.wrapper = config.getoption("--wrapper").split()
-        self.pool = concurrent.futures.ThreadPoolExecutor(2)
-        self.started = {}
+        self.commons_folder = config.commons_folder
+        self.servers = {}
 
-    def begin(self, name):
-        if name not in self.started:
+    def get(self, name):
+        if name not in self.servers and name in SHARED:
+            self.servers[name] = SHARED[name](commons.reach(self.commons_folder, name))
+        elif name not in self.servers:
             folder = os.path.join(self.folder, name)
             os.mkdir(folder)
-            self.started[name] = self.pool.submit(KINDS[name], folder, self.build, self.wrapper)
-        return self.started[name]
+            self.servers[name] = OWN[name](folder, self.build, self.wrapper)
+        return self.servers[name]
 
     def stop(self):
-        for future in self.started.values():
-            if not future.exception():
-                future.result().stop()
-        self.pool.shutdown()
+        for server in self.servers.values():
+            server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def park(request):
     park = Park(request.config)
-    if any("[rgw" in item.nodeid for item in request.session.items):
-        park.begin("rgw")
+    for name in SHARED:  # their slow start is begun right away
+        if any(f"[{name}" in item.nodeid for item in request.session.items):
+            commons.want(park.commons_folder, name)
     yield park
     park.stop()
 
@@ -98,7 +128,7 @@ def the_server(name, park, request):
     lacking = sorted(needed - kind.can)
     if lacking:
         pytest.skip(f"{name} lacks {', '.join(lacking)}")
-    return park.begin(name).result(timeout=120)
+    return park.get(name)
 
 
 @pytest.fixture

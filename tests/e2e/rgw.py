@@ -67,6 +67,21 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def run(*command, timeout=60):
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def add_user(conf, name, access_key=None, secret_key=None):
+    access_key = access_key or secrets.token_hex(8)
+    secret_key = secret_key or secrets.token_hex(16)
+    run("radosgw-admin", "-c", conf, "user", "create", "--uid", name, "--display-name", name, "--access-key", access_key,
+        "--secret-key", secret_key, "--max-buckets", "10000")
+    return access_key, secret_key
+
+
 class Rgw:
     def __init__(self, folder, access_key, secret_key):
         self.folder = folder
@@ -87,12 +102,6 @@ class Rgw:
             self.stop()
             raise
 
-    def _run(self, *command, timeout=60):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-        return done.stdout
-
     def _daemon(self, name, *command):
         log = open(os.path.join(self.folder, f"{name}.out"), "wb")
         with log:
@@ -101,26 +110,26 @@ class Rgw:
         return process
 
     def _ceph(self, *words):
-        return self._run("ceph", "-c", self.conf, "--connect-timeout", "30", *words)
+        return run("ceph", "-c", self.conf, "--connect-timeout", "30", *words)
 
     def _keyring(self, name, *caps):
         words = [word for daemon, cap in caps for word in ("--cap", daemon, cap)]
-        self._run("ceph-authtool", os.path.join(self.folder, "keyring"), "--gen-key", "-n", name, *words)
+        run("ceph-authtool", os.path.join(self.folder, "keyring"), "--gen-key", "-n", name, *words)
 
     def _monitor(self, fsid, mon_port):
         keyring, monmap = (os.path.join(self.folder, name) for name in ("keyring", "monmap"))
-        self._run("ceph-authtool", "--create-keyring", keyring)
+        run("ceph-authtool", "--create-keyring", keyring)
         self._keyring("mon.", ("mon", "allow *"))
         self._keyring("client.admin", ("mon", "allow *"), ("osd", "allow *"), ("mgr", "allow *"))
         self._keyring("osd.0", ("mon", "allow *"), ("osd", "allow *"))
-        self._run("monmaptool", "--create", "--fsid", fsid, "--addv", "m", f"[v1:127.0.0.1:{mon_port}/0]", monmap)
-        self._run("ceph-mon", "-c", self.conf, "-i", "m", "--mkfs", "--monmap", monmap, "--keyring", keyring)
+        run("monmaptool", "--create", "--fsid", fsid, "--addv", "m", f"[v1:127.0.0.1:{mon_port}/0]", monmap)
+        run("ceph-mon", "-c", self.conf, "-i", "m", "--mkfs", "--monmap", monmap, "--keyring", keyring)
         self._daemon("mon", "ceph-mon", "-c", self.conf, "-i", "m", "-f")
 
     def _object_store(self):
         name = str(uuid.uuid4())
         self._ceph("osd", "new", name, "0")
-        self._run("ceph-osd", "-c", self.conf, "-i", "0", "--mkfs", "--osd-uuid", name)
+        run("ceph-osd", "-c", self.conf, "-i", "0", "--mkfs", "--osd-uuid", name)
         self._ceph("auth", "add", "osd.0", "-i", os.path.join(self.folder, "keyring"))
         self._ceph("osd", "crush", "add", "osd.0", "1.0", "root=default", "host=here")
         self._daemon("osd", "ceph-osd", "-c", self.conf, "-i", "0", "-f")
@@ -138,14 +147,11 @@ class Rgw:
                 if gateway.poll() is not None or time.monotonic() > end:
                     raise RuntimeError(f"radosgw does not answer; its log is in {self.folder}") from None
                 time.sleep(0.2)
-        self.add_user("test", access_key, secret_key)
+        add_user(self.conf, "test", access_key, secret_key)
 
-    def add_user(self, name, access_key=None, secret_key=None):
-        access_key = access_key or secrets.token_hex(8)
-        secret_key = secret_key or secrets.token_hex(16)
-        self._run("radosgw-admin", "-c", self.conf, "user", "create", "--uid", name, "--display-name", name,
-                  "--access-key", access_key, "--secret-key", secret_key, "--max-buckets", "10000")
-        return access_key, secret_key
+    def about(self):
+        """What another process has to know of it."""
+        return {"conf": self.conf, "port": self.port}
 
     def stop(self):
         # All is in memory: nobody needs a farewell.

@@ -197,14 +197,16 @@ class RgwServer(Server):
     name = "rgw"
     can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "suspended_versions", "multipart"})
 
-    def __init__(self, folder, build, wrapper=()):
+    @staticmethod
+    def start(folder):
+        """For commons.py: the gateway, which all workers share."""
         if rgw.missing():
             raise RuntimeError(f"Ceph's programs are missing ({', '.join(rgw.missing())}): scripts/deps check installs them")
-        self.node = rgw.Rgw(folder, self.access_key, self.secret_key)
-        self.ready(self.node.port)
+        return rgw.Rgw(folder, ACCESS_KEY, SECRET_KEY)
+
+    def __init__(self, about):
+        self.conf = about["conf"]
+        self.ready(about["port"])
 
     def add_user(self, name):
-        return self.node.add_user(name)
-
-    def stop(self):
-        self.node.stop()
+        return rgw.add_user(self.conf, name)

@@ -136,7 +136,7 @@ def test_caps(server, froe, prefix):
     """Never more at once than max_runs of a bucket, nor than slots in all."""
     buckets = uneven(prefix, 30, 20, 10)
     fill(server, buckets)
-    froe.once("--slots", 7, "--max-runs-per-bucket", 3, program=froe.recorder("sleep", "0.1"))
+    froe.once("--slots", 7, "--max-runs-per-bucket", 3, program=froe.recorder("sleep", "0.3"))
     most, by_bucket = froe.record.most_at_once()
     assert most <= 7 and max(by_bucket.values()) <= 3
     # They are limits, not something far above what is reached.
@@ -153,7 +153,7 @@ def test_one_at_a_time(server, froe, prefix):
 
 def test_no_cap_per_bucket(server, froe, prefix):
     fill(server, uneven(prefix, 24))
-    froe.once("--slots", 12, "--max-runs-per-bucket", 0, program=froe.recorder("sleep", "0.3"))
+    froe.once("--slots", 12, "--max-runs-per-bucket", 0, program=froe.recorder("sleep", "1"))
     assert froe.record.most_at_once()[0] == 12
 
 
