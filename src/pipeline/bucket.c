@@ -52,7 +52,8 @@ static void refill_spawned(void *arg, const froe_spawned *result, const froe_err
 void bucket_refill(struct bucket *bucket) {
     struct pipeline *pipeline = bucket->pipeline;
     /* One that failed waits for the next tick, or it would fail again and again. */
-    if (bucket->stats.listing != LISTING_PARTIAL || bucket->lister_spawned || bucket->listing_failed || pipeline->ended)
+    if (bucket->stats.listing != LISTING_PARTIAL || bucket->lister_spawned || bucket->listing_failed ||
+        pipeline->ended || pipeline->options.fleet)
         return;
     froe_group group;
     froe_group_get(pipeline->options.engine, PIPELINE_PROCESS_OBJECT, bucket->name, &group);

@@ -20,10 +20,11 @@ static froe_task *dispose(struct buckets_task *run) {
     return task;
 }
 
-/* The next tick is the retry; with --once there is none, so the same run comes again. */
+/* The next tick is the retry; with --once there is none, so the same run comes again. In a fleet others have to see,
+ * too, that it cannot be done. */
 static void fail(struct buckets_task *run, const char *text) {
     struct pipeline *pipeline = run->pipeline;
-    if (pipeline->options.once && !pipeline->ended)
+    if (pipeline->options.once && (!pipeline->ended || pipeline->options.fleet))
         froe_task_again(dispose(run), US_PER_S, text);
     else
         froe_task_fail(dispose(run), FROE_FAIL_FORGET, text);
@@ -63,7 +64,8 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
         if (!bucket)
             return -ENOMEM;
         run->found++;
-        if (pipeline->options.once && (bucket->lister_spawned || bucket->stats.listing != LISTING_NONE))
+        if (pipeline->options.once && !pipeline->options.fleet &&
+            (bucket->lister_spawned || bucket->stats.listing != LISTING_NONE))
             continue; /* --once lists each bucket once */
         at[n] = inputs.n;
         if (buf_add_str(&inputs, "{\"bucket\":") < 0 || text_add_json(&inputs, name) < 0 ||
@@ -81,7 +83,7 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
     froe_spawn spawn = {
         .size = sizeof spawn, .workflow = PIPELINE_FETCH_OBJECTS, .parent = run->task, .items = items, .n = n};
     int r = froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, NULL);
-    for (size_t i = 0; r == FROE_OK && i < n; i++)
+    for (size_t i = 0; r == FROE_OK && i < n && !pipeline->options.fleet; i++)
         bucket_get(pipeline, bytes_of(items[i].child_key, items[i].child_key_n))->lister_spawned = true;
     return r;
 }

@@ -3,7 +3,11 @@
  *
  * The saved value "cursor/<bucket>" is the key after which to go on; none means from the start. It is saved after the
  * spawns it stands for, and values become durable in order, so a crash lists some keys again but never skips one; those
- * that are live are duplicates and dropped by their child keys. */
+ * that are live are duplicates and dropped by their child keys.
+ *
+ * When the look-ahead is full the lister ends, and this process spawns the next one when there is room. In a fleet that
+ * would be lost with the process, and those who make room may be others: there the same run is put back into the queue
+ * for a while. It holds no slot meanwhile, stays the bucket's only lister, and any host may go on with it. */
 #include "private.h"
 
 #include "text.h"
@@ -17,6 +21,8 @@ struct objects_task {
     bool truncated;    /* more follows it */
     uint64_t skipped[SKIP_KINDS];
 };
+
+static const char begun[] = "begun"; /* the checkpoint of a run that was put back */
 
 static void next_page(struct objects_task *run);
 
@@ -86,6 +92,11 @@ static void stop_at_look_ahead(struct objects_task *run) {
     memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
     bucket_note_listing(bucket);
     struct pipeline *pipeline = run->pipeline;
+    if (pipeline->options.fleet) {
+        froe_task_set_checkpoint(run->task, begun, sizeof begun - 1); /* without memory: from the first key again */
+        froe_task_again(dispose(run), LIST_AGAIN_US, "the look-ahead is full");
+        return;
+    }
     froe_task_succeed(dispose(run));
     pipeline_watch(pipeline); /* the backlog may have drained while the last page was on its way */
 }
@@ -227,13 +238,22 @@ static void next_page(struct objects_task *run) {
         fail_for_now(run, "out of memory, or a bucket name that cannot be sent");
 }
 
+static bool restart(const struct objects_task *run) {
+    size_t n = 0;
+    if (run->pipeline->options.fleet) {
+        froe_task_checkpoint(run->task, &n);
+        return run->pipeline->options.once && n == 0;
+    }
+    return run->bucket->restart;
+}
+
 static void cursor_read(void *arg, const void *data, size_t n, const froe_error *error) {
     struct objects_task *run = arg;
     if (error) {
         fail(run, error->text);
         return;
     }
-    if (!run->bucket->restart && buf_add(&run->cursor, data, n) < 0) {
+    if (!restart(run) && buf_add(&run->cursor, data, n) < 0) {
         fail_for_now(run, "out of memory");
         return;
     }

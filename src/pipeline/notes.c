@@ -77,7 +77,7 @@ static struct bytes next_word(struct bytes *text) {
     const char *space = text->n ? memchr(text->p, ' ', text->n) : NULL;
     struct bytes word = {text->p, space ? (size_t)(space - text->p) : text->n};
     size_t used = word.n + (space != NULL);
-    *text = bytes_of(text->p + used, text->n - used);
+    *text = used ? bytes_of(text->p + used, text->n - used) : BYTES_NONE;
     return word;
 }
 

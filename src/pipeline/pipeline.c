@@ -2,6 +2,7 @@
 #include "private.h"
 
 #define LOOK_MS 20
+#define LOOK_FLEET_US (300 * US_PER_MS) /* between questions to a store that others change */
 
 const char *pipeline_guard_name(enum pipeline_guard guard) {
     static const char *const names[] = {"unknown", "guarded", "versioned", "unguarded"};
@@ -153,7 +154,7 @@ static void add_live(void *arg, const froe_group *group) {
 }
 
 bool pipeline_listing_complete(const struct pipeline *pipeline) {
-    if (!pipeline->buckets_listed)
+    if (!pipeline->buckets_listed || pipeline->options.fleet)
         return false;
     struct bytes name;
     void *value;
@@ -165,13 +166,7 @@ bool pipeline_listing_complete(const struct pipeline *pipeline) {
     return true;
 }
 
-static void look_whether_drained(struct pipeline *pipeline) {
-    if (!pipeline_listing_complete(pipeline))
-        return;
-    uint64_t live = 0;
-    froe_groups_each(pipeline->options.engine, NULL, add_live, &live);
-    if (live > 0)
-        return;
+static void end_drained(struct pipeline *pipeline) {
     bool failed = false, denied = false;
     struct bytes name;
     void *value;
@@ -187,6 +182,58 @@ static void look_whether_drained(struct pipeline *pipeline) {
         pipeline_end(pipeline, PIPELINE_DRAINED, "");
 }
 
+static void look_whether_drained(struct pipeline *pipeline) {
+    if (!pipeline_listing_complete(pipeline))
+        return;
+    uint64_t live = 0;
+    froe_groups_each(pipeline->options.engine, NULL, add_live, &live);
+    if (live == 0)
+        end_drained(pipeline);
+}
+
+/* ---- likewise, in a fleet ---- */
+
+static void pass_spawned(void *arg, const froe_spawned *spawned, const froe_error *error) {
+    struct pipeline *pipeline = arg;
+    /* Refused: an earlier pass is under way, which may have seen too little. */
+    pipeline->pass = spawned && spawned->created > 0 ? PASS_SPAWNED : PASS_NONE;
+}
+
+static int spawn_pass(struct pipeline *pipeline, froe_error *error) {
+    froe_spawn spawn = {.size = sizeof spawn, .workflow = PIPELINE_FETCH_BUCKETS, .n = 1};
+    int r = froe_spawn_many(pipeline->options.engine, &spawn, pass_spawned, pipeline, error);
+    if (r == FROE_OK)
+        pipeline->pass = PASS_ASKED;
+    return r;
+}
+
+static void add_fleets_live(void *arg, const froe_group_info *group) {
+    ((struct pipeline *)arg)->live += group->backlog + group->leased;
+}
+
+static void fleet_told(void *arg, uint64_t count, const froe_error *error) {
+    struct pipeline *pipeline = arg;
+    pipeline->looking = false;
+    if (!error && pipeline->live == 0 && !pipeline->ended)
+        end_drained(pipeline);
+}
+
+/* A pass that began after this process did, and nothing live in the store: a bucket's lister is live until it has seen
+ * the last key, and what a run spawns is there before the run has ended. */
+static void look_whether_fleet_drained(struct pipeline *pipeline) {
+    int64_t now = pipeline_mono_us(pipeline);
+    if (pipeline->ended || pipeline->looking || now - pipeline->looked_mono_us < LOOK_FLEET_US)
+        return;
+    pipeline->looked_mono_us = now;
+    if (pipeline->pass == PASS_NONE) {
+        spawn_pass(pipeline, NULL);
+    } else if (pipeline->pass == PASS_SPAWNED) {
+        pipeline->live = 0;
+        pipeline->looking =
+            froe_groups_list(pipeline->options.engine, NULL, add_fleets_live, fleet_told, pipeline, NULL) == FROE_OK;
+    }
+}
+
 /* The engine's numbers follow what tasks do a little later, so the end of a bucket's last run is too early to see that
  * there is room again. */
 static void look(uv_timer_t *timer) {
@@ -199,7 +246,9 @@ static void look(uv_timer_t *timer) {
         bucket_refill(bucket);
         waits |= bucket->stats.listing == LISTING_PARTIAL && !bucket->listing_failed;
     }
-    if (pipeline->options.once)
+    if (pipeline->options.once && pipeline->options.fleet)
+        look_whether_fleet_drained(pipeline);
+    else if (pipeline->options.once)
         look_whether_drained(pipeline);
     else if (!waits)
         uv_timer_stop(timer);
@@ -211,9 +260,8 @@ void pipeline_watch(struct pipeline *pipeline) {
 }
 
 int pipeline_begin(struct pipeline *pipeline, struct err *err) {
-    froe_spawn spawn = {.size = sizeof spawn, .workflow = PIPELINE_FETCH_BUCKETS, .n = 1};
     froe_error error = {0};
-    int r = froe_spawn_many(pipeline->options.engine, &spawn, NULL, NULL, &error);
+    int r = spawn_pass(pipeline, &error);
     if (r != FROE_OK)
         return err_set(err, r, "%s", error.text);
     if (pipeline->options.once)

@@ -79,6 +79,7 @@ struct pipeline_options {
     uint64_t look_ahead;           /* keys a bucket that may be live at once */
     struct pipeline_filter filter; /* strings are borrowed for the pipeline's life */
     bool once;
+    bool fleet;              /* other pipelines may work on the same store */
     bool trust_if_match;     /* AWS itself: no probe needed */
     struct handler *handler; /* borrowed, as all below */
     struct s3_client *s3;
@@ -129,7 +130,8 @@ void pipeline_buckets_each(struct pipeline *pipeline, void (*each)(void *arg, co
  * failed (-ENOMEM, or a code of froe.h). */
 int pipeline_read_notes(froe *engine, const char *bucket, void (*done)(void *arg, const struct pipeline_bucket *bucket),
                         void *arg);
-/* True once a fetch_s3_buckets has told all buckets and none of them is still being listed: totals are final. */
+/* True once a fetch_s3_buckets has told all buckets and none of them is still being listed: totals are final. Never in
+ * a fleet, where others list too. */
 bool pipeline_listing_complete(const struct pipeline *pipeline);
 
 /* `--dry-run`: lists and counts, without an engine, handler or store, and touches nothing. `bucket` is called per

@@ -25,10 +25,11 @@ struct bucket {
     struct buf cursor;
     struct throttle throttle;
     uint32_t running;       /* process_object tasks */
-    bool lister_spawned;    /* a fetch_s3_objects is queued or runs, as far as this process knows */
+    bool lister_spawned;    /* a fetch_s3_objects is queued or runs, as far as this process knows; fleet: runs here */
     bool listing_failed;    /* the last fetch_s3_objects gave up */
     bool listing_denied;    /* likewise, for lack of permission */
-    bool restart;           /* --once: listing starts at the first key, whatever cursor an earlier process saved */
+    bool restart;           /* --once: listing starts at the first key, whatever cursor an earlier process saved. In a
+                               fleet, where any host may go on with a listing, its run remembers that it has begun */
     uint32_t list_failures; /* --once: in a row */
 };
 
@@ -50,9 +51,13 @@ struct pipeline {
     uv_timer_t timer;              /* looks whether all is drained, and whether a bucket may be listed further */
     bool buckets_listed;           /* a fetch_s3_buckets has come to its end */
     uint32_t bucket_list_failures; /* --once: in a row */
-    bool left_alone;               /* it was said that queued objects are not this drain's */
-    bool s3_worked;                /* some call was answered */
-    bool unreachable;              /* the last call was not, and none since the time below */
+    enum { PASS_NONE, PASS_ASKED, PASS_SPAWNED } pass; /* --once in a fleet: its own fetch_s3_buckets */
+    bool looking;                                      /* likewise: the store was asked what is live */
+    int64_t looked_mono_us;
+    uint64_t live;    /* so far as it has answered */
+    bool left_alone;  /* it was said that queued objects are not this drain's */
+    bool s3_worked;   /* some call was answered */
+    bool unreachable; /* the last call was not, and none since the time below */
     int64_t unreachable_mono_us;
     bool ended;
     void (*closed)(void *arg);
@@ -65,6 +70,8 @@ static inline int64_t pipeline_mono_us(const struct pipeline *pipeline) {
 
 /* Notes how a call ended, for "can S3 be reached at all?" and for throttling. `bucket` may be NULL. */
 void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struct s3_result *result);
+/* In a fleet a lister that has to wait for room stays live and comes again after so long, on whichever host. */
+#define LIST_AGAIN_US (500 * US_PER_MS)
 /* --once: tries of a listing that the server fails before it is given up. */
 #define LIST_FAILURES_MAX 5
 /* A listing has stopped at the look-ahead: goes on with it when there is room again. */
@@ -82,7 +89,8 @@ int bucket_set_cursor(struct bucket *bucket, struct bytes cursor);
 /* Set and remembered in the store, for `froe status` when nothing runs. */
 void bucket_note_listing(struct bucket *bucket); /* stats.listing and stats.skipped, as they are */
 void bucket_set_guard(struct bucket *bucket, enum pipeline_guard guard);
-/* Spawns fetch_s3_objects for a bucket whose listing stopped at the look-ahead, when its backlog is low again. */
+/* Spawns fetch_s3_objects for a bucket whose listing stopped at the look-ahead, when its backlog is low again. Nothing
+ * in a fleet, where the lister itself comes again. */
 void bucket_refill(struct bucket *bucket);
 void bucket_free(struct bucket *bucket);
 

@@ -19,6 +19,8 @@ struct later {
     bool failed;
     void (*got)(void *arg, const void *data, size_t n, const froe_error *error);
     void (*put)(void *arg, const froe_error *error);
+    void (*group)(void *arg, const froe_group_info *group);
+    froe_counted_fn *counted;
     void *arg;
     struct buf name, data, line;
 };
@@ -514,6 +516,33 @@ void froe_groups_each(froe *engine, const char *workflow, void (*each)(void *arg
                                   .parked = task->state == FAKE_PARKED};
         each(arg, &group);
     }
+}
+
+static void tell_groups(struct later *later) {
+    uint64_t n = 0;
+    LIST_EACH (link, &later->engine->runs) {
+        const froe_task *task = LIST_ENTRY(link, froe_task, link);
+        const froe_group_info group = {.workflow = task->workflow->def.name,
+                                       .group = task->group.p ? task->group.p : "",
+                                       .backlog = task->state == FAKE_QUEUED,
+                                       .leased = task->state == FAKE_RUNNING || task->state == FAKE_ENDED,
+                                       .parked = task->state == FAKE_PARKED};
+        later->group(later->arg, &group);
+        n++;
+    }
+    later->counted(later->arg, n, NULL);
+}
+
+int froe_groups_list(froe *engine, const char *workflow, void (*each)(void *arg, const froe_group_info *group),
+                     froe_counted_fn *done, void *arg, froe_error *error) {
+    assert_null(workflow);
+    if (refused(engine, error))
+        return FROE_ERR_MEMORY;
+    struct later *later = later_new(engine, tell_groups);
+    later->group = each;
+    later->counted = done;
+    later->arg = arg;
+    return FROE_OK;
 }
 
 int froe_group_limit(froe *engine, const char *workflow, const char *group, uint32_t max_running, int64_t pause_us) {
