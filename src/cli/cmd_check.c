@@ -3,8 +3,10 @@
  * Reading and deleting are tried on a key that does not exist, so a permission that depends on the key can look better
  * or worse here than it is for the objects. */
 #include "aws.h"
+#include "check_store.h"
 #include "cleanup.h"
 #include "commands.h"
+#include "json_set.h"
 #include "pipeline.h"
 #include "text.h"
 
@@ -16,7 +18,7 @@ struct check {
     const struct options *options;
     uv_loop_t loop;
     struct aws aws;
-    json_t *report, *buckets;
+    json_t *report, *buckets, *store;
     json_t *bucket; /* the one that is being looked at */
     char **names;
     size_t n_names, at;
@@ -202,6 +204,9 @@ static void print_bucket(json_t *bucket) {
 static void print_people(struct check *check) {
     print_line("credentials", json_string_value(json_object_get(check->report, "credentials")), true);
     print_line("endpoint", json_string_value(json_object_get(check->report, "endpoint")), true);
+    if (check->store)
+        print_line(json_text(check->store, "uri"), json_text(check->store, "what"),
+                   json_is_true(json_object_get(check->store, "ok")));
     const char *list = json_string_value(json_object_get(check->report, "list_buckets"));
     print_line("list buckets", list ? list : "not tried", list && strcmp(list, "ok") == 0);
     size_t i;
@@ -234,6 +239,10 @@ int command_check(const struct options *options) {
     uv_run(&check.loop, UV_RUN_DEFAULT);
     uv_loop_close(&check.loop);
     if (r == 0) {
+        check.store = options->store ? check_store(options) : NULL;
+        json_object_set_new(check.report, "store", check.store ? check.store : json_null());
+        if (check.store && check.exit_code == EXIT_DRAINED && !json_is_true(json_object_get(check.store, "ok")))
+            check.exit_code = EXIT_STORE;
         r = check.exit_code;
         json_object_set_new(check.report, "ok", json_boolean(r == EXIT_DRAINED));
         json_object_set(check.report, "buckets", check.buckets);

@@ -107,7 +107,9 @@ static int drain(const struct options *asked, const char *folder, struct mock *m
     options.backoff_us = 300 * US_PER_MS;
     options.once = true;
     options.cron = "* * * * *";
-    options.store = store.p;
+    options.store = options.store_shown = store.p;
+    options.history_us = 24 * US_PER_HOUR;
+    options.history_bytes = 256 * 1024 * 1024;
     options.program = argv;
     int r = command_run(&options);
     char last[256];

@@ -1,4 +1,5 @@
 /* cmd_parked.c - froe parked list|retry|drop. */
+#include "ask.h"
 #include "commands.h"
 #include "text.h"
 
@@ -36,13 +37,17 @@ static void print_item(json_t *item) {
 
 /* The listing comes in parts, each asked for after the last run id of the one before. */
 static int list(const struct options *options) {
+    struct asker *asker = asker_new(options);
+    if (!asker)
+        return EXIT_INTERNAL;
     json_t *request = make_request(options, "parked_list");
     size_t shown = 0;
     for (bool more = true; more;) {
         json_t *answer = NULL, *item;
-        int r = command_ask(options, request, &answer);
+        int r = ask(asker, request, &answer);
         if (r != 0) {
             json_decref(request);
+            asker_free(asker);
             return r;
         }
         json_t *items = json_object_get(answer, "parked");
@@ -62,6 +67,7 @@ static int list(const struct options *options) {
         json_decref(answer);
     }
     json_decref(request);
+    asker_free(asker);
     if (!options->json && shown == 0)
         puts("nothing is parked");
     return EXIT_DRAINED;

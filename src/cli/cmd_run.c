@@ -26,6 +26,8 @@ struct run {
     struct progress *progress;
     uv_signal_t term, interrupt;
     bool signals_open;
+    uv_timer_t alive;
+    bool alive_open, started;
     unsigned signals; /* how many came */
     bool stopping, drained;
     int exit_code;
@@ -71,6 +73,9 @@ static void close_all(struct run *run) {
         uv_close((uv_handle_t *)&run->interrupt, NULL);
         run->signals_open = false;
     }
+    if (run->alive_open)
+        uv_close((uv_handle_t *)&run->alive, NULL);
+    run->alive_open = false;
     progress_end(run->progress, run->drained);
     run->progress = NULL;
     if (run->control)
@@ -241,6 +246,9 @@ static int open_engine(struct run *run, struct err *err) {
         .slots = run->options->slots,
         .event = engine_event,
         .event_arg = run,
+        .worker = run->options->worker,
+        .history_us = run->options->history_us ? run->options->history_us : -1,
+        .history_bytes = run->options->history_bytes,
     };
     froe_error error = {0};
     int r = froe_open(&options, &run->engine, &error);
@@ -276,6 +284,26 @@ static int open_pipeline(struct run *run, struct err *err) {
     return r < 0 ? (r == -ENOMEM ? EXIT_INTERNAL : EXIT_USAGE) : 0;
 }
 
+/* A store in a file is locked until the last program of a dead froe is dead. A server takes the runs of a froe that it
+ * does not hear of back when its lease is over; a froe that died has taken its programs along long before. One that
+ * only stands still (SIGSTOP) must have them killed by somebody else in time: it has lost its lease at the earliest 6 s
+ * after the last moment at which it could still think that it had it (worker.c). */
+#define ALIVE_EVERY_MS 1000
+#define ALIVE_FOR_US (5 * US_PER_S)
+
+static void still_alive(uv_timer_t *timer) {
+    struct run *run = timer->data;
+    if (run->spawner)
+        spawner_alive(run->spawner, ALIVE_FOR_US);
+}
+
+static void watch_spawner(struct run *run) {
+    uv_timer_init(&run->loop, &run->alive);
+    run->alive.data = run;
+    run->alive_open = true;
+    uv_timer_start(&run->alive, still_alive, 0, ALIVE_EVERY_MS);
+}
+
 static int begin(struct run *run, struct err *err) {
     const struct options *options = run->options;
     froe_error error = {0};
@@ -284,9 +312,14 @@ static int begin(struct run *run, struct err *err) {
         err_set(err, r, "%s", error.text);
         return store_exit_code(r);
     }
-    run->admin = (struct admin){run->engine, run->pipeline, options->store, options->slots};
-    if (control_open(&run->loop, options_store_path(options), &run->admin, &run->control, err) < 0)
+    run->started = true;
+    run->admin = (struct admin){
+        .engine = run->engine, .pipeline = run->pipeline, .store = options->store_shown, .slots = options->slots};
+    const char *path = options_store_path(options);
+    if (path && control_open(&run->loop, path, &run->admin, &run->control, err) < 0)
         return EXIT_STORE;
+    if (!path && run->spawner)
+        watch_spawner(run);
     const struct progress_options progress = {
         .pipeline = run->pipeline,
         .engine = run->engine,
@@ -306,7 +339,7 @@ static int begin(struct run *run, struct err *err) {
                  LOG_INT("objects", (int64_t)froe_recovered(run->engine)));
     log_info(&run->log, "draining", LOG_STR("buckets", options->bucket_prefix),
              LOG_STR("handler", handler_describe(run->handler)), LOG_INT("slots", options->slots),
-             LOG_STR("store", options->store));
+             LOG_STR("store", options->store_shown));
     return pipeline_begin(run->pipeline, err) < 0 ? EXIT_STORE : 0;
 }
 
@@ -390,7 +423,7 @@ int command_run(const struct options *options) {
     if (r != 0) {
         run.exit_code = r;
         command_fail(r, err.text);
-        if (run.engine && run.control)
+        if (run.engine && run.started)
             stop(&run, FROE_STOP_NOW);
         else
             close_all(&run);

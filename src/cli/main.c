@@ -68,6 +68,12 @@ static int dispatch(const struct options *options) {
         return command_status(options);
     case COMMAND_PARKED:
         return command_parked(options);
+    case COMMAND_RUNS:
+        return command_runs(options);
+    case COMMAND_WORKFLOWS:
+        return command_workflows(options);
+    case COMMAND_WORKERS:
+        return command_workers(options);
     case COMMAND_CHECK:
         return command_check(options);
     case COMMAND_DEMO:

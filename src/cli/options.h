@@ -26,6 +26,9 @@ enum command_id {
     COMMAND_RUN,
     COMMAND_STATUS,
     COMMAND_PARKED,
+    COMMAND_RUNS,
+    COMMAND_WORKFLOWS,
+    COMMAND_WORKERS,
     COMMAND_CHECK,
     COMMAND_DEMO,
     COMMAND_CRON,
@@ -42,17 +45,29 @@ struct options {
     uint64_t look_ahead;
     int64_t timeout_us, backoff_us, min_age_us;
     const char *cron;
-    char *store; /* owned: "sqlite:PATH" */
+    char *store;       /* owned: "sqlite:PATH" or "postgres://..." */
+    char *store_shown; /* owned: the same without a password: never show the other */
+    const char *worker;
+    int64_t history_us, history_bytes; /* history_us 0: none */
     const char *include[GLOBS_MAX], *exclude[GLOBS_MAX];
     size_t n_include, n_exclude;
     bool once, dry_run, discard, all, json, help;
     bool log_format_set;
     enum log_format log_format;
     enum log_level log_level;
-    const char *bucket, *key; /* froe parked */
-    const char *tz, *from;    /* froe cron */
+    const char *bucket, *key; /* froe parked, froe runs */
+    const char *workflow;     /* froe runs */
+    unsigned states;          /* 1 << froe_state, or-ed; 0: any */
+    char *meta_name;          /* owned */
+    const char *meta_value;
+    int64_t since_utc_us, until_utc_us; /* 0: open */
+    uint32_t limit;                     /* 0: not given */
+    bool follow, groups;
+    const char **names; /* owned: runs of froe runs, workflows of froe workflows */
+    size_t n_names;
+    const char *tz, *from; /* froe cron */
     uint32_t count;
-    const char *action; /* froe parked list|retry|drop; froe help COMMAND; froe cron EXPRESSION */
+    const char *action; /* froe parked list|retry|drop and the like; froe help COMMAND; froe cron EXPRESSION */
     char **program;     /* after `--`: NULL-terminated, NULL when none was given */
 };
 
@@ -66,5 +81,5 @@ void options_help(FILE *out, enum command_id command);
 /* The command of that name, or -EINVAL. */
 int options_command(const char *name, enum command_id *ret_command, struct err *err);
 
-/* The path of the store's file ("sqlite:" cut off). */
+/* The path of the store's file ("sqlite:" cut off); NULL: the store is a server. */
 const char *options_store_path(const struct options *options);

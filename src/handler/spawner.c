@@ -4,6 +4,7 @@
 #include "spawner_wire.h"
 
 #include "cleanup.h"
+#include "clock.h"
 #include "list.h"
 
 #include <fcntl.h>
@@ -463,6 +464,13 @@ void spawner_close(struct spawner *spawner, void (*closed)(void *arg), void *arg
         uv_close((uv_handle_t *)&spawner->poll, on_handle_closed);
     else
         shutdown(spawner->fd, SHUT_WR); /* the end of the input, for it; its reports still come */
+}
+
+void spawner_alive(struct spawner *spawner, int64_t for_us) {
+    const struct wire_order order = {.kind = WIRE_ALIVE, .signal = (int32_t)(for_us / US_PER_MS)};
+    /* When the socket is full it is full of what this process said, so the next time will do. */
+    if (!spawner->lost)
+        send_message(spawner, &order, sizeof order, NULL, 0);
 }
 
 pid_t spawner_pid(const struct spawner *spawner) {

@@ -34,6 +34,10 @@ int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, stru
 /* Kills what runs (each still gets its `exited`), waits for the process to end, then calls `closed` from the loop. No
  * starts from now on. */
 void spawner_close(struct spawner *spawner, void (*closed)(void *arg), void *arg);
+/* From now on: when no further call of this came for that long, because this process stands still, the spawner kills
+ * all programs that run then. Where others may be given the work of a froe that does not move, no program may go on
+ * with it. Whole milliseconds. */
+void spawner_alive(struct spawner *spawner, int64_t for_us);
 pid_t spawner_pid(const struct spawner *spawner);
 
 #define SPAWNER_STRINGS_MAX (128 * 1024) /* file, arguments and environment of one program */

@@ -6,10 +6,12 @@
  * anything else. */
 #include "spawner_wire.h"
 
+#include "clock.h"
 #include "mem.h"
 #include "spawner_exec.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -35,6 +37,7 @@ struct process {
     pid_t parent;
     int signal_fd;
     bool stop;
+    int64_t alive_until_mono_us; /* INT64_MAX: froe does not say */
     struct child *children;
     size_t n, cap;
     char *message; /* WIRE_START_MAX bytes */
@@ -223,6 +226,8 @@ static void receive(struct process *process) {
         const struct child *child = child_of_id(process, head.order.id);
         if (child)
             signal_group(child, head.order.signal);
+    } else if (head.kind == WIRE_ALIVE && n == sizeof head.order) {
+        process->alive_until_mono_us = clock_mono_us(&clock_system) + head.order.signal * US_PER_MS;
     } else if (head.kind == WIRE_RELEASE && n == sizeof head.order) {
         struct child *child = child_of_id(process, head.order.id);
         if (child)
@@ -245,7 +250,7 @@ static void take_signals(struct process *process) {
 /* ---- the process ---- */
 
 static int set_up(struct process *process) {
-    *process = (struct process){.parent = getppid()};
+    *process = (struct process){.parent = getppid(), .alive_until_mono_us = INT64_MAX};
     prctl(PR_SET_NAME, "froe-spawner");
     prctl(PR_SET_DUMPABLE, 0);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -269,11 +274,29 @@ static int set_up(struct process *process) {
     return process->signal_fd < 0 || !process->message ? -1 : 0;
 }
 
+static int patience_ms(const struct process *process) {
+    if (process->alive_until_mono_us == INT64_MAX)
+        return -1;
+    int64_t us = process->alive_until_mono_us - clock_mono_us(&clock_system);
+    return us <= 0 ? 0 : us / US_PER_MS >= INT_MAX ? INT_MAX : (int)(us / US_PER_MS) + 1;
+}
+
+/* froe stands still: what it was given to do may be given to others soon. Its orders that come later find nothing. */
+static void kill_of_stalled(struct process *process) {
+    if (clock_mono_us(&clock_system) < process->alive_until_mono_us)
+        return;
+    for (size_t i = 0; i < process->n; i++)
+        signal_group(&process->children[i], SIGKILL);
+    process->alive_until_mono_us = INT64_MAX;
+}
+
 static void serve(struct process *process) {
     struct pollfd polled[2] = {{.fd = WIRE_SOCKET_FD, .events = POLLIN}, {.fd = process->signal_fd, .events = POLLIN}};
     while (!process->stop) {
-        if (poll(polled, 2, -1) < 0)
+        if (poll(polled, 2, patience_ms(process)) < 0)
             continue;
+        if (!polled[0].revents) /* what it has said must be heard first */
+            kill_of_stalled(process);
         if (polled[1].revents)
             take_signals(process);
         if (polled[0].revents)

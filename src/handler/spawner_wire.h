@@ -15,6 +15,7 @@ enum wire_kind {
     WIRE_START = 1, /* to the spawner: struct wire_start, strings, and descriptors as SCM_RIGHTS */
     WIRE_SIGNAL,    /* to the spawner: struct wire_order */
     WIRE_RELEASE,   /* to the spawner: struct wire_order */
+    WIRE_ALIVE,     /* to the spawner: struct wire_order, with the milliseconds in `signal` */
     WIRE_HELLO,     /* to froe, once, when the spawner is ready: struct wire_report */
     WIRE_STARTED,   /* to froe, with the pid: struct wire_report */
     WIRE_EXITED,    /* to froe, the last one about this id: struct wire_report */

@@ -8,8 +8,8 @@ import time
 import pytest
 from froe import DENIED, DRAINED, NO_CREDENTIALS, PARKED, STORE, UNREACHABLE, USAGE
 
-BUCKET_FIELDS = {"bucket", "backlog", "running", "waiting", "parked", "done", "failed", "cursor", "listing", "deletes", "throttled",
-                 "limit", "skipped"}
+BUCKET_FIELDS = {"bucket", "backlog", "admitted", "max_runs", "running", "waiting", "parked", "done", "failed", "last_granted_at",
+                 "cursor", "listing", "deletes", "throttled", "limit", "skipped"}
 
 
 @pytest.mark.core

@@ -31,6 +31,9 @@ static const char *const variables[] = {
     "FROE_LOOK_AHEAD",
     "FROE_LOG",
     "FROE_LOG_LEVEL",
+    "FROE_WORKER",
+    "FROE_HISTORY",
+    "FROE_HISTORY_SIZE",
 };
 #define N_VARIABLES (sizeof variables / sizeof variables[0])
 
@@ -236,7 +239,7 @@ static void test_bad_texts(void **state) {
         {"--cron", "S3_WORKER_CRON", "61 * * * *", "'61 * * * *'"},
         {"--store", "FROE_STORE", "sqlite:", "sqlite:PATH"},
         {"--store", "FROE_STORE", "/tmp/x.db", "sqlite:PATH"},
-        {"--store", "FROE_STORE", "postgres://x", "sqlite:PATH"},
+        {"--store", "FROE_STORE", "mysql://x", "sqlite:PATH"},
         {"--include", "FROE_INCLUDE", "", "pattern"},
         {"--include", "FROE_INCLUDE", "[a", "pattern"},
         {"--exclude", "FROE_EXCLUDE", "a\\", "pattern"},
@@ -287,7 +290,7 @@ static void test_variables_concern_only_their_commands(void **state) {
     options = PARSE("parked", "list");
     options_free(&options);
     setenv("FROE_STORE", "nonsense", 1);
-    options = PARSE("check");
+    options = PARSE("demo");
     assert_null(options.store);
     options_free(&options);
     REFUSES("FROE_STORE", "status");
@@ -308,6 +311,7 @@ static void test_place_of_the_store(void **state) {
     options = PARSE("status", "--store=sqlite:x");
     options_free(&options);
     options = PARSE("check"); /* needs none */
+    assert_null(options.store);
     options_free(&options);
 }
 
@@ -343,7 +347,7 @@ static void test_parked(void **state) {
     options = PARSE("parked", "drop", "--all");
     assert_true(options.all);
     options_free(&options);
-    REFUSES("parked list|parked retry|parked drop", "parked");
+    REFUSES("froe parked list, retry or drop", "parked");
     REFUSES("list|retry|drop", "parked", "forget");
     REFUSES("--bucket|--all", "parked", "retry");
     REFUSES("--bucket|--all", "parked", "drop", "--json");
@@ -399,12 +403,13 @@ static char *help_of(enum command_id command) {
 
 static void test_help_names_every_option_and_variable(void **state) {
     static const char *const options[] = {
-        "--bucket-prefix", "--max-pollers", "--max-runs-per-bucket",
-        "--slots",         "--cron",        "--store",
-        "--retries",       "--timeout",     "--backoff",
-        "--min-age",       "--include",     "--exclude",
-        "--look-ahead",    "--once",        "--dry-run",
-        "--log",           "--log-level",   "--discard",
+        "--bucket-prefix", "--max-pollers",  "--max-runs-per-bucket",
+        "--slots",         "--cron",         "--store",
+        "--retries",       "--timeout",      "--backoff",
+        "--min-age",       "--include",      "--exclude",
+        "--look-ahead",    "--once",         "--dry-run",
+        "--log",           "--log-level",    "--discard",
+        "--history",       "--history-size", "--worker",
     };
     char *help = help_of(COMMAND_RUN);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
@@ -421,9 +426,10 @@ static void test_help_names_every_option_and_variable(void **state) {
 }
 
 static void test_help_of_every_command(void **state) {
-    static const char *const names[] = {"run", "status", "parked", "check", "demo", "cron", "version", "help"};
+    static const char *const names[] = {"run",   "status", "parked", "runs",    "workflows", "workers",
+                                        "check", "demo",   "cron",   "version", "help"};
     char *overview = help_of(COMMAND_HELP);
-    for (size_t i = 0; i < 8; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         enum command_id command;
         struct err err = {0};
         assert_int_equal(options_command(names[i], &command, &err), 0);

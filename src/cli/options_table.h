@@ -1,0 +1,68 @@
+/* options_table.h - what the parts of options.c share: the table of options and that of commands. */
+#pragma once
+
+#include "options.h"
+
+#include <stddef.h>
+
+enum {
+    FOR_RUN = 1 << COMMAND_RUN,
+    FOR_STATUS = 1 << COMMAND_STATUS,
+    FOR_PARKED = 1 << COMMAND_PARKED,
+    FOR_RUNS = 1 << COMMAND_RUNS,
+    FOR_WORKFLOWS = 1 << COMMAND_WORKFLOWS,
+    FOR_WORKERS = 1 << COMMAND_WORKERS,
+    FOR_CHECK = 1 << COMMAND_CHECK,
+    FOR_DEMO = 1 << COMMAND_DEMO,
+    FOR_CRON = 1 << COMMAND_CRON,
+};
+#define FOR_LOOKING (FOR_STATUS | FOR_PARKED | FOR_RUNS | FOR_WORKFLOWS | FOR_WORKERS)
+
+enum kind {
+    KIND_PREFIX,
+    KIND_TEXT,
+    KIND_U32,
+    KIND_U64,
+    KIND_SIZE,
+    KIND_DURATION,
+    KIND_CRON,
+    KIND_STORE,
+    KIND_GLOB,
+    KIND_LOG,
+    KIND_LEVEL,
+    KIND_STATES,
+    KIND_META,
+    KIND_TIME,
+    KIND_FLAG
+};
+
+struct option {
+    const char *name;     /* without the dashes */
+    const char *variable; /* NULL: none */
+    const char *argument; /* in the help */
+    enum kind kind;
+    unsigned commands;
+    size_t offset;  /* in struct options */
+    uint64_t least; /* of a number, a size or a duration in microseconds */
+    uint64_t most;
+    const char *initial; /* in the form in which it is given; NULL: none */
+    const char *help;
+};
+
+#define OPTION_AT(member) offsetof(struct options, member)
+
+extern const struct option option_table[];
+extern const size_t n_options; /* at most 64 */
+
+struct command {
+    const char *name, *usage, *summary, *text;
+};
+extern const struct command command_table[];
+extern const size_t n_commands;
+
+/* options_values.c. `origin` names where the value came from: "--slots" or "S3_WORKER_SLOTS". -EINVAL, -ENOMEM. */
+int option_set(struct options *options, const struct option *option, const char *value, const char *origin,
+               struct err *err);
+/* options_check.c: what does not go together, or is missing. -EINVAL. `given`: bits of the options on the command line.
+ */
+int options_check(const struct options *options, struct err *err);
