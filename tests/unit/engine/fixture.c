@@ -238,6 +238,9 @@ void fixture_spawned(void *arg, const froe_spawned *spawned, const froe_error *e
     fx->spawned.superseded += spawned->superseded;
     fx->spawned.cancelled += spawned->cancelled;
     fx->spawned.failed += spawned->failed;
+    fx->spawned.driven_out += spawned->driven_out;
+    for (size_t i = 0; i < spawned->n && i < sizeof fx->runs / sizeof fx->runs[0]; i++)
+        fx->runs[i] = spawned->runs[i];
 }
 
 void fixture_counted(void *arg, uint64_t count, const froe_error *error) {

@@ -59,6 +59,7 @@ struct fixture {
     struct told told[4000];
     size_t n_told;
     froe_spawned spawned; /* summed */
+    froe_run_id runs[64]; /* of the last spawn, as far as they fit */
     size_t spawns_done, spawns_failed;
     size_t done_calls;
     uint64_t count;
