@@ -8,7 +8,7 @@
 
 /* Results that the steps hand out are kept here until the next of their kind. */
 static struct store_claimed last_claimed;
-static struct buf last_keys, last_drained;
+static struct buf last_keys, last_drained, last_runs, last_attempts, last_asks;
 
 static int64_t utc_us(void *arg) {
     return ((struct store_under_test *)arg)->utc_us;
@@ -60,6 +60,9 @@ int steps_teardown(void **state) {
     store_claimed_free(&last_claimed);
     buf_free(&last_keys);
     buf_free(&last_drained);
+    buf_free(&last_runs);
+    buf_free(&last_attempts);
+    buf_free(&last_asks);
     store_close(steps->store);
     *state = steps->sut;
     mem_free(steps);
@@ -160,8 +163,8 @@ static size_t split(const char *text, char at, struct bytes *parts, size_t max) 
     }
 }
 
-struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, const char *keys, const char *items,
-                                       int64_t not_before_utc_us) {
+struct store_spawned steps_spawn_as(struct steps *steps, int64_t workflow, const char *keys, const char *items,
+                                    const struct store_page *more) {
     struct bytes key[STORE_RULES_MAX], part[64];
     struct store_item item[64];
     size_t n_keys = *keys ? split(keys, '|', key, STORE_RULES_MAX) : 0, n = split(items, ' ', part, 64);
@@ -174,21 +177,24 @@ struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, co
         if (bytes_equal(part[i], BYTES("-")))
             item[i].child_key = BYTES_NONE;
     }
-    struct store_page page = {
-        .workflow = workflow,
-        .keys = key,
-        .n_keys = n_keys,
-        .input = BYTES("{\"of\":\"page\"}"),
-        .metadata = BYTES("{\"meta\":1}"),
-        .not_before_utc_us = not_before_utc_us,
-        .items = item,
-        .n = n,
-    };
+    struct store_page page = *more;
+    page.workflow = workflow;
+    page.keys = key;
+    page.n_keys = n_keys;
+    page.input = BYTES("{\"of\":\"page\"}");
+    page.metadata = BYTES("{\"meta\":1}");
+    page.items = item;
+    page.n = n;
     struct store_spawned spawned = {0};
     steps_begin(steps);
     MUST(store_spawn(steps->store, &page, &spawned, &err));
     steps_commit(steps);
     return spawned;
+}
+
+struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, const char *keys, const char *items,
+                                       int64_t not_before_utc_us) {
+    return steps_spawn_as(steps, workflow, keys, items, &(struct store_page){.not_before_utc_us = not_before_utc_us});
 }
 
 struct store_spawned steps_spawn(struct steps *steps, int64_t workflow, const char *keys, const char *items) {
@@ -279,6 +285,9 @@ static struct store_settled settled_of(const struct held *held, enum store_outco
         .input = BYTES("{\"of\":\"run\"}"),
         .checkpoint = BYTES("checkpoint"),
         .error = BYTES("went wrong"),
+        .result = BYTES("{\"done\":1}"),
+        .attempt = 1,
+        .duration_us = 1500,
     };
 }
 
@@ -289,7 +298,7 @@ size_t steps_done(struct steps *steps, const struct held *held) {
 
 size_t steps_retry(struct steps *steps, const struct held *held, uint32_t attempts, int64_t after_us) {
     struct store_settled settled = settled_of(held, STORE_RETRY);
-    settled.attempts = attempts;
+    settled.attempts = settled.attempt = attempts;
     settled.failed = true;
     settled.due_utc_us = steps_now(steps) + after_us;
     return steps_settle(steps, held->worker, &settled, 1);
@@ -297,13 +306,18 @@ size_t steps_retry(struct steps *steps, const struct held *held, uint32_t attemp
 
 size_t steps_park(struct steps *steps, const struct held *held) {
     struct store_settled settled = settled_of(held, STORE_PARKED);
-    settled.attempts = 4;
+    settled.attempts = settled.attempt = 4;
     settled.failed = true;
     return steps_settle(steps, held->worker, &settled, 1);
 }
 
 size_t steps_release(struct steps *steps, const struct held *held) {
     struct store_settled settled = settled_of(held, STORE_RELEASED);
+    return steps_settle(steps, held->worker, &settled, 1);
+}
+
+size_t steps_end(struct steps *steps, const struct held *held, enum store_outcome outcome) {
+    struct store_settled settled = settled_of(held, outcome);
     return steps_settle(steps, held->worker, &settled, 1);
 }
 
@@ -326,6 +340,100 @@ const char *steps_drain(struct steps *steps, int64_t workflow) {
     }
 }
 
+/* ---- runs ---- */
+
+enum store_state steps_cancel_run(struct steps *steps, int64_t page, uint32_t index) {
+    enum store_state state = 0;
+    struct err err = {0};
+    steps_begin(steps);
+    int r = store_run_cancel(steps->store, page, index, &state, &err);
+    if (r < 0 && r != -ENOENT)
+        fail_msg("%d %s", r, err.text);
+    assert_int_equal(r < 0, state == 0);
+    steps_commit(steps);
+    return state;
+}
+
+static int see_state(void *arg, const struct store_run_info *run) {
+    *(enum store_state *)arg = run->state;
+    return 0;
+}
+
+enum store_state steps_state(struct steps *steps, int64_t page, uint32_t index) {
+    enum store_state state = 0;
+    struct err err = {0};
+    int r = store_run_get(steps->store, page, index, see_state, &state, &err);
+    if (r < 0 && r != -ENOENT)
+        fail_msg("%d %s", r, err.text);
+    return state;
+}
+
+static int list_run(void *arg, const struct store_run_info *run) {
+    static const char states[] = "?QWLPDFC";
+    char word[128];
+    int n = snprintf(word, sizeof word, "%.*s:%c", (int)run->child_key.n, run->child_key.p ? run->child_key.p : "",
+                     states[run->state]);
+    add_word(arg, bytes_of(word, (size_t)n));
+    return 0;
+}
+
+const char *steps_runs(struct steps *steps, const struct store_runs_filter *filter) {
+    buf_reset(&last_runs);
+    assert_int_equal(buf_add_str(&last_runs, ""), 0);
+    MUST(store_runs_each(steps->store, filter, list_run, &last_runs, &err));
+    return last_runs.p;
+}
+
+static int list_attempt(void *arg, const struct store_attempt *attempt) {
+    static const char *const outcomes[] = {"DONE", "FORGOTTEN", "RETRY", "PARKED", "RELEASED", "CANCELLED", "FAILED"};
+    const struct bytes parts[] = {attempt->worker, attempt->error, attempt->result};
+    assert_int_equal(buf_printf(arg, "%u %s", attempt->attempt, outcomes[attempt->outcome]), 0);
+    for (int i = 0; i < 3; i++)
+        add_word(arg, parts[i].n ? parts[i] : BYTES("-"));
+    assert_true(attempt->ended_utc_us > 0);
+    assert_int_equal(attempt->duration_us, attempt->attempt ? 1500 : 0);
+    return buf_add_byte(arg, ';');
+}
+
+const char *steps_attempts(struct steps *steps, int64_t page, uint32_t index) {
+    buf_reset(&last_attempts);
+    assert_int_equal(buf_add_str(&last_attempts, ""), 0);
+    MUST(store_attempts_each(steps->store, page, index, list_attempt, &last_attempts, &err));
+    return last_attempts.p;
+}
+
+static int see_key(void *arg, const struct store_run_info *run) {
+    assert_int_equal(run->state, STORE_STATE_LEASED);
+    assert_true(run->cancel_asked);
+    snprintf(arg, 64, "%.*s", (int)run->child_key.n, run->child_key.p);
+    return 0;
+}
+
+static int by_text(const void *a, const void *b) {
+    return strcmp(a, b);
+}
+
+const char *steps_asks(struct steps *steps, int64_t worker) {
+    struct store_cancels cancels = {0};
+    char words[64][72];
+    MUST(store_heartbeat(steps->store, worker ? worker : steps->worker, &cancels, &err));
+    assert_true(cancels.n <= 64);
+    for (size_t i = 0; i < cancels.n; i++) {
+        MUST(store_run_get(steps->store, cancels.items[i].page, cancels.items[i].index, see_key, words[i], &err));
+        if (cancels.items[i].driven_out)
+            strcat(words[i], "!");
+        assert_true(cancels.items[i].lease != 0);
+    }
+    qsort(words, cancels.n, sizeof words[0], by_text);
+    buf_reset(&last_asks);
+    assert_int_equal(buf_add_str(&last_asks, ""), 0);
+    for (size_t i = 0; i < cancels.n; i++)
+        add_word(&last_asks, bytes_str(words[i]));
+    store_cancels_free(&cancels);
+    store_cancels_free(&cancels);
+    return last_asks.p;
+}
+
 /* ---- looking ---- */
 
 struct looking {
@@ -341,6 +449,7 @@ static int look(void *arg, const struct store_lane_info *info) {
         return 0;
     struct store_lane_info *into = looking->into;
     into->lane = info->lane;
+    into->max_runs = info->max_runs;
     into->queued += info->queued;
     into->leased += info->leased;
     into->waiting += info->waiting;

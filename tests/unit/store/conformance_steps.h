@@ -48,6 +48,10 @@ int64_t steps_worker(struct steps *steps);
     { STORE_GROUP_ROUND_ROBIN, (max_) }
 #define CANCEL(max_) \
     { STORE_CANCEL_NEWEST, (max_) }
+#define PROGRESS(max_) \
+    { STORE_CANCEL_IN_PROGRESS, (max_) }
+#define RATE(max_, period_us_) \
+    { STORE_RATE_LIMIT, (max_), (period_us_) }
 /* In a batch of its own. */
 int64_t steps_workflow_of(struct steps *steps, const char *name, const struct store_rule *rules, size_t n);
 #define steps_workflow(steps_, name_, ...)                                         \
@@ -59,6 +63,10 @@ int64_t steps_workflow_of(struct steps *steps, const char *name, const struct st
 struct store_spawned steps_spawn(struct steps *steps, int64_t workflow, const char *keys, const char *items);
 struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, const char *keys, const char *items,
                                        int64_t not_before_utc_us);
+
+/* With what `more` says of id, priority, times, parent, failed and ret_indexes (room for 64). */
+struct store_spawned steps_spawn_as(struct steps *steps, int64_t workflow, const char *keys, const char *items,
+                                    const struct store_page *more);
 
 /* Claims for a worker (0: the first one) from one workflow. Freed at the next claim or at the end: see steps_claimed.
  */
@@ -85,8 +93,24 @@ size_t steps_done(struct steps *steps, const struct held *held);
 size_t steps_retry(struct steps *steps, const struct held *held, uint32_t attempts, int64_t after_us);
 size_t steps_park(struct steps *steps, const struct held *held);
 size_t steps_release(struct steps *steps, const struct held *held);
+size_t steps_end(struct steps *steps, const struct held *held, enum store_outcome outcome); /* any other */
 /* Claims all there is of the workflow and settles it as done; the child keys in the order in which they came. */
 const char *steps_drain(struct steps *steps, int64_t workflow);
+
+/* ---- runs ---- */
+
+/* What store_run_cancel says it was; 0: there is no such run. */
+enum store_state steps_cancel_run(struct steps *steps, int64_t page, uint32_t index);
+/* The state of a run; 0: there is no such run. */
+enum store_state steps_state(struct steps *steps, int64_t page, uint32_t index);
+#define assert_state(steps_, held_, state_) \
+    assert_int_equal(steps_state((steps_), (held_)->page, (held_)->index), (state_))
+/* The runs that pass, each as "KEY:S", S the first letter of its state. Valid until the next call. */
+const char *steps_runs(struct steps *steps, const struct store_runs_filter *filter);
+/* Its attempts, each as "NUMBER OUTCOME WORKER ERROR RESULT;", "-" for what is empty. Valid until the next call. */
+const char *steps_attempts(struct steps *steps, int64_t page, uint32_t index);
+/* Whom a heartbeat of the worker (0: the first one) asks to end: "KEY" or "KEY!" when driven out, in byte order. */
+const char *steps_asks(struct steps *steps, int64_t worker);
 
 struct store_lane_info steps_lane(struct steps *steps, int64_t workflow, const char *group);
 #define assert_lane(steps_, workflow_, group_, queued_, leased_, waiting_, parked_) \
@@ -112,4 +136,8 @@ extern const struct CMUnitTest conformance_runs[], conformance_turns[];
 extern const size_t conformance_runs_n, conformance_turns_n;
 extern const struct CMUnitTest conformance_rest[], conformance_random[];
 extern const size_t conformance_rest_n, conformance_random_n;
+extern const struct CMUnitTest conformance_orders[], conformance_cancel[], conformance_progress[];
+extern const size_t conformance_orders_n, conformance_cancel_n, conformance_progress_n;
+extern const struct CMUnitTest conformance_rates[], conformance_history[];
+extern const size_t conformance_rates_n, conformance_history_n;
 #define CONFORMANCE_TEST(function_) cmocka_unit_test_setup_teardown(function_, steps_setup, steps_teardown)
