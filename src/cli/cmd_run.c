@@ -168,6 +168,10 @@ static void engine_event(void *arg, const froe_event *event) {
         LOG_AT(&run->log, levels[event->level], event->text && event->text[0] ? event->text : "task", bucket, key, id);
         break;
     case FROE_EVENT_RETRY:
+        if (strcmp(event->text, PIPELINE_NO_ROOM) == 0) {
+            log_debug(&run->log, "listing goes on when there is room", bucket);
+            break;
+        }
         if (event->level == FROE_DEBUG) { /* put back: overwritten meanwhile, throttled, S3 not reached ... */
             log_info(&run->log, "will be tried again; no attempt is counted", bucket, key,
                      LOG_INT("retry_in_ms", event->delay_us / US_PER_MS), error);
@@ -246,6 +250,7 @@ static int open_engine(struct run *run, struct err *err) {
         .slots = run->options->slots,
         .event = engine_event,
         .event_arg = run,
+        .lease_us = run->options->lease_us,
         .worker = run->options->worker,
         .history_us = run->options->history_us ? run->options->history_us : -1,
         .history_bytes = run->options->history_bytes,
@@ -272,6 +277,7 @@ static int open_pipeline(struct run *run, struct err *err) {
         .look_ahead = options->look_ahead,
         .filter = {options->min_age_us, options->include, options->n_include, options->exclude, options->n_exclude},
         .once = options->once,
+        .fleet = !options_store_path(options),
         .trust_if_match = run->aws.settings.endpoint == NULL,
         .handler = run->handler,
         .s3 = run->aws.s3,
@@ -286,22 +292,22 @@ static int open_pipeline(struct run *run, struct err *err) {
 
 /* A store in a file is locked until the last program of a dead froe is dead. A server takes the runs of a froe that it
  * does not hear of back when its lease is over; a froe that died has taken its programs along long before. One that
- * only stands still (SIGSTOP) must have them killed by somebody else in time: it has lost its lease at the earliest 6 s
- * after the last moment at which it could still think that it had it (worker.c). */
-#define ALIVE_EVERY_MS 1000
-#define ALIVE_FOR_US (5 * US_PER_S)
+ * only stands still (SIGSTOP) must have them killed by somebody else in time: it has lost its lease at the earliest a
+ * fifth of the lease after the last moment at which it could still think that it had it (worker.c). */
+#define ALIVE_EVERY(lease) ((lease) / 30)
+#define ALIVE_FOR(lease) ((lease) / 6)
 
 static void still_alive(uv_timer_t *timer) {
     struct run *run = timer->data;
     if (run->spawner)
-        spawner_alive(run->spawner, ALIVE_FOR_US);
+        spawner_alive(run->spawner, ALIVE_FOR(run->options->lease_us));
 }
 
 static void watch_spawner(struct run *run) {
     uv_timer_init(&run->loop, &run->alive);
     run->alive.data = run;
     run->alive_open = true;
-    uv_timer_start(&run->alive, still_alive, 0, ALIVE_EVERY_MS);
+    uv_timer_start(&run->alive, still_alive, 0, (uint64_t)(ALIVE_EVERY(run->options->lease_us) / US_PER_MS));
 }
 
 static int begin(struct run *run, struct err *err) {

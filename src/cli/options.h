@@ -48,6 +48,7 @@ struct options {
     char *store;       /* owned: "sqlite:PATH" or "postgres://..." */
     char *store_shown; /* owned: the same without a password: never show the other */
     const char *worker;
+    int64_t lease_us;
     int64_t history_us, history_bytes; /* history_us 0: none */
     const char *include[GLOBS_MAX], *exclude[GLOBS_MAX];
     size_t n_include, n_exclude;

@@ -21,6 +21,8 @@ const struct option option_table[] = {
      "(default: sqlite:$XDG_STATE_HOME/froe/froe.db, else under ~/.local/state)"},
     {"worker", "FROE_WORKER", "NAME", KIND_TEXT, FOR_RUN, OPTION_AT(worker), 0, 0, NULL,
      "what this froe is called in lists and histories (default: HOST:PID)"},
+    {"lease", "FROE_LEASE", "TIME", KIND_DURATION, FOR_RUN, OPTION_AT(lease_us), US_PER_S, DAY_US, "30s",
+     "a froe that the store does not hear of for so long loses what it runs to others"},
     {"history", "FROE_HISTORY", "TIME", KIND_DURATION, FOR_RUN, OPTION_AT(history_us), 0, 3650 * DAY_US, "24h",
      "how long finished runs can be looked at; 0: not at all"},
     {"history-size", "FROE_HISTORY_SIZE", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(history_bytes), 1 << 20,

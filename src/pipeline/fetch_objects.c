@@ -94,7 +94,7 @@ static void stop_at_look_ahead(struct objects_task *run) {
     struct pipeline *pipeline = run->pipeline;
     if (pipeline->options.fleet) {
         froe_task_set_checkpoint(run->task, begun, sizeof begun - 1); /* without memory: from the first key again */
-        froe_task_again(dispose(run), LIST_AGAIN_US, "the look-ahead is full");
+        froe_task_again(dispose(run), LIST_AGAIN_US, PIPELINE_NO_ROOM);
         return;
     }
     froe_task_succeed(dispose(run));

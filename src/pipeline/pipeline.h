@@ -130,6 +130,8 @@ void pipeline_buckets_each(struct pipeline *pipeline, void (*each)(void *arg, co
  * failed (-ENOMEM, or a code of froe.h). */
 int pipeline_read_notes(froe *engine, const char *bucket, void (*done)(void *arg, const struct pipeline_bucket *bucket),
                         void *arg);
+/* What a lister in a fleet says when it is put back because the bucket's look-ahead is full: all is well. */
+#define PIPELINE_NO_ROOM "the look-ahead is full"
 /* True once a fetch_s3_buckets has told all buckets and none of them is still being listed: totals are final. Never in
  * a fleet, where others list too. */
 bool pipeline_listing_complete(const struct pipeline *pipeline);

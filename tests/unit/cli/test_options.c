@@ -32,6 +32,7 @@ static const char *const variables[] = {
     "FROE_LOG",
     "FROE_LOG_LEVEL",
     "FROE_WORKER",
+    "FROE_LEASE",
     "FROE_HISTORY",
     "FROE_HISTORY_SIZE",
 };
@@ -410,6 +411,7 @@ static void test_help_names_every_option_and_variable(void **state) {
         "--look-ahead",    "--once",         "--dry-run",
         "--log",           "--log-level",    "--discard",
         "--history",       "--history-size", "--worker",
+        "--lease",
     };
     char *help = help_of(COMMAND_RUN);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)

@@ -19,8 +19,8 @@
 #define REFUSES(text, ...) refuses(COUNT(ARGS(__VA_ARGS__)), ARGS(__VA_ARGS__), text)
 
 static int clean(void **state) {
-    static const char *const variables[] = {"FROE_STORE", "FROE_WORKER", "FROE_HISTORY", "FROE_HISTORY_SIZE",
-                                            "XDG_STATE_HOME"};
+    static const char *const variables[] = {"FROE_STORE",        "FROE_WORKER", "FROE_HISTORY",
+                                            "FROE_HISTORY_SIZE", "FROE_LEASE",  "XDG_STATE_HOME"};
     for (size_t i = 0; i < sizeof variables / sizeof variables[0]; i++)
         unsetenv(variables[i]);
     setenv("HOME", "/home/somebody", 1);
@@ -204,6 +204,21 @@ static void test_servers(void **state) {
     REFUSES("FROE_STORE: |***", "status");
 }
 
+static void test_lease(void **state) {
+    struct options options = PARSE("run", "--discard");
+    assert_int_equal(options.lease_us, 30 * US_PER_S);
+    options_free(&options);
+    options = PARSE("run", "--discard", "--lease", "1s");
+    assert_int_equal(options.lease_us, US_PER_S);
+    options_free(&options);
+    setenv("FROE_LEASE", "2m", 1);
+    options = PARSE("run", "--discard");
+    assert_int_equal(options.lease_us, 2 * US_PER_MIN);
+    options_free(&options);
+    REFUSES("--lease: ", "run", "--discard", "--lease", "999ms");
+    REFUSES("--lease: ", "run", "--discard", "--lease", "25h");
+}
+
 static void test_history(void **state) {
     struct options options = PARSE("run", "--discard");
     assert_int_equal(options.history_us, 24 * US_PER_HOUR);
@@ -260,6 +275,7 @@ int main(void) {
         cmocka_unit_test_setup(test_times, clean),
         cmocka_unit_test_setup(test_what_changes_runs_must_be_told_which, clean),
         cmocka_unit_test_setup(test_servers, clean),
+        cmocka_unit_test_setup(test_lease, clean),
         cmocka_unit_test_setup(test_history, clean),
         cmocka_unit_test_setup(test_any_allocation_may_fail, clean),
     };
