@@ -6,6 +6,9 @@ import subprocess
 
 import pytest
 
+# In one worker with the test of the tutorial: both install from the same build folder.
+pytestmark = pytest.mark.xdist_group("installed")
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 HEADER = ROOT / "include/froe.h"
 CC = {"gcc": ("gcc", "g++"), "clang": ("clang", "clang++")}
