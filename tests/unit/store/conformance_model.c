@@ -1,13 +1,18 @@
 /* conformance_model.c - see conformance_model.h. */
 #include "conformance_model.h"
 
-bool model_robin(const struct model *model, int workflow, size_t rule) {
-    return rule < model->n_rules[workflow] && model->rules[workflow][rule].strategy == STORE_GROUP_ROUND_ROBIN;
+enum store_strategy model_strategy(const struct model *model, int workflow, size_t rule) {
+    return rule < model->n_rules[workflow] ? model->rules[workflow][rule].strategy : 0;
+}
+
+static bool counts_tokens(const struct model *model, int workflow, size_t rule) {
+    enum store_strategy strategy = model_strategy(model, workflow, rule);
+    return strategy == STORE_GROUP_ROUND_ROBIN || strategy == STORE_CANCEL_IN_PROGRESS;
 }
 
 size_t model_first_robin(const struct model *model, int workflow) {
     size_t rule = 0;
-    while (rule < model->n_rules[workflow] && !model_robin(model, workflow, rule))
+    while (rule < model->n_rules[workflow] && model_strategy(model, workflow, rule) != STORE_GROUP_ROUND_ROBIN)
         rule++;
     return rule;
 }
@@ -20,7 +25,6 @@ static bool applies(const struct model *model, const struct lane *lane, size_t r
     return rule < model->n_rules[lane->workflow] && (int)rule < lane->n_keys;
 }
 
-/* The turn of the lane's group. */
 uint64_t *model_group_turn(struct play *play, const struct lane *lane) {
     size_t rule = model_first_robin(&play->now, lane->workflow);
     if (!applies(&play->now, lane, rule))
@@ -49,7 +53,7 @@ uint64_t model_leased_of(const struct play *play, int worker, int lane) {
     return n;
 }
 
-static bool same_key(const struct model *model, const struct lane *a, const struct lane *b, size_t rule) {
+bool model_same_key(const struct model *model, const struct lane *a, const struct lane *b, size_t rule) {
     return a->workflow == b->workflow && applies(model, b, rule) && key_of(a, rule) == key_of(b, rule);
 }
 
@@ -57,16 +61,17 @@ static bool same_key(const struct model *model, const struct lane *a, const stru
 static uint64_t used(const struct play *play, const struct lane *lane, size_t rule, const uint32_t *but) {
     const struct model *model = &play->now;
     uint64_t n = 0;
-    for (int i = 0; i < model->n_lanes && model_robin(model, lane->workflow, rule); i++)
-        for (int w = 0; w < WORKERS && same_key(model, lane, &model->lanes[i], rule); w++)
-            if (&model->lanes[i].tokens[w] != but)
-                n += model->lanes[i].tokens[w];
-    if (model_robin(model, lane->workflow, rule))
+    if (counts_tokens(model, lane->workflow, rule)) {
+        for (int i = 0; i < model->n_lanes; i++)
+            for (int w = 0; w < WORKERS && model_same_key(model, lane, &model->lanes[i], rule); w++)
+                if (&model->lanes[i].tokens[w] != but)
+                    n += model->lanes[i].tokens[w];
         return n;
+    }
     bool late = rule > model_first_robin(model, lane->workflow);
     for (int i = 0; i < RUNS; i++) {
         const struct run *run = &model->runs[i];
-        if (run->state == FREE || run->state == PARKED || !same_key(model, lane, &model->lanes[run->lane], rule))
+        if (run->state == FREE || run->state == PARKED || !model_same_key(model, lane, &model->lanes[run->lane], rule))
             continue;
         n += !late || run->lease || run->state == WAITING;
     }
@@ -82,18 +87,17 @@ static uint64_t room(const struct play *play, const struct lane *lane, size_t ru
 uint64_t model_least_tokens(const struct play *play, const struct lane *lane, const uint32_t *but) {
     uint64_t least = UINT64_MAX;
     for (size_t rule = 0; rule < 2; rule++)
-        if (applies(&play->now, lane, rule) && model_robin(&play->now, lane->workflow, rule)) {
+        if (applies(&play->now, lane, rule) && counts_tokens(&play->now, lane->workflow, rule)) {
             uint64_t here = room(play, lane, rule, but);
             least = here < least ? here : least;
         }
     return least;
 }
 
-/* when: 1: rules decided at the spawn, 2: at the claim, 3: both */
 uint64_t model_least_places(const struct play *play, const struct lane *lane, int when) {
     uint64_t least = UINT64_MAX;
     for (size_t rule = 0; rule < 2; rule++) {
-        if (!applies(&play->now, lane, rule) || model_robin(&play->now, lane->workflow, rule))
+        if (!applies(&play->now, lane, rule) || model_strategy(&play->now, lane->workflow, rule) != STORE_CANCEL_NEWEST)
             continue;
         bool late = rule > model_first_robin(&play->now, lane->workflow);
         uint64_t here = room(play, lane, rule, NULL);
@@ -103,8 +107,61 @@ uint64_t model_least_places(const struct play *play, const struct lane *lane, in
     return least;
 }
 
-bool model_cancels_late(const struct model *model, int workflow) {
-    return model->n_rules[workflow] == 2 && model_robin(model, workflow, 0) && !model_robin(model, workflow, 1);
+int64_t model_period_us(int period) {
+    return (1 + period) * US_PER_S;
+}
+
+static int period_of(const struct store_rule *rule) {
+    return rule->period_us == model_period_us(0) ? 0 : 1;
+}
+
+/* Is the rule a rate that is not the first one's once more? */
+static bool is_rate(const struct play *play, const struct lane *lane, size_t rule) {
+    const struct store_rule *rules = play->now.rules[lane->workflow];
+    if (!applies(&play->now, lane, rule) || rules[rule].strategy != STORE_RATE_LIMIT)
+        return false;
+    return rule == 0 || rules[0].strategy != STORE_RATE_LIMIT || rules[0].period_us != rules[1].period_us ||
+           lane->group != lane->other;
+}
+
+uint64_t model_rate_room(const struct play *play, const struct lane *lane) {
+    uint64_t least = UINT64_MAX;
+    for (size_t rule = 0; rule < 2; rule++) {
+        const struct store_rule *one = &play->now.rules[lane->workflow][rule];
+        if (!applies(&play->now, lane, rule) || one->strategy != STORE_RATE_LIMIT)
+            continue;
+        int period = period_of(one), key = key_of(lane, rule);
+        bool present =
+            play->now_utc_us - play->now_utc_us % one->period_us == play->now.rates[period][key].window_utc_us;
+        uint64_t n = present ? play->now.rates[period][key].used : 0;
+        uint64_t here = n < one->max_runs ? one->max_runs - n : 0;
+        least = here < least ? here : least;
+    }
+    return least;
+}
+
+void model_rate_use(struct play *play, const struct lane *lane) {
+    for (size_t rule = 0; rule < 2; rule++) {
+        const struct store_rule *one = &play->now.rules[lane->workflow][rule];
+        if (!is_rate(play, lane, rule))
+            continue;
+        int period = period_of(one), key = key_of(lane, rule);
+        int64_t window = play->now_utc_us - play->now_utc_us % one->period_us;
+        if (play->now.rates[period][key].window_utc_us != window)
+            play->now.rates[period][key].used = 0;
+        play->now.rates[period][key].window_utc_us = window;
+        play->now.rates[period][key].used++;
+    }
+}
+
+bool model_claims_by_token(const struct model *model, int workflow) {
+    bool rate = false, late = false;
+    for (size_t rule = 0; rule < model->n_rules[workflow]; rule++) {
+        rate |= model_strategy(model, workflow, rule) == STORE_RATE_LIMIT;
+        late |=
+            model_strategy(model, workflow, rule) == STORE_CANCEL_NEWEST && rule > model_first_robin(model, workflow);
+    }
+    return rate || late;
 }
 
 int model_lane_by_id(const struct model *model, int64_t id) {
@@ -113,4 +170,46 @@ int model_lane_by_id(const struct model *model, int64_t id) {
             return i;
     fail_msg("lane %lld is not known", (long long)id);
     return -1;
+}
+
+void model_end(struct play *play, struct run *run, enum store_state state) {
+    struct model *model = &play->now;
+    assert_true(model->n_past < PAST);
+    model->past[model->n_past++] = (struct past){run->page, run->index, state};
+    *run = (struct run){.state = FREE};
+}
+
+void model_cancel(struct play *play, struct run *run) {
+    play->now.lanes[run->lane].cancelled++;
+    model_end(play, run, STORE_STATE_CANCELLED);
+}
+
+void model_ask(struct play *play, struct run *run, bool driven_out) {
+    assert_true(run->lease != 0);
+    if (run->asked)
+        return;
+    run->asked = true;
+    run->driven_out = driven_out;
+    run->told = false;
+    play->asked++;
+}
+
+enum store_state model_state(const struct play *play, const struct run *run) {
+    return run->state == PARKED                 ? STORE_STATE_PARKED
+           : run->lease                         ? STORE_STATE_LEASED
+           : run->due_utc_us > play->now_utc_us ? STORE_STATE_WAITING
+                                                : STORE_STATE_QUEUED;
+}
+
+int64_t model_some_time(struct play *play, int64_t at_most_us) {
+    int64_t at = play->now_utc_us + (int64_t)below(play, (uint64_t)at_most_us);
+    return play->steps->sut->own_clock ? at : at / US_PER_S * US_PER_S;
+}
+
+void model_begin(struct play *play) {
+    if (play->in_batch)
+        return;
+    steps_begin(play->steps);
+    play->batch_utc_us = play->now_utc_us;
+    play->in_batch = true;
 }

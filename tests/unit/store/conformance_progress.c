@@ -149,7 +149,7 @@ static void several_rules_one_after_the_other(void **state) {
     int64_t workflow = steps_workflow(steps, "w", PROGRESS(2), PROGRESS(1));
     steps_spawn(steps, workflow, "k|m", "a");
     steps_spawn(steps, workflow, "k|n", "b");
-    assert_drove_out(steps_spawn(steps, workflow, "k|n", "c"), 1, 2, false);   /* a by the first, b by the second */
+    assert_drove_out(steps_spawn(steps, workflow, "k|n", "c"), 1, 2, false); /* a by the first, b by the second */
     /* c by the first, which counts both; the second leaves but one of them. */
     assert_drove_out(steps_spawn(steps, workflow, "k|o", "d e"), 1, 1, false);
     assert_string_equal(steps_runs(steps, &(struct store_runs_filter){.states = 1 << STORE_STATE_QUEUED}), "e:Q");

@@ -10,19 +10,7 @@
 
 #include <stdio.h>
 
-static uint64_t below(struct play *play, uint64_t bound) {
-    return rng_below(&play->rng, bound);
-}
-
 /* ---- batches ---- */
-
-static void maybe_begin(struct play *play) {
-    if (!play->in_batch)
-        steps_begin(play->steps);
-    if (!play->in_batch)
-        play->batch_utc_us = play->now_utc_us;
-    play->in_batch = true;
-}
 
 static void commit(struct play *play) {
     if (!play->in_batch)
@@ -32,10 +20,22 @@ static void commit(struct play *play) {
     play->durable = play->now;
 }
 
+/* Outside of a batch what a call changes is a batch of its own. */
+static void changed(struct play *play) {
+    if (!play->in_batch)
+        play->durable = play->now;
+}
+
+/* What it had is queued again, but for those that were asked to end. */
 static void drop_worker(struct play *play, int worker) {
-    for (int i = 0; i < RUNS; i++)
-        if (play->now.runs[i].lease && play->now.runs[i].worker == worker)
-            play->now.runs[i].lease = 0;
+    for (int i = 0; i < RUNS; i++) {
+        struct run *run = &play->now.runs[i];
+        if (run->state == FREE || !run->lease || run->worker != worker)
+            continue;
+        run->lease = 0;
+        if (run->asked)
+            model_cancel(play, run);
+    }
     for (int i = 0; i < play->now.n_lanes; i++)
         play->now.lanes[i].tokens[worker] = 0;
     play->workers[worker] = 0;
@@ -53,11 +53,10 @@ static void add_worker(struct play *play, int worker) {
 }
 
 static void reopen(struct play *play, bool crash) {
-    if (!crash) {
+    if (!crash)
         commit(play);
-        play->durable = play->now; /* steps_reopen checks, which writes what claims cancelled */
-    }
     play->in_batch = false;
+    play->reserved = 0;
     play->now = play->durable;
     for (int w = 0; w < WORKERS; w++)
         drop_worker(play, w);
@@ -68,6 +67,7 @@ static void reopen(struct play *play, bool crash) {
         steps_crash(play->steps);
     else
         steps_reopen(play->steps);
+    play->durable = play->now;
 }
 
 /* ---- time ---- */
@@ -78,7 +78,15 @@ static bool is_due_within(const struct play *play, int64_t from_utc_us, int64_t 
         const struct run *run = &play->now.runs[i];
         if (run->state != FREE && run->due_utc_us >= from_utc_us && run->due_utc_us < to_utc_us)
             return true;
+        if (run->state == QUEUED && run->start_by_utc_us >= from_utc_us && run->start_by_utc_us < to_utc_us)
+            return true;
     }
+    for (int period = 0; period < PERIODS; period++)
+        for (int key = 0; key < GROUPS; key++) {
+            int64_t end = play->now.rates[period][key].window_utc_us + model_period_us(period);
+            if (end >= from_utc_us && end < to_utc_us)
+                return true;
+        }
     return false;
 }
 
@@ -97,10 +105,40 @@ static void look_at_clock(struct play *play) {
     }
 }
 
-/* A time at most so far ahead. When time is not ours, all such lie on a grid, so that waiting for them takes less. */
-static int64_t some_time(struct play *play, int64_t at_most_us) {
-    int64_t at = play->now_utc_us + (int64_t)below(play, (uint64_t)at_most_us);
-    return play->steps->sut->own_clock ? at : at / US_PER_S * US_PER_S;
+static int by_place(const void *a, const void *b) {
+    const struct store_cancel *x = a, *y = b;
+    if (x->page != y->page)
+        return x->page < y->page ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+/* Each run that was asked to end is told once, to the worker that has it. */
+static void heartbeat(struct play *play, int worker) {
+    struct store_cancels cancels;
+    struct store_cancel expected[RUNS];
+    size_t n = 0;
+    assert_int_equal(store_heartbeat(play->steps->store, play->workers[worker], &cancels, NULL), 0);
+    play->expires_mono_us[worker] = play->steps->sut->mono_us + LEASE_US;
+    for (int i = 0; i < RUNS; i++) {
+        struct run *run = &play->now.runs[i];
+        if (run->state == FREE || !run->lease || run->worker != worker || !run->asked || run->told)
+            continue;
+        run->told = true;
+        expected[n++] = (struct store_cancel){run->lease, run->page, run->index, run->driven_out};
+    }
+    assert_int_equal(cancels.n, n);
+    struct store_cancel told[RUNS];
+    if (n)
+        memcpy(told, cancels.items, n * sizeof told[0]);
+    store_cancels_free(&cancels);
+    qsort(told, n, sizeof told[0], by_place);
+    qsort(expected, n, sizeof expected[0], by_place);
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(told[i].lease, expected[i].lease);
+        assert_int_equal(told[i].page, expected[i].page);
+        assert_int_equal(told[i].index, expected[i].index);
+        assert_int_equal(told[i].driven_out, expected[i].driven_out);
+    }
 }
 
 static void let_pass(struct play *play) {
@@ -109,129 +147,9 @@ static void let_pass(struct play *play) {
     for (int w = 0; w < WORKERS; w++)
         if (play->workers[w] && below(play, 4) && play->steps->sut->mono_us < play->expires_mono_us[w]) {
             expire(play); /* so do heartbeats of others */
-            assert_int_equal(store_heartbeat(play->steps->store, play->workers[w], NULL, NULL), 0);
-            play->expires_mono_us[w] = play->steps->sut->mono_us + LEASE_US;
+            heartbeat(play, w);
         }
-}
-
-/* ---- spawning ---- */
-
-static struct run *live_key(struct model *model, int workflow, int key) {
-    for (int i = 0; i < RUNS; i++)
-        if (model->runs[i].state != FREE && model->runs[i].key == key &&
-            model->lanes[model->runs[i].lane].workflow == workflow)
-            return &model->runs[i];
-    return NULL;
-}
-
-static struct run *free_run(struct model *model) {
-    for (int i = 0; i < RUNS; i++)
-        if (model->runs[i].state == FREE)
-            return &model->runs[i];
-    fail_msg("the model is too small");
-    return NULL;
-}
-
-static int64_t newest_lane;
-static int see_lane(void *arg, const struct store_lane_info *info) {
-    (void)arg;
-    newest_lane = info->lane > newest_lane ? info->lane : newest_lane;
-    return 0;
-}
-
-static int lane_of(struct play *play, int workflow, int group, int other) {
-    struct model *model = &play->now;
-    int n_keys = (int)model->n_rules[workflow];
-    for (int i = 0; i < model->n_lanes; i++) {
-        const struct lane *lane = &model->lanes[i];
-        if (lane->workflow == workflow && lane->n_keys == n_keys && (n_keys < 1 || lane->group == group) &&
-            (n_keys < 2 || lane->other == other))
-            return i;
-    }
-    assert_true(model->n_lanes < LANES);
-    model->lanes[model->n_lanes] =
-        (struct lane){.workflow = workflow, .group = group, .other = other, .n_keys = n_keys};
-    return model->n_lanes++;
-}
-
-/* The lane is there from now on: it gets its turn, and its group too if it is new. */
-static void lane_is_born(struct play *play, struct lane *lane) {
-    newest_lane = 0;
-    assert_int_equal(store_lanes_each(play->steps->store, see_lane, NULL, NULL), 0);
-    lane->id = newest_lane;
-    lane->turn = ++play->turn;
-    bool first = true;
-    for (int i = 0; i < play->now.n_lanes; i++)
-        if (&play->now.lanes[i] != lane && play->now.lanes[i].id &&
-            model_group_turn(play, &play->now.lanes[i]) == model_group_turn(play, lane))
-            first = false;
-    if (first)
-        *model_group_turn(play, lane) = lane->turn;
-}
-
-static void spawn(struct play *play) {
-    struct model *model = &play->now;
-    int workflow = (int)below(play, WORKFLOWS), group = (int)below(play, 5), other = (int)below(play, 2);
-    size_t n = 1 + below(play, below(play, 4) ? 6 : 30);
-    char keys[30][16], generations[30][16], rule_keys[2][16];
-    int key[30], generation[30];
-    struct store_item items[30];
-    for (size_t i = 0; i < n; i++) {
-        key[i] = below(play, 10) ? (int)below(play, KEYS) : -1;
-        generation[i] = (int)below(play, 3);
-        snprintf(keys[i], sizeof keys[i], "key-%03d", key[i]);
-        snprintf(generations[i], sizeof generations[i], "%d", generation[i]);
-        items[i] = (struct store_item){.child_key = key[i] < 0 ? BYTES_NONE : bytes_str(keys[i]),
-                                       .generation = bytes_str(generations[i])};
-    }
-    snprintf(rule_keys[0], sizeof rule_keys[0], "%d", group);
-    snprintf(rule_keys[1], sizeof rule_keys[1], "%d", other);
-    struct bytes both[] = {bytes_str(rule_keys[0]), bytes_str(rule_keys[1])};
-    int64_t not_before = below(play, 5) ? 0 : some_time(play, 5 * US_PER_S);
-    struct store_page page = {.workflow = play->workflows[workflow],
-                              .keys = both,
-                              .n_keys = model->n_rules[workflow],
-                              .not_before_utc_us = not_before,
-                              .items = items,
-                              .n = n};
-    struct store_spawned spawned;
-    maybe_begin(play);
-    assert_int_equal(store_spawn(play->steps->store, &page, &spawned, NULL), 0);
-
-    int at = lane_of(play, workflow, group, other);
-    struct lane *lane = &model->lanes[at];
-    uint64_t places = model_least_places(play, lane, 1);
-    struct store_spawned expected = {.page = spawned.page};
-    for (size_t i = 0; i < n; i++) {
-        struct run *live = key[i] < 0 ? NULL : live_key(model, workflow, key[i]);
-        bool fits = expected.created < places;
-        if (live && !(fits && live->state == PARKED && live->generation != generation[i])) {
-            expected.duplicates++;
-            continue;
-        }
-        if (!fits) {
-            expected.cancelled++;
-            continue;
-        }
-        if (live) {
-            expected.superseded++;
-            live->state = FREE;
-        }
-        *free_run(model) = (struct run){.state = QUEUED,
-                                        .lane = at,
-                                        .key = key[i],
-                                        .generation = generation[i],
-                                        .page = spawned.page,
-                                        .index = expected.created++,
-                                        .due_utc_us = not_before};
-    }
-    assert_spawned(spawned, expected.created, expected.duplicates, expected.superseded, expected.cancelled);
-    lane->cancelled += expected.cancelled;
-    play->spawned += expected.created;
-    if (lane->id == 0 && (expected.created || expected.cancelled))
-        lane_is_born(play, lane);
-    else if (lane->id == 0)
-        model->n_lanes--;
+    changed(play);
 }
 
 /* ---- claiming ---- */
@@ -264,40 +182,61 @@ static void claim(struct play *play) {
             wants[claim.n_wants++] =
                 (struct store_want){play->now.lanes[i].id, (uint32_t)below(play, 6), 1 + (uint32_t)below(play, 5)};
     model_check_claim(play, worker, &claim, wanted, steps_claim_as(play->steps, &claim));
-    if (!play->in_batch)
-        play->durable = play->now; /* a batch of its own */
+    changed(play);
 }
 
 /* ---- settling ---- */
 
 static void settle_one(struct play *play, struct run *run, struct store_settled *settled) {
+    static const enum store_outcome outcomes[] = {
+        STORE_DONE,  STORE_DONE,   STORE_DONE,   STORE_DONE,     STORE_DONE,      STORE_RETRY,    STORE_RETRY,
+        STORE_RETRY, STORE_PARKED, STORE_FAILED, STORE_RELEASED, STORE_CANCELLED, STORE_FORGOTTEN};
     struct lane *lane = &play->now.lanes[run->lane];
     int worker = run->worker, at = run->lane;
     static char key[16], generation[16];
-    uint64_t dice = below(play, 10);
     snprintf(key, sizeof key, "key-%03d", run->key);
     *settled = (struct store_settled){
         .lease = run->lease,
         .index = run->index,
-        .outcome = dice < 6   ? STORE_DONE
-                   : dice < 8 ? STORE_RETRY
-                   : dice < 9 ? STORE_PARKED
-                              : STORE_RELEASED,
+        .outcome = outcomes[below(play, sizeof outcomes / sizeof outcomes[0])],
         .child_key = run->key < 0 ? BYTES_NONE : bytes_str(key),
+        .failed = below(play, 2),
+        .error = BYTES("why"),
+        .result = BYTES("{}"),
     };
     run->lease = 0;
-    if (settled->outcome == STORE_DONE) {
-        run->state = FREE;
+    if (settled->outcome != STORE_DONE && settled->outcome != STORE_RELEASED)
+        lane->failed += settled->failed;
+    switch (settled->outcome) {
+    case STORE_DONE:
         lane->done++;
-    } else if (settled->outcome != STORE_RELEASED) {
+        model_end(play, run, STORE_STATE_DONE);
+        break;
+    case STORE_FAILED:
+        model_end(play, run, STORE_STATE_FAILED);
+        break;
+    case STORE_FORGOTTEN:
+        model_end(play, run, STORE_STATE_CANCELLED);
+        break;
+    case STORE_CANCELLED:
+        model_cancel(play, run);
+        break;
+    case STORE_RELEASED:
+        if (run->asked)
+            model_cancel(play, run);
+        break;
+    case STORE_RETRY:
+    case STORE_PARKED:
         run->generation = (int)below(play, 3);
         snprintf(generation, sizeof generation, "%d", run->generation);
         settled->generation = bytes_str(generation);
         settled->attempts = ++run->attempts;
-        settled->failed = below(play, 2);
-        lane->failed += settled->failed;
-        settled->due_utc_us = run->due_utc_us = some_time(play, 3 * US_PER_S);
+        settled->due_utc_us = run->due_utc_us = model_some_time(play, 3 * US_PER_S);
+        bool asked = run->asked;
+        run->asked = false;
         run->state = settled->outcome == STORE_RETRY ? WAITING : PARKED;
+        if (asked && settled->outcome == STORE_RETRY)
+            model_cancel(play, run);
     }
     if (model_leased_of(play, worker, at) == 0)
         lane->tokens[worker] = 0;
@@ -305,7 +244,7 @@ static void settle_one(struct play *play, struct run *run, struct store_settled 
 
 static void settle(struct play *play) {
     int worker = (int)below(play, WORKERS);
-    maybe_begin(play);
+    model_begin(play);
     size_t ignored;
     for (int i = (int)below(play, RUNS), seen = 0, n = 0; seen < RUNS && n < 12; seen++, i = (i + 1) % RUNS) {
         struct run *run = &play->now.runs[i];
@@ -352,7 +291,7 @@ static void change_parked(struct play *play) {
             found[n++] = &model->runs[i];
     qsort(found, n, sizeof found[0], by_id);
     uint64_t count = 0, expected = 0;
-    maybe_begin(play);
+    model_begin(play);
     if (retry)
         assert_int_equal(store_parked_retry(play->steps->store, &filter, &count, NULL), 0);
     else
@@ -360,9 +299,13 @@ static void change_parked(struct play *play) {
     for (size_t i = 0; i < n; i++) {
         if (retry && model_least_places(play, &model->lanes[found[i]->lane], 3) == 0)
             continue;
-        found[i]->state = retry ? WAITING : FREE;
-        found[i]->attempts = 0;
-        found[i]->due_utc_us = play->now_utc_us;
+        if (retry) {
+            found[i]->state = WAITING;
+            found[i]->attempts = 0;
+            found[i]->due_utc_us = play->now_utc_us;
+        } else {
+            model_end(play, found[i], STORE_STATE_CANCELLED);
+        }
         expected++;
     }
     assert_int_equal(count, expected);
@@ -377,11 +320,12 @@ static void change_limits(struct play *play) {
     bool changes = false;
     for (size_t i = 0; i < play->now.n_rules[workflow]; i++) {
         uint32_t *max = &play->now.rules[workflow][i].max_runs, before = *max;
-        bool unlimited = model_robin(&play->now, workflow, i) && below(play, 16) == 0;
+        bool robin = model_strategy(&play->now, workflow, i) == STORE_GROUP_ROUND_ROBIN;
+        bool unlimited = robin && below(play, 16) == 0;
         *max = unlimited ? 0 : 1 + (uint32_t)below(play, 4);
         changes |= *max != before;
     }
-    maybe_begin(play);
+    model_begin(play);
     assert_int_equal(store_workflow_put(play->steps->store, bytes_str(name), play->now.rules[workflow],
                                         play->now.n_rules[workflow], &id, NULL),
                      0);
@@ -392,6 +336,41 @@ static void change_limits(struct play *play) {
         if (lane->id && lane->workflow == workflow && *model_group_turn(play, lane) < lane->turn)
             *model_group_turn(play, lane) = lane->turn;
     }
+}
+
+static void pause(struct play *play) {
+    int workflow = (int)below(play, WORKFLOWS);
+    char name[16];
+    snprintf(name, sizeof name, "workflow-%d", workflow);
+    play->now.paused[workflow] = below(play, 4) == 0;
+    model_begin(play);
+    assert_int_equal(store_workflow_pause(play->steps->store, bytes_str(name), play->now.paused[workflow], NULL), 0);
+}
+
+/* One that lives, or one of the past. */
+static void cancel(struct play *play) {
+    struct model *model = &play->now;
+    struct run *run = &model->runs[below(play, RUNS)];
+    enum store_state expected, was = 0;
+    int64_t page;
+    uint32_t index;
+    for (int i = 0; i < RUNS && run->state == FREE; i++)
+        run = run + 1 < model->runs + RUNS ? run + 1 : model->runs;
+    if (run->state == FREE || (model->n_past && below(play, 10) == 0)) {
+        if (!model->n_past)
+            return;
+        const struct past *past = &model->past[below(play, (uint64_t)model->n_past)];
+        page = past->page, index = past->index, expected = past->state;
+    } else {
+        page = run->page, index = run->index, expected = model_state(play, run);
+        if (expected == STORE_STATE_LEASED)
+            model_ask(play, run, false);
+        else
+            model_cancel(play, run);
+    }
+    model_begin(play);
+    assert_int_equal(store_run_cancel(play->steps->store, page, index, &was, NULL), 0);
+    assert_int_equal(was, expected);
 }
 
 static int check_lane(void *arg, const struct store_lane_info *info) {
@@ -424,22 +403,67 @@ static int check_lane(void *arg, const struct store_lane_info *info) {
     return 0;
 }
 
+struct counting {
+    struct play *play;
+    int runs;
+};
+
+static int check_run(void *arg, const struct store_run_info *info) {
+    struct counting *counting = arg;
+    struct play *play = counting->play;
+    const struct model *model = &play->now;
+    counting->runs++;
+    for (int i = 0; i < RUNS; i++) {
+        const struct run *run = &model->runs[i];
+        if (run->state == FREE || run->page != info->page || run->index != info->index)
+            continue;
+        char key[16];
+        snprintf(key, sizeof key, "key-%03d", run->key);
+        assert_int_equal(info->state, model_state(play, run));
+        assert_int_equal(info->cancel_asked, run->asked);
+        assert_int_equal(info->attempts, run->attempts);
+        assert_int_equal(info->priority, run->priority);
+        assert_true(bytes_equal(info->child_key, run->key < 0 ? BYTES_NONE : bytes_str(key)));
+        return 0;
+    }
+    for (int i = 0; i < model->n_past; i++)
+        if (model->past[i].page == info->page && model->past[i].index == info->index) {
+            assert_int_equal(info->state, model->past[i].state);
+            return 0;
+        }
+    fail_msg("run %lld:%u should not be there", (long long)info->page, info->index);
+    return 0;
+}
+
+static void check_runs(struct play *play) {
+    struct counting counting = {.play = play};
+    int expected = play->now.n_past;
+    for (int i = 0; i < RUNS; i++)
+        expected += play->now.runs[i].state != FREE;
+    assert_int_equal(store_runs_each(play->steps->store, &(struct store_runs_filter){0}, check_run, &counting, NULL),
+                     0);
+    assert_int_equal(counting.runs, expected);
+}
+
 static void check(struct play *play) {
     struct err err = {0};
     if (store_check(play->steps->store, &err) < 0)
         fail_msg("%s", err.text);
-    if (!play->in_batch)
-        play->durable = play->now; /* the check writes what claims cancelled */
     assert_int_equal(store_lanes_each(play->steps->store, check_lane, play, NULL), 0);
+    check_runs(play);
 }
 
 static void one_step(struct play *play) {
     uint64_t dice = below(play, 1000);
     look_at_clock(play);
     if (dice < 250) {
-        spawn(play);
-    } else if (dice < 600) {
+        model_spawn(play);
+    } else if (dice < 580) {
         claim(play);
+    } else if (dice < 600) {
+        cancel(play);
+    } else if (dice < 605) {
+        pause(play);
     } else if (dice < 850) {
         settle(play);
     } else if (dice < 930) {
@@ -453,6 +477,7 @@ static void one_step(struct play *play) {
         if (play->workers[worker])
             assert_int_equal(store_worker_remove(play->steps->store, play->workers[worker], NULL), 0);
         drop_worker(play, worker);
+        changed(play);
     } else if (dice < 970) {
         reopen(play, below(play, 2));
     } else if (dice < 990) {
@@ -469,7 +494,16 @@ static void play_with(struct steps *steps, uint64_t seed, int n_steps) {
         size_t n;
         struct store_rule rules[2];
     } kinds[WORKFLOWS] = {
-        {1, {ROBIN(3)}}, {2, {CANCEL(4), ROBIN(2)}}, {2, {ROBIN(2), ROBIN(4)}}, {2, {ROBIN(3), CANCEL(3)}}, {0, {{0}}},
+        {1, {ROBIN(3)}},
+        {2, {CANCEL(4), ROBIN(2)}},
+        {2, {ROBIN(2), ROBIN(4)}},
+        {2, {ROBIN(3), CANCEL(3)}},
+        {0, {{0}}},
+        {2, {ROBIN(3), PROGRESS(4)}},
+        {2, {PROGRESS(3), CANCEL(4)}},
+        {2, {ROBIN(3), RATE(4, US_PER_S)}},
+        {2, {RATE(3, 2 * US_PER_S), RATE(2, 2 * US_PER_S)}},
+        {2, {PROGRESS(5), RATE(3, US_PER_S)}},
     };
     struct play *play = mem_zalloc(sizeof *play);
     assert_non_null(play);
@@ -491,6 +525,7 @@ static void play_with(struct steps *steps, uint64_t seed, int n_steps) {
     /* The test is worth nothing when nothing happens in it. */
     assert_true(play->spawned > (uint64_t)n_steps / 20 && play->claimed > (uint64_t)n_steps / 20 &&
                 play->settled > (uint64_t)n_steps / 50);
+    assert_true(play->driven_out > 10 && play->late > 3 && play->asked > 0 && play->limited > 5);
     mem_free(play);
 }
 
