@@ -489,7 +489,7 @@ static void one_step(struct play *play) {
         commit(play);
 }
 
-static void play_with(struct steps *steps, uint64_t seed, int n_steps) {
+static void play_with(struct steps *steps, uint64_t seed, int n_steps, uint64_t happened[4]) {
     static const struct {
         size_t n;
         struct store_rule rules[2];
@@ -525,20 +525,24 @@ static void play_with(struct steps *steps, uint64_t seed, int n_steps) {
     /* The test is worth nothing when nothing happens in it. */
     assert_true(play->spawned > (uint64_t)n_steps / 20 && play->claimed > (uint64_t)n_steps / 20 &&
                 play->settled > (uint64_t)n_steps / 50);
-    assert_true(play->driven_out > 10 && play->late > 3 && play->asked > 0 && play->limited > 5);
+    const uint64_t counts[] = {play->driven_out, play->late, play->asked, play->limited};
+    for (int i = 0; i < 4; i++)
+        happened[i] += counts[i];
     mem_free(play);
 }
 
 static void random_use_does_what_the_model_does(void **state) {
     struct steps *steps = *state;
-    uint64_t seeds = steps->sut->own_clock ? 8 : 3;
+    uint64_t happened[4] = {0}, seeds = steps->sut->own_clock ? 8 : 3;
     for (uint64_t seed = 1; seed <= seeds; seed++) {
-        play_with(steps, seed, 600);
+        play_with(steps, seed, 600, happened);
         store_close(steps->store);
         steps->store = NULL;
         steps->sut->wipe(steps->sut);
         steps_open(steps);
     }
+    for (int i = 0; i < 4; i++)
+        assert_true(happened[i] > 5);
 }
 
 const struct CMUnitTest conformance_random[] = {
