@@ -3,7 +3,9 @@
 No manager daemon runs: pools work without one, only statistics and the like would need it. Nothing is kept but in the
 folder given and in memory, and the daemons run in the foreground as our children, so their pids are known for certain.
 """
+import contextlib
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -62,9 +64,15 @@ def missing():
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that the kernel gives to nobody meanwhile: none of those that it takes for connections, if others are left."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
+        first, last = map(int, file.read().split())
+    ports = [port for port in range(10000, 65536) if not first <= port <= last] or range(10000, 65536)
+    while True:
+        port = random.choice(ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def run(*command, timeout=60):
