@@ -400,6 +400,28 @@ static void test_null(void **state) {
     assert_true(flag);
 }
 
+/* Who stands still says nothing; its programs die in time, and the spawner goes on when it moves again. */
+static void test_who_stands_still_loses_its_programs(void **state) {
+    struct world *world = *state;
+    struct end end;
+    struct spawned *spawned;
+    spawner_alive(world->spawner, 400000);
+    assert_int_equal(start_script(world, "echo $$ > $D/a; sleep 1000", &end, &spawned), 0);
+    pid_t a = file_pid(world, "a");
+    for (int i = 0; i < 8; i++) { /* longer than that, but never silent */
+        run_for_ms(world, 100);
+        spawner_alive(world->spawner, 400000);
+    }
+    assert_false(end.done || is_dead(a));
+    usleep(800000); /* the loop does not run */
+    assert_true(is_dead(a));
+    run_until(world, &end.done);
+    assert_true(WIFSIGNALED(end.exit.status) && WTERMSIG(end.exit.status) == SIGKILL);
+    assert_int_equal(start_script(world, "exit 3", &end, &spawned), 0);
+    run_until(world, &end.done);
+    assert_true(WIFEXITED(end.exit.status) && WEXITSTATUS(end.exit.status) == 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_up, world_down)
 
 int main(int argc, char **argv) {
@@ -416,6 +438,7 @@ int main(int argc, char **argv) {
         TEST(test_arguments),
         TEST(test_outbox),
         TEST(test_no_descriptors),
+        TEST(test_who_stands_still_loses_its_programs),
         cmocka_unit_test_setup(test_close_kills, world_up),
         TEST(test_spawner_dies),
         TEST(test_dies_with_orders_unread),
