@@ -71,7 +71,7 @@ static int write_page(struct spawn_request *spawn, struct spawn_page *page, stru
             return r;
         set = page->own;
     }
-    struct store_page given = {
+    page->given = (struct store_page){
         .workflow = spawn->workflow->store_id,
         .keys = set->keys,
         .n_keys = set->failed.n ? 0 : spawn->workflow->n_rules,
@@ -88,7 +88,7 @@ static int write_page(struct spawn_request *spawn, struct spawn_page *page, stru
         .failed = set->failed,
         .ret_indexes = spawn->indexes ? spawn->indexes + page->first : NULL,
     };
-    return store_spawn(store, &given, &page->spawned, err);
+    return store_spawn(store, &page->given, &page->spawned, err);
 }
 
 static int execute(struct request *request, struct store *store, struct err *err) {
