@@ -108,6 +108,7 @@ static int drain(const struct options *asked, const char *folder, struct mock *m
     options.once = true;
     options.cron = "* * * * *";
     options.store = options.store_shown = store.p;
+    options.lease_us = 30 * US_PER_S;
     options.history_us = 24 * US_PER_HOUR;
     options.history_bytes = 256 * 1024 * 1024;
     options.program = argv;
