@@ -91,6 +91,7 @@ static void *run(void *arg) {
     struct committer *committer = arg;
     int failed = 0;
     struct err failure = {0};
+    thread_name("froe-store");
     pthread_mutex_lock(&committer->mutex);
     for (;;) {
         while (list_empty(&committer->todo) && !committer->closing) {
@@ -137,7 +138,7 @@ int committer_start(struct store *store, uv_async_t *wake, struct committer **re
     list_init(&committer->done);
     pthread_mutex_init(&committer->mutex, NULL);
     pthread_cond_init(&committer->more, NULL);
-    int r = thread_start(&committer->thread, "froe-store", run, committer);
+    int r = thread_start(&committer->thread, run, committer);
     if (r < 0) {
         pthread_cond_destroy(&committer->more);
         pthread_mutex_destroy(&committer->mutex);

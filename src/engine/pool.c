@@ -76,6 +76,7 @@ static void *run(void *arg) {
     struct pool_thread *thread = arg;
     struct pool *pool = &thread->engine->pool;
     froe_task *task;
+    thread_name("froe-task");
     while ((task = take(pool, thread))) {
         const struct workflow *workflow = task->workflow;
         workflow->run(task, workflow->arg);
@@ -93,7 +94,7 @@ static int add_thread(froe *engine) {
     if (!thread)
         return -ENOMEM;
     thread->engine = engine;
-    int r = thread_start(&thread->id, "froe-task", run, thread);
+    int r = thread_start(&thread->id, run, thread);
     if (r < 0) {
         mem_free(thread);
         return r;

@@ -3,7 +3,7 @@
 
 #include <signal.h>
 
-int thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *arg), void *arg) {
+int thread_start(pthread_t *ret_thread, void *(*run)(void *arg), void *arg) {
     sigset_t all, before;
     sigfillset(&all);
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
@@ -12,8 +12,9 @@ int thread_start(pthread_t *ret_thread, const char *name, void *(*run)(void *arg
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int r = pthread_create(ret_thread, NULL, run, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (r != 0)
-        return -r;
-    pthread_setname_np(*ret_thread, name);
-    return 0;
+    return -r;
+}
+
+void thread_name(const char *name) {
+    pthread_setname_np(pthread_self(), name);
 }
