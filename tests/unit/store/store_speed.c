@@ -3,7 +3,9 @@
  *
  *     store_speed URI [runs [pages-a-commit [runs-a-claim [lanes]]]]
  *
- * Two rounds: one that keeps the backlog short (spawn, claim, settle, again), one that spawns everything first. */
+ * Rounds: one that keeps the backlog short (spawn, claim, settle, again); one that spawns everything first, with what
+ * the next page costs beside all that; finding a child key among as many finished runs, whose keys came sorted, in no
+ * order, or one a page. For these, stores are made beside the one that is named. */
 #include "mem.h"
 #include "store.h"
 
@@ -16,6 +18,8 @@ static uint32_t lanes = 1;
 static struct store *store;
 static int64_t workflow, worker;
 static uint64_t spawned, settled_n;
+static uint32_t per_page = STORE_PAGE_MAX;
+static bool shuffled; /* child keys */
 static struct err err;
 
 static void must(int r) {
@@ -33,10 +37,10 @@ static double seconds(clockid_t id) {
 
 static void spawn_page(void) {
     static struct store_item items[STORE_PAGE_MAX];
-    static char keys[STORE_PAGE_MAX][40], tags[STORE_PAGE_MAX][40];
-    for (uint32_t i = 0; i < STORE_PAGE_MAX; i++) {
-        uint64_t at = spawned + i;
-        int n = snprintf(keys[i], sizeof keys[i], "images/2026/11/22/%012llu.jpg", (unsigned long long)at);
+    static char keys[STORE_PAGE_MAX][48], tags[STORE_PAGE_MAX][40];
+    for (uint32_t i = 0; i < per_page; i++) {
+        uint64_t at = shuffled ? (spawned + i) * UINT64_C(6364136223846793005) : spawned + i;
+        int n = snprintf(keys[i], sizeof keys[i], "images/2026/11/22/%020llu.jpg", (unsigned long long)at);
         int m = snprintf(tags[i], sizeof tags[i], "\"%016llx%016llx\"",
                          (unsigned long long)(at * UINT64_C(0x9e3779b97f4a7c15)), (unsigned long long)(at * 77777777));
         items[i] =
@@ -51,14 +55,14 @@ static void spawn_page(void) {
                               .input = BYTES("{\"bucket\":\"bucket-1\"}"),
                               .metadata = BYTES("{\"bucket\":\"bucket-1\"}"),
                               .items = items,
-                              .n = STORE_PAGE_MAX};
+                              .n = per_page};
     struct store_spawned out;
     must(store_spawn(store, &page, &out, &err));
-    if (out.created != STORE_PAGE_MAX) {
+    if (out.created != per_page) {
         fprintf(stderr, "%u created\n", out.created);
         exit(1);
     }
-    spawned += STORE_PAGE_MAX;
+    spawned += per_page;
 }
 
 /* Settles what the claim gave, in one call. */
@@ -70,7 +74,9 @@ static uint64_t settle(const struct store_claimed *claimed) {
             settled[n++] = (struct store_settled){.lease = claimed->leases[i].id,
                                                   .index = claimed->leases[i].runs[j].index,
                                                   .outcome = STORE_DONE,
-                                                  .child_key = claimed->leases[i].runs[j].child_key};
+                                                  .child_key = claimed->leases[i].runs[j].child_key,
+                                                  .attempt = 1,
+                                                  .duration_us = 12345 + (int64_t)j};
     must(store_settle(store, worker, settled, n, &ignored, &err));
     settled_n += n;
     return n;
@@ -94,6 +100,64 @@ static uint64_t claim_and_settle(uint32_t per_claim) {
 static void report(const char *what, uint64_t runs, double wall, double cpu) {
     printf("%-28s %9.0f runs/s  %6.2f us CPU a run  (%.2f s, %.2f s CPU)\n", what, (double)runs / wall,
            cpu * 1e6 / (double)runs, wall, cpu);
+}
+
+static int count(void *arg, const struct store_run_info *run) {
+    *(uint64_t *)arg += run->state == STORE_STATE_DONE;
+    return 0;
+}
+
+/* Finished runs with these keys, then how long one of them is looked for. */
+static void look_up(const char *what, const char *uri, uint64_t runs) {
+    char path[512], key[48];
+    snprintf(path, sizeof path, "%s-look", uri);
+    for (int i = 0; i < 3; i++) {
+        static const char *const suffixes[] = {"", "-wal", ".lock"};
+        char name[600];
+        snprintf(name, sizeof name, "%s%s", path + strcspn(path, ":") + 1, suffixes[i]);
+        (void)remove(name);
+    }
+    struct store_rule rule = {STORE_GROUP_ROUND_ROBIN, 20};
+    must(store_open(path, &(struct store_options){.history_bytes = INT64_C(4) << 30}, &store, &err));
+    must(store_begin(store, &err));
+    must(store_workflow_put(store, BYTES("process"), &rule, 1, &workflow, &err));
+    must(store_worker_add(store, BYTES("speed"), 4, &worker, &err));
+    must(store_commit(store, &err));
+    spawned = settled_n = 0;
+    double wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
+    while (spawned < runs) {
+        uint64_t before = spawned;
+        must(store_begin(store, &err));
+        while (spawned < before + 1000)
+            spawn_page();
+        must(store_commit(store, &err));
+        must(store_begin(store, &err));
+        while (settled_n < spawned)
+            claim_and_settle(STORE_PAGE_MAX);
+        must(store_commit(store, &err));
+    }
+    report(what, spawned, seconds(CLOCK_MONOTONIC) - wall, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
+    uint64_t kept, bytes, found = 0;
+    must(store_history_size(store, &kept, &bytes, &err));
+    store_close(store);
+    double opening = seconds(CLOCK_MONOTONIC);
+    must(store_open(path, &(struct store_options){.history_bytes = INT64_C(4) << 30}, &store, &err));
+    opening = seconds(CLOCK_MONOTONIC) - opening;
+    double worst = 0, sum = 0;
+    for (int i = 0; i < 10; i++) {
+        uint64_t at = runs / 10 * (uint64_t)i + 7;
+        int n = snprintf(key, sizeof key, "images/2026/11/22/%020llu.jpg",
+                         (unsigned long long)(shuffled ? at * UINT64_C(6364136223846793005) : at));
+        struct store_runs_filter filter = {.child_key = bytes_of(key, (size_t)n)};
+        wall = seconds(CLOCK_MONOTONIC);
+        must(store_runs_each(store, &filter, count, &found, &err));
+        wall = seconds(CLOCK_MONOTONIC) - wall;
+        sum += wall;
+        worst = wall > worst ? wall : worst;
+    }
+    printf("  %llu kept in %llu bytes, opened in %.3f s; a key found in %.4f s, at most %.4f s (%llu of 10)\n",
+           (unsigned long long)kept, (unsigned long long)bytes, opening, sum / 10, worst, (unsigned long long)found);
+    store_close(store);
 }
 
 int main(int argc, char **argv) {
@@ -137,6 +201,11 @@ int main(int argc, char **argv) {
     report("spawn all", spawned - base, seconds(CLOCK_MONOTONIC) - wall, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
     size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
     printf("%-28s %9.1f bytes\n", "memory of a queued run", (double)(after - before) / (double)(spawned - base));
+    wall = seconds(CLOCK_MONOTONIC);
+    must(store_begin(store, &err));
+    spawn_page();
+    must(store_commit(store, &err));
+    printf("%-28s %9.2f ms\n", "the next page beside these", 1e3 * (seconds(CLOCK_MONOTONIC) - wall));
     wall = seconds(CLOCK_MONOTONIC), cpu = seconds(CLOCK_PROCESS_CPUTIME_ID);
     while (settled_n < spawned) {
         must(store_begin(store, &err));
@@ -147,6 +216,12 @@ int main(int argc, char **argv) {
            seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu);
     must(store_check(store, &err));
     store_close(store);
+    lanes = 1;
+    look_up("finish, sorted keys", argv[1], runs);
+    shuffled = true;
+    look_up("finish, unsorted keys", argv[1], runs);
+    per_page = 1;
+    look_up("finish, one a page", argv[1], runs);
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
     printf("%-28s %9ld KiB\n", "peak memory", usage.ru_maxrss);

@@ -1,8 +1,10 @@
-/* test_inside.c - the SQLite store's own data structures against simple ones: heap, fingerprints, packing. */
+/* test_inside.c - the SQLite store's own data structures against simple ones: heap, fingerprints, packing,
+ * rates. */
 #include "fingerprints.h"
 #include "heap.h"
 #include "mem.h"
 #include "packing.h"
+#include "rates.h"
 #include "rng.h"
 
 #include <setjmp.h>
@@ -217,6 +219,11 @@ static void garbage_never_unpacks_out_of_bounds(void **state) {
         assert_in_range(packing_read_rules(bytes_of(garbage, n), rules) + 100, 0, 100 + STORE_RULES_MAX);
         struct packing_reader reader;
         struct store_item item;
+        struct packing_records records;
+        struct packing_record record;
+        if (packing_records_init(&records, bytes_of(garbage, n)) == 0)
+            while (packing_next_record(&records, &record) > 0)
+                continue;
         if (packing_reader_init(&reader, bytes_of(garbage, n)) == 0)
             while (packing_next(&reader, &item) == 0 && !packing_at_end(&reader))
                 continue;
@@ -232,14 +239,167 @@ static void keys_and_rules_come_out_as_they_went_in(void **state) {
     for (int i = 0; i < 3; i++)
         assert_true(bytes_equal(keys[i], read[i]));
     buf_reset(&packed);
-    struct store_rule rules[] = {{STORE_CANCEL_NEWEST, UINT32_MAX}, {STORE_GROUP_ROUND_ROBIN, 0}}, out[STORE_RULES_MAX];
-    assert_int_equal(packing_add_rules(&packed, rules, 2), 0);
-    assert_int_equal(packing_read_rules(buf_bytes(&packed), out), 2);
-    for (int i = 0; i < 2; i++) {
+    struct store_rule rules[] = {{STORE_CANCEL_NEWEST, UINT32_MAX, 0},
+                                 {STORE_GROUP_ROUND_ROBIN, 0, 0},
+                                 {STORE_RATE_LIMIT, 7, 24 * US_PER_HOUR},
+                                 {STORE_CANCEL_IN_PROGRESS, 1, 0}};
+    struct store_rule out[STORE_RULES_MAX];
+    assert_int_equal(packing_add_rules(&packed, rules, 4), 0);
+    assert_int_equal(packing_read_rules(buf_bytes(&packed), out), 4);
+    for (int i = 0; i < 4; i++) {
         assert_int_equal(out[i].strategy, rules[i].strategy);
         assert_int_equal(out[i].max_runs, rules[i].max_runs);
+        assert_int_equal(out[i].period_us, rules[i].period_us);
     }
     buf_free(&packed);
+}
+
+#define RECORDS 60
+
+static void random_record(struct rng *rng, uint32_t *index, char (*texts)[400], struct packing_own *own,
+                          struct packing_record *ret_record) {
+    static const enum store_outcome outcomes[] = {STORE_DONE,   STORE_FORGOTTEN, STORE_RETRY,
+                                                  STORE_PARKED, STORE_CANCELLED, STORE_FAILED};
+    struct packing_record record = {.index = *index, .outcome = outcomes[rng_below(rng, 6)], .attempt = 1};
+    *index += 1 + (uint32_t)(rng_below(rng, 3) ? 0 : rng_below(rng, 10));
+    if (rng_below(rng, 3) == 0)
+        record.attempt = rng_below(rng, 2) ? 0 : UINT32_MAX;
+    record.duration_us = (int64_t)(rng_next(rng) >> (1 + rng_below(rng, 63)));
+    if (rng_below(rng, 3) == 0)
+        random_bytes(rng, texts[0], 400, &record.error);
+    else if (rng_below(rng, 3) == 0)
+        record.error = BYTES("the same again");
+    if (rng_below(rng, 3) == 0)
+        random_bytes(rng, texts[1], 400, &record.result);
+    if (rng_below(rng, 4) == 0) {
+        *own = (struct packing_own){.lane = 1 + (int64_t)rng_below(rng, 1000),
+                                    .created_utc_us = INT64_MAX,
+                                    .parent_page = (int64_t)rng_below(rng, 9),
+                                    .parent_index = (uint32_t)rng_below(rng, 9),
+                                    .priority = 1 + (uint32_t)rng_below(rng, 3)};
+        random_bytes(rng, texts[2], 400, &own->child_key);
+        random_bytes(rng, texts[3], 400, &own->metadata);
+        record.own = own;
+    }
+    *ret_record = record;
+}
+
+static bool same_record(const struct packing_record *a, const struct packing_record *b) {
+    bool same = a->index == b->index && a->outcome == b->outcome && a->attempt == b->attempt &&
+                a->duration_us == b->duration_us && bytes_equal(a->error, b->error) &&
+                bytes_equal(a->result, b->result) && (a->own != NULL) == (b->own != NULL);
+    if (!same || !a->own)
+        return same;
+    return a->own->lane == b->own->lane && a->own->created_utc_us == b->own->created_utc_us &&
+           a->own->parent_page == b->own->parent_page && a->own->parent_index == b->own->parent_index &&
+           a->own->priority == b->own->priority && bytes_equal(a->own->child_key, b->own->child_key) &&
+           bytes_equal(a->own->generation, b->own->generation) && bytes_equal(a->own->input, b->own->input) &&
+           bytes_equal(a->own->metadata, b->own->metadata);
+}
+
+static void records_come_out_as_they_went_in(void **state) {
+    static char texts[RECORDS][4][400];
+    struct packing_record records[RECORDS], record;
+    struct packing_own own[RECORDS];
+    struct packing_records reading;
+    struct buf packed = {0};
+    struct rng rng;
+    rng_seed(&rng, 5);
+    for (int round = 0; round < 300; round++) {
+        uint32_t index = (uint32_t)rng_below(&rng, 3);
+        buf_reset(&packed);
+        for (int i = 0; i < RECORDS; i++) {
+            random_record(&rng, &index, texts[i], &own[i], &records[i]);
+            assert_int_equal(packing_add_record(&packed, i ? &records[i - 1] : NULL, &records[i]), 0);
+        }
+        assert_int_equal(packing_records_init(&reading, buf_bytes(&packed)), 0);
+        for (int i = 0; i < RECORDS; i++) {
+            assert_int_equal(packing_next_record(&reading, &record), 1);
+            assert_true(same_record(&record, &records[i]));
+        }
+        assert_int_equal(packing_next_record(&reading, &record), 0);
+        for (size_t cut = 1; cut < packed.n && round < 10; cut++) {
+            char *part = mem_memdup(packed.p, cut);
+            int n = 0, r = packing_records_init(&reading, bytes_of(part, cut));
+            while (r == 0 && (r = packing_next_record(&reading, &record)) > 0) {
+                assert_true(same_record(&record, &records[n++]));
+                r = 0;
+            }
+            assert_true(n < RECORDS);
+            mem_free(part);
+        }
+    }
+    buf_free(&packed);
+}
+
+static void common_records_cost_little(void **state) {
+    struct packing_record records[1000] = {{0}};
+    struct buf packed = {0};
+    for (uint32_t i = 0; i < 1000; i++) {
+        records[i] = (struct packing_record){.index = i, .outcome = STORE_DONE, .attempt = 1, .duration_us = 12345 + i};
+        assert_int_equal(packing_add_record(&packed, i ? &records[i - 1] : NULL, &records[i]), 0);
+    }
+    assert_true(packed.n < 4 * 1000);
+    buf_reset(&packed);
+    for (uint32_t i = 0; i < 1000; i++) { /* a reason is there once */
+        records[i] =
+            (struct packing_record){.index = i, .outcome = STORE_CANCELLED, .error = BYTES("a reason for all")};
+        assert_int_equal(packing_add_record(&packed, i ? &records[i - 1] : NULL, &records[i]), 0);
+    }
+    assert_true(packed.n < 5 * 1000);
+    buf_free(&packed);
+}
+
+/* ---- rates ---- */
+
+static bool is_full(const struct rate *rate) {
+    return rate->used >= 3;
+}
+
+static void use(struct rates *rates, struct rate *rate, uint64_t n) {
+    rates_use(rates, rate, n);
+    if (is_full(rate))
+        rates_mark_full(rates, rate);
+}
+
+static void rates_count_in_windows(void **state) {
+    struct rates rates;
+    struct rate *a, *b, *same;
+    rates_init(&rates);
+    assert_int_equal(rates_get(&rates, 10, BYTES("k"), &a), 0);
+    assert_int_equal(rates_get(&rates, 100, BYTES("k"), &b), 0);
+    assert_int_equal(rates_get(&rates, 10, BYTES("k"), &same), 0);
+    assert_ptr_equal(a, same);
+    assert_ptr_not_equal(a, b);
+    assert_null(rates_turn(&rates, 1005));
+    assert_int_equal(rates_next(&rates, is_full), 0);
+    use(&rates, a, 2);
+    use(&rates, b, 3);
+    assert_int_equal(a->window_utc_us, 1000);
+    assert_int_equal(rates_next(&rates, is_full), 1100);
+    use(&rates, a, 1);
+    assert_int_equal(rates_next(&rates, is_full), 1010);
+    assert_null(rates_turn(&rates, 1009));
+    assert_ptr_equal(rates_turn(&rates, 1010), a);
+    assert_null(rates_turn(&rates, 1010));
+    assert_int_equal(a->used, 0);
+    assert_int_equal(rates_next(&rates, is_full), 1100);
+    use(&rates, a, 3);
+    assert_int_equal(a->window_utc_us, 1010);
+    /* The clock goes back: by less than a window that changes nothing, by more it ends those of the future. */
+    assert_null(rates_turn(&rates, 1003));
+    assert_int_equal(a->used, 3);
+    assert_ptr_equal(rates_turn(&rates, 990), a);
+    assert_null(rates_turn(&rates, 990));
+    assert_int_equal(b->used, 3);
+    rates_free(&rates);
+    /* So it does when the store is opened. */
+    rates_init(&rates);
+    assert_int_equal(rates_get(&rates, 10, BYTES("k"), &a), 0);
+    rates_restore(&rates, a, 5000, 3);
+    assert_ptr_equal(rates_turn(&rates, 1000), a);
+    assert_null(rates_turn(&rates, 1000));
+    rates_free(&rates);
 }
 
 int main(void) {
@@ -252,6 +412,9 @@ int main(void) {
         cmocka_unit_test(sorted_keys_cost_little),
         cmocka_unit_test(garbage_never_unpacks_out_of_bounds),
         cmocka_unit_test(keys_and_rules_come_out_as_they_went_in),
+        cmocka_unit_test(records_come_out_as_they_went_in),
+        cmocka_unit_test(common_records_cost_little),
+        cmocka_unit_test(rates_count_in_windows),
     };
     return cmocka_run_group_tests_name("sqlite inside", tests, NULL, NULL);
 }

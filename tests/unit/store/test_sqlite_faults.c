@@ -2,6 +2,7 @@
  * rest is not, and the store says what is the matter. */
 #include "fault_vfs.h"
 #include "mem.h"
+#include "old_format.h"
 #include "workload.h"
 
 #include <setjmp.h>
@@ -82,6 +83,30 @@ static void the_disk_may_be_full_for_good(void **state) {
 static void any_read_may_fail(void **state) {
     fail_everywhere(FAULT_EIO, false, true, 3);
     fail_everywhere(FAULT_EIO, true, true, 7);
+}
+
+/* Whatever fails while an older file is brought to today's format, it is all as before or all done. */
+static void an_upgrade_is_whole_or_none(void **state) {
+    static const struct store_options options = {.lock_wait_us = -1};
+    uint64_t hits = 0;
+    for (int sticky = 0; sticky < 2; sticky++)
+        for (uint64_t n = 1;; n++) {
+            struct store *store = NULL;
+            struct err err = {0};
+            old_format_make(&place);
+            fault_vfs_at(sticky ? FAULT_ENOSPC : FAULT_EIO, n, sticky, false);
+            int r = sqlite_place_open(&place, &options, &store, &err);
+            bool hit = fault_vfs_hit();
+            store_close(store);
+            fault_vfs_at(FAULT_NONE, 0, false, false);
+            old_format_verify(&place);
+            if (!hit) {
+                assert_int_equal(r, 0);
+                break;
+            }
+            hits++;
+        }
+    assert_true(hits > 20);
 }
 
 /* ---- memory that runs out ---- */
@@ -280,9 +305,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_write_may_fail_once),   cmocka_unit_test(any_write_may_fail_for_good),
         cmocka_unit_test(the_disk_may_be_full_once), cmocka_unit_test(the_disk_may_be_full_for_good),
-        cmocka_unit_test(any_read_may_fail),         cmocka_unit_test(any_allocation_may_fail),
-        cmocka_unit_test(sqlite_may_lack_memory),    cmocka_unit_test(killed_anywhere),
-        cmocka_unit_test(the_power_goes_anywhere),
+        cmocka_unit_test(any_read_may_fail),         cmocka_unit_test(an_upgrade_is_whole_or_none),
+        cmocka_unit_test(any_allocation_may_fail),   cmocka_unit_test(sqlite_may_lack_memory),
+        cmocka_unit_test(killed_anywhere),           cmocka_unit_test(the_power_goes_anywhere),
     };
     return cmocka_run_group_tests_name("sqlite faults", tests, setup, teardown);
 }

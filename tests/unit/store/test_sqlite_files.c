@@ -1,6 +1,7 @@
 /* test_sqlite_files.c - the SQLite store and the file system: who may open what, what is refused and how, how much
  * space is used. */
 #include "mem.h"
+#include "old_format.h"
 #include "rng.h"
 #include "workload.h"
 
@@ -274,6 +275,12 @@ static void a_newer_format_is_refused(void **state) {
     assert_refused(place, STORE_ERR_CORRUPT, "page");
 }
 
+static void an_older_format_is_brought_up(void **state) {
+    struct sqlite_place *place = *state;
+    old_format_make(place);
+    old_format_verify(place);
+}
+
 static void fill(struct sqlite_place *place, struct buf *content) {
     int done;
     struct err err;
@@ -401,6 +408,24 @@ static void space_is_used_again(void **state) {
     assert_true(size_of(place, "") < 4 << 20);
 }
 
+static void history_keeps_to_its_size(void **state) {
+    static const struct store_options options = {.lock_wait_us = -1, .history_bytes = 8 << 20};
+    struct sqlite_place *place = *state;
+    struct store *store = open_with(place, &options);
+    int64_t workflow = put_workflow(store);
+    uint64_t runs, bytes;
+    for (int i = 0; i < 60; i++) {
+        spawn_bytes(store, workflow, 1000, 1000);
+        drain(store, workflow);
+        assert_int_equal(store_history_size(store, &runs, &bytes, NULL), 0);
+        assert_true(bytes < 10 << 20);
+    }
+    assert_true(runs >= 7000);
+    assert_int_equal(store_check(store, NULL), 0);
+    store_close(store);
+    assert_true(size_of(place, "") < 16 << 20);
+}
+
 static void an_almost_empty_file_is_made_small(void **state) {
     struct sqlite_place *place = *state;
     struct store *store = open_with(place, &no_history);
@@ -449,20 +474,14 @@ static void notices_that_it_was_taken_away(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(notices_that_it_was_taken_away),
-        TEST(made_for_its_owner_alone),
-        TEST(a_name_is_only_a_name),
-        TEST(where_no_file_can_be),
-        TEST(what_cannot_be_written),
-        TEST(the_second_is_told_who_is_first),
-        TEST(another_name_for_the_same_file),
-        TEST(helpers_keep_the_lock),
-        TEST(a_foreign_file_is_left_alone),
-        TEST(a_newer_format_is_refused),
-        TEST(a_truncated_file_is_refused),
-        TEST(damage_is_found_or_harmless),
-        TEST(space_is_used_again),
-        TEST(an_almost_empty_file_is_made_small),
+        TEST(notices_that_it_was_taken_away), TEST(made_for_its_owner_alone),
+        TEST(a_name_is_only_a_name),          TEST(where_no_file_can_be),
+        TEST(what_cannot_be_written),         TEST(the_second_is_told_who_is_first),
+        TEST(another_name_for_the_same_file), TEST(helpers_keep_the_lock),
+        TEST(a_foreign_file_is_left_alone),   TEST(a_newer_format_is_refused),
+        TEST(an_older_format_is_brought_up),  TEST(a_truncated_file_is_refused),
+        TEST(damage_is_found_or_harmless),    TEST(space_is_used_again),
+        TEST(history_keeps_to_its_size),      TEST(an_almost_empty_file_is_made_small),
     };
     return cmocka_run_group_tests_name("sqlite files", tests, NULL, NULL);
 }

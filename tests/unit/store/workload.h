@@ -4,7 +4,7 @@
 
 #include "sqlite_files.h"
 
-#define WORKLOAD_STEPS 14
+#define WORKLOAD_STEPS 25
 
 /* The clock that they use; it stands still. */
 extern const struct clock workload_clock;
