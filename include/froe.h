@@ -414,7 +414,7 @@ typedef struct froe_group {
     uint64_t parked;
     uint64_t done;      /* succeeded, ever */
     uint64_t failed;    /* failed attempts, ever */
-    uint64_t cancelled; /* by CANCEL_NEWEST, ever */
+    uint64_t cancelled; /* runs that ended CANCELLED, or were refused by CANCEL_NEWEST; ever */
     uint32_t max_runs;  /* of the first round-robin rule; 0: no limit */
     uint32_t limit;     /* set by froe_group_limit; UINT32_MAX: none */
     int64_t paused_us;  /* still to go, by froe_group_limit */

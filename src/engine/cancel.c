@@ -37,7 +37,7 @@ const char *cancel_text(froe_cancel_reason reason) {
                                                : "cancelled: somebody asked for it";
 }
 
-static void make_cancelled(const struct lane *lane, const struct lease *lease, uint32_t at, bool driven_out,
+static void make_cancelled(const struct lane *lane, const struct lease *lease, uint32_t at, struct bytes text,
                            struct store_settled *ret_item, struct event_node **ret_event) {
     const struct store_run *run = &lease->store->runs[at];
     char run_id[FROE_RUN_ID_MAX];
@@ -51,9 +51,21 @@ static void make_cancelled(const struct lane *lane, const struct lease *lease, u
         .child_key = run->child_key.p,
         .child_key_n = run->child_key.n,
     };
-    struct bytes text = bytes_str(cancel_text(driven_out ? FROE_CANCELLED_DRIVEN_OUT : FROE_CANCELLED_ASKED));
     *ret_item = (struct store_settled){.outcome = STORE_CANCELLED, .error = text};
     *ret_event = event_make(&event, text);
+}
+
+/* One that is leased and was not started; `text` is static. The lane may be gone afterwards. */
+static void cancel_unstarted(struct froe *engine, struct lane *lane, struct lease *lease, uint32_t at,
+                             const char *text) {
+    if (settle_reserve(engine, 1) < 0 || held_take_out(engine, lane, lease, at) < 0) {
+        engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+        return;
+    }
+    struct store_settled item;
+    struct event_node *event;
+    make_cancelled(lane, lease, at, bytes_str(text), &item, &event);
+    settle_add(engine, lane, lease, at, &item, 0, event);
 }
 
 /* Of those that run, or wait in memory for another go. */
@@ -79,7 +91,7 @@ static void ask_task(froe_task *task, bool driven_out) {
     if (task->state != TASK_RUNNING) {
         struct store_settled item;
         struct event_node *event;
-        make_cancelled(task->lane, task->lease, task->at, driven_out, &item, &event);
+        make_cancelled(task->lane, task->lease, task->at, bytes_str(cancel_text(reason)), &item, &event);
         task_settle_waiting(task, &item, event);
     } else if (froe_task_cancelled(task) == FROE_NOT_CANCELLED) {
         task_cancel(task, reason);
@@ -102,14 +114,8 @@ static void ask_one(struct froe *engine, struct lease *lease, const struct store
             ask_task(task, asked->driven_out);
         return;
     }
-    if (settle_reserve(engine, 1) < 0 || held_take_out(engine, lane, lease, at) < 0) {
-        engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
-        return;
-    }
-    struct store_settled item;
-    struct event_node *event;
-    make_cancelled(lane, lease, at, asked->driven_out, &item, &event);
-    settle_add(engine, lane, lease, at, &item, 0, event);
+    cancel_unstarted(engine, lane, lease, at,
+                     cancel_text(asked->driven_out ? FROE_CANCELLED_DRIVEN_OUT : FROE_CANCELLED_ASKED));
 }
 
 void cancels_take(froe *engine, const struct store_cancels *cancels) {
@@ -124,9 +130,39 @@ void cancels_take(froe *engine, const struct store_cancels *cancels) {
     }
 }
 
+static void cancel_late(struct froe *engine, struct lease *lease) {
+    struct lane *lane = held_find(engine, lease->store->lane);
+    uint32_t left = 0;
+    for (uint32_t at = 0; at < lease->n; at++)
+        left += lease_unstarted(lease, at);
+    for (uint32_t at = 0; lane && left > 0 && !engine->failed; at++) {
+        if (!lease_unstarted(lease, at))
+            continue;
+        left--; /* after the last the lane may be gone */
+        cancel_unstarted(engine, lane, lease, at, "cancelled: not started in time");
+    }
+}
+
+/* The store does not know of the wait in here, and tells nothing of the wait there: it is counted from the lease. */
+static void cancels_late(froe *engine, int64_t now) {
+    if (now < engine->start_by_mono_us || engine->failed || engine->lease_lost)
+        return;
+    engine->start_by_mono_us = INT64_MAX;
+    LIST_EACH_SAFE (link, following, &engine->leases) {
+        struct lease *lease = LIST_ENTRY(link, struct lease, in_all);
+        if (lease->start_by_mono_us == 0 || lease->next == lease->n)
+            continue;
+        if (lease->start_by_mono_us <= now)
+            cancel_late(engine, lease);
+        else if (lease->start_by_mono_us < engine->start_by_mono_us)
+            engine->start_by_mono_us = lease->start_by_mono_us;
+    }
+}
+
 /* ---- the grace period ---- */
 
 void cancel_time(froe *engine, int64_t now) {
+    cancels_late(engine, now);
     while (!list_empty(&engine->cancelled)) {
         froe_task *first = LIST_ENTRY(engine->cancelled.next, froe_task, link);
         if (first->grace_mono_us > now)
@@ -136,7 +172,9 @@ void cancel_time(froe *engine, int64_t now) {
 }
 
 int64_t cancel_next_mono_us(const froe *engine) {
+    int64_t next = engine->failed || engine->lease_lost ? INT64_MAX : engine->start_by_mono_us;
     if (list_empty(&engine->cancelled))
-        return INT64_MAX;
-    return LIST_ENTRY(engine->cancelled.next, froe_task, link)->grace_mono_us;
+        return next;
+    int64_t grace = LIST_ENTRY(engine->cancelled.next, froe_task, link)->grace_mono_us;
+    return grace < next ? grace : next;
 }

@@ -3,15 +3,17 @@
  * At most one claim is under way. It asks for two things: more runs of lanes that are held and run low (so early that
  * they never run empty), and lanes that are not held, whenever those may have got work. A lease should last about a
  * second: a fast workflow gets hundreds of runs at once, a slow one as many as it may run. When more lanes have work
- * than may be held, and where lanes compete for the tokens of one rule, no lane is refilled: it runs empty, and the
- * store gives the turn to whoever waited longest. */
+ * than may be held no lane is refilled: it runs empty, and the store gives the turn to whoever waited longest.
+ *
+ * Where lanes compete for what a rule has to give, a lane that has tokens but no runs for them first offers them: it
+ * gives them back while lanes that are not held are asked for. Only when none of those came is it refilled, and of
+ * several the one that got something longest ago first. */
 #include "engine.h"
 
 #include "cleanup.h"
 #include "mem.h"
 
-#define OVERDUE_POLL_US US_PER_S /* what is due but was not given: a rule is full, or the lane has enough */
-#define LANES_MIN 64
+#define OVERDUE_POLL_US US_PER_S      /* what is due but was not given: a rule is full, or the lane has enough */
 #define WAKE_PACE_US (50 * US_PER_MS) /* between claims that others' work causes */
 #define POLL_LEAST_US (2 * US_PER_S)  /* between looks at a shared store, while they bring something */
 #define POLL_MOST_US (10 * US_PER_S)  /* and at most */
@@ -26,7 +28,9 @@ struct claim_request {
     struct froe *engine;
     struct store_claim claim;
     struct store_want *wants;
+    uint32_t *tokens;    /* the answer to each want */
     struct lane **lanes; /* of each want; they stay until the answer is here */
+    bool refill;         /* lanes that offered their tokens get runs again */
     int64_t sent_mono_us;
     struct grant *grant;
     struct lease **leases;
@@ -60,6 +64,7 @@ static void claim_reset(struct claim_request *claim) {
 static void claim_free(struct claim_request *claim) {
     claim_reset(claim);
     mem_free(claim->wants);
+    mem_free(claim->tokens);
     mem_free(claim->lanes);
     mem_free(claim);
 }
@@ -172,8 +177,6 @@ static int execute_claim(struct request *request, struct store *store, struct er
     }
     for (size_t i = 0; i < engine->n_store_workflows; i++)
         ids[i] = engine->store_workflows[i]->store_id;
-    for (size_t i = 0; i < claim->claim.n_wants; i++)
-        claim->wants[i].tokens = claim->claim.new_tokens;
     claim->claim.workflows = ids;
     claim->claim.n_workflows = engine->n_store_workflows;
     int r = store_claim(store, &claim->claim, &claim->grant->claimed, err);
@@ -182,7 +185,7 @@ static int execute_claim(struct request *request, struct store *store, struct er
     if (r < 0)
         return r;
     for (size_t i = 0; i < claim->claim.n_wants; i++)
-        claim->wants[i].tokens = claim->grant->claimed.held[i];
+        claim->tokens[i] = claim->grant->claimed.held[i];
     claim->more = claim->grant->claimed.more;
     claim->cancelled = claim->grant->claimed.cancelled;
     claim->next_due_utc_us = claim->grant->claimed.next_due_utc_us;
@@ -191,81 +194,6 @@ static int execute_claim(struct request *request, struct store *store, struct er
     if (r == 0 && claim->cancelled > 0)
         r = snapshot_take(store, &claim->snapshot, err);
     return r;
-}
-
-/* ---- how many ---- */
-
-static uint32_t clamp_u32(int64_t value, uint32_t low, uint32_t high) {
-    if (value < low)
-        return low;
-    return value > high ? high : (uint32_t)value;
-}
-
-static uint32_t at_once(const struct froe *engine, const struct lane *lane) {
-    uint32_t share = (engine->slots + engine->n_lanes - 1) / (engine->n_lanes ? engine->n_lanes : 1);
-    if (share > lane->tokens)
-        share = lane->tokens;
-    if (share > lane->group->limit)
-        share = lane->group->limit;
-    return share ? share : 1;
-}
-
-static int64_t runs_in(int64_t length_us, int64_t duration_us, uint32_t concurrency) {
-    return length_us * concurrency / (duration_us > 0 ? duration_us : 1);
-}
-
-/* A lease should be at least what may run at once, but never more than a claim gives. */
-static uint32_t lease_runs(int64_t duration_us, uint32_t concurrency, uint32_t tokens) {
-    uint32_t low = tokens < LEASE_RUNS_MAX ? tokens : LEASE_RUNS_MAX;
-    if (duration_us == DURATION_UNKNOWN)
-        return low;
-    return clamp_u32(runs_in(LEASE_LASTS_US, duration_us, concurrency), low, LEASE_RUNS_MAX);
-}
-
-static void set_low_water(const struct froe *engine, struct lane *lane) {
-    int64_t ahead_us = 2 * engine->round_trip_us + CLAIM_PACE_US;
-    int64_t duration_us = lane->duration_us == DURATION_UNKNOWN ? LEASE_LASTS_US : lane->duration_us;
-    lane->low_water =
-        clamp_u32(1 + lane->boost * runs_in(ahead_us, duration_us, at_once(engine, lane)), 1, LEASE_RUNS_MAX);
-}
-
-void claims_ran(struct lane *lane, int64_t duration_us) {
-    int64_t *averages[] = {&lane->duration_us, &lane->workflow->duration_us};
-    for (size_t i = 0; i < 2; i++)
-        *averages[i] = *averages[i] == DURATION_UNKNOWN ? duration_us : *averages[i] + (duration_us - *averages[i]) / 8;
-}
-
-/* For lanes that nothing is known of yet, but for the workflows they may belong to. */
-static uint32_t new_lane_runs(const struct froe *engine) {
-    uint32_t share = (engine->slots + engine->n_lanes) / (engine->n_lanes + 1), most = 0;
-    for (size_t i = 0; i < engine->n_workflows; i++) {
-        const struct workflow *workflow = engine->workflows[i];
-        uint32_t runs = workflow->registered ? lease_runs(workflow->duration_us, share ? share : 1, engine->slots) : 0;
-        if (runs > most)
-            most = runs;
-    }
-    return most ? most : 1;
-}
-
-static bool lane_is_dry(const struct froe *engine, const struct lane *lane) {
-    return lane->dry && lane->wanted_stir == engine->stir && lane->wanted_group_stir == lane->group->stir;
-}
-
-static bool lane_wants(const struct froe *engine, const struct lane *lane) {
-    return lane->unstarted < lane->low_water && !engine->more && !lane->workflow->takes_turns && !lane->wanted &&
-           lane->group->paused_until_mono_us == 0 && lane->group->limit > 0 && !lane_is_dry(engine, lane);
-}
-
-/* Lanes of paused groups are held for free, up to a point, so that they do not keep others out. */
-static uint32_t new_lanes(const struct froe *engine) {
-    uint32_t most = engine->slots > LANES_MIN / 2 ? engine->slots * 2 : LANES_MIN, held = 0;
-    if (engine->n_lanes >= most * 4)
-        return 0;
-    LIST_EACH (link, &engine->lanes) {
-        const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
-        held += lane->group->paused_until_mono_us == 0 || lane->running > 0;
-    }
-    return held < most ? most - held : 0;
 }
 
 /* ---- asking ---- */
@@ -316,7 +244,7 @@ static void take_answer(struct froe *engine, struct claim_request *claim) {
             continue;
         }
         lane->got_runs += lease->n;
-        set_low_water(engine, lane);
+        claim_set_low_water(engine, lane);
     }
     grant_unref(grant);
 }
@@ -340,12 +268,12 @@ static void finish_wants(struct froe *engine, struct claim_request *claim, bool 
     for (size_t i = 0; i < claim->claim.n_wants; i++) {
         struct lane *lane = claim->lanes[i];
         lane->wanted = false;
-        if (answered && claim->wants[i].tokens > 0) {
-            lane->tokens = claim->wants[i].tokens;
+        if (answered && claim->tokens[i] > 0) {
+            lane->tokens = claim->tokens[i];
             held_update(engine, lane);
         }
         lane->dry = answered && lane->got_runs < lane->want_runs;
-        if (answered && !lane->dry) {
+        if (answered && !lane->dry && !lane->workflow->takes_turns) {
             if (lane->unstarted == lane->got_runs && lane->boost < 64)
                 lane->boost *= 2; /* it ran empty meanwhile */
             else if (lane->unstarted - lane->got_runs > lane->low_water / 2 && lane->boost > 1)
@@ -353,6 +281,13 @@ static void finish_wants(struct froe *engine, struct claim_request *claim, bool 
         }
         held_drop_if_empty(engine, lane);
     }
+}
+
+static bool offered(const struct claim_request *claim) {
+    bool any = false;
+    for (size_t i = 0; i < claim->claim.n_wants; i++)
+        any = any || claim->lanes[i]->offered;
+    return any;
 }
 
 static void finish_claim(struct request *request, struct froe *engine) {
@@ -370,6 +305,7 @@ static void finish_claim(struct request *request, struct froe *engine) {
             engine->next_due_utc_us = soon;
         if (claim->more && (claim->n_leases > 0 || claim->claim.new_lanes == 0))
             claims_look(engine);
+        engine->refill = offered(claim) && claim->n_leases == 0 && !claim->more;
         take_answer(engine, claim);
         see_numbers(engine, claim);
     }
@@ -385,29 +321,50 @@ static void finish_claim(struct request *request, struct froe *engine) {
     claim_free(claim);
 }
 
+/* What is asked for a lane; false: nothing. */
+static bool make_want(struct froe *engine, struct lane *lane, bool refill, struct store_want *ret_want) {
+    bool idles = claim_idles(engine, lane);
+    if (!idles && !claim_wants(engine, lane))
+        return false;
+    *ret_want = (struct store_want){.lane = lane->id, .tokens = engine->slots};
+    if (idles && !refill) {
+        lane->offered = true;
+        engine->offers += lane->running < lane->tokens;
+        ret_want->tokens = lane->running;
+    } else {
+        lane->offered = false;
+        ret_want->runs = claim_want_runs(engine, lane);
+    }
+    lane->wanted = true;
+    lane->wanted_stir = engine->stir;
+    lane->wanted_group_stir = lane->group->stir;
+    lane->want_runs = ret_want->runs;
+    return true;
+}
+
 static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
     struct claim_request *claim = mem_zalloc(sizeof *claim);
     if (!claim)
         return -ENOMEM;
     claim->wants = mem_calloc(n_wants, sizeof *claim->wants);
     claim->lanes = mem_calloc(n_wants, sizeof(struct lane *));
-    if (!claim->wants || !claim->lanes) {
+    claim->tokens = mem_calloc(n_wants, sizeof *claim->tokens);
+    if (!claim->wants || !claim->lanes || !claim->tokens) {
         claim_free(claim);
         return -ENOMEM;
     }
+    claim->refill = engine->refill;
+    engine->refill = false;
     size_t n = 0;
     LIST_EACH (link, &engine->lanes) {
         struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
         lane->got_runs = 0;
-        if (n == n_wants || !lane_wants(engine, lane))
+        if (n == n_wants || !make_want(engine, lane, claim->refill, &claim->wants[n]))
             continue;
-        lane->wanted = true;
-        lane->wanted_stir = engine->stir;
-        lane->wanted_group_stir = lane->group->stir;
-        lane->want_runs = lease_runs(lane->duration_us, at_once(engine, lane) * lane->boost, lane->tokens);
-        claim->lanes[n] = lane;
-        claim->wants[n++] = (struct store_want){.lane = lane->id, .runs = lane->want_runs};
+        claim->lanes[n++] = lane;
     }
+    for (size_t i = 0; i < n; i++)
+        claim->lanes[i]->dry_offers = engine->offers;
     claim->request.execute = execute_claim;
     claim->request.finish = finish_claim;
     claim->engine = engine;
@@ -416,7 +373,7 @@ static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
         .wants = claim->wants,
         .n_wants = n,
         .new_lanes = lanes,
-        .new_runs = new_lane_runs(engine),
+        .new_runs = claim_new_lane_runs(engine),
         .new_tokens = engine->slots,
     };
     claim->sent_mono_us = engine->claim_sent_mono_us = now;
@@ -437,35 +394,43 @@ static void claims_others(froe *engine, int64_t now) {
         worker_heartbeat_soon(engine);
         claims_stir(engine, NULL);
     }
-    if (engine->shared && now >= engine->poll_at_mono_us && tasks_slot_free(engine) && !engine->claim_inflight)
+    if (engine->shared && now >= engine->poll_at_mono_us && tasks_slot_free(engine) && !engine->claim_inflight) {
+        engine->poll_at_mono_us = now + engine->poll_us;
         claims_stir(engine, NULL);
+    }
 }
 
 void claims_pump(froe *engine, int64_t now) {
     claims_others(engine, now);
+    engine->claim_paced = false;
     if (engine->next_due_utc_us && engine->next_due_utc_us <= engine_utc_us(engine)) {
         engine->next_due_utc_us = 0;
         claims_stir(engine, NULL);
     }
     if (engine->claim_inflight || (!engine->look && !engine->thirsty))
         return;
-    size_t n_wants = 0;
+    size_t n_wants = 0, n_idle = 0;
     if (engine->thirsty)
-        LIST_EACH (link, &engine->lanes)
-            n_wants += lane_wants(engine, LIST_ENTRY(link, struct lane, in_lanes));
-    uint32_t lanes = engine->look ? new_lanes(engine) : 0;
-    if (n_wants == 0)
-        engine->thirsty = false;
-    if (n_wants == 0 && lanes == 0)
+        LIST_EACH (link, &engine->lanes) {
+            const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+            n_wants += claim_wants(engine, lane);
+            n_idle += claim_idles(engine, lane);
+        }
+    uint32_t lanes = engine->look || (n_idle > 0 && !engine->refill) ? claim_new_lanes(engine) : 0;
+    if (n_wants + n_idle == 0)
+        engine->thirsty = engine->refill = false;
+    if (n_wants + n_idle == 0 && lanes == 0)
         return;
-    if (!slots_wait(engine) && now - engine->claim_sent_mono_us < CLAIM_PACE_US)
+    bool in_haste = slots_wait(engine) && (n_wants > 0 || engine->look || engine->refill);
+    engine->claim_paced = !in_haste && now - engine->claim_sent_mono_us < CLAIM_PACE_US;
+    if (engine->claim_paced)
         return;
     /* The store hears of what ended before it is asked for more: a lane whose last run ended holds no tokens. */
     settle_flush(engine);
     engine->thirsty = false;
     if (lanes > 0)
         engine->look = false;
-    if (ask(engine, n_wants, lanes, now) < 0)
+    if (ask(engine, n_wants + n_idle, lanes, now) < 0)
         engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
 }
 
@@ -481,8 +446,7 @@ int64_t claims_next_mono_us(const froe *engine, int64_t now) {
         next = engine->poll_at_mono_us;
     if (atomic_load(&engine->woken) && engine->woken_mono_us + WAKE_PACE_US < next)
         next = engine->woken_mono_us + WAKE_PACE_US;
-    int64_t paced = engine->claim_sent_mono_us + CLAIM_PACE_US;
-    if (!engine->claim_inflight && (engine->look || engine->thirsty) && paced > now && paced < next)
-        next = paced;
+    if (engine->claim_paced && engine->claim_sent_mono_us + CLAIM_PACE_US < next)
+        next = engine->claim_sent_mono_us + CLAIM_PACE_US;
     return next;
 }

@@ -312,7 +312,7 @@ static void init(froe *engine, const froe_options *options, const struct engine_
     engine->cancel_grace_us = options->cancel_grace_us ? options->cancel_grace_us : CANCEL_GRACE_US;
     asking_init(engine);
     waits_init(engine);
-    engine->timer_at_mono_us = INT64_MAX;
+    engine->timer_at_mono_us = engine->start_by_mono_us = INT64_MAX;
     engine->flushed_mono_us = engine->claim_sent_mono_us = engine_mono_us(engine) - US_PER_S;
     struct list *lists[] = {&engine->lanes,      &engine->leases,    &engine->rotation,
                             &engine->paused,     &engine->cancelled, &engine->waiting,

@@ -9,7 +9,7 @@
  *     workflows.c  definitions
  *     groups.c     the groups' numbers and limits
  *     held.c       the leases held, and whose run is started next
- *     claims.c     when to ask the store for how many runs
+ *     claims.c     when to ask the store for runs; claim_sizes.c: for how many
  *     settle.c     how ends of tasks gather and go to the store
  *     tasks.c      starting, timing out; task_api.c: what a task function may call; run_id.c
  *     pool.c       threads for task functions that block; thread.c
@@ -122,10 +122,11 @@ struct lease {
     const struct store_lease *store;
     struct workflow *workflow;
     const char *metadata;
-    const char **inputs; /* one per run */
-    uint32_t n, next;    /* next: the first run that was not started, and was not taken out */
-    bool *taken_out;     /* one per run: cancelled before it was started; NULL: none was */
-    uint32_t unacked;    /* runs whose settlement the store has not confirmed, and abandoned tasks */
+    const char **inputs;      /* one per run */
+    uint32_t n, next;         /* next: the first run that was not started, and was not taken out */
+    int64_t start_by_mono_us; /* 0: none */
+    bool *taken_out;          /* one per run: cancelled before it was started; NULL: none was */
+    uint32_t unacked;         /* runs whose settlement the store has not confirmed, and abandoned tasks */
 };
 
 struct lane {
@@ -143,8 +144,10 @@ struct lane {
     uint64_t wanted_group_stir, wanted_stir;
     bool dry; /* the store had less than was asked for, as of the two stirs above */
     uint32_t want_runs, got_runs;
-    uint32_t low_water; /* fewer runs to start than that: ask for more */
-    uint32_t boost;     /* goes up when it ran empty although there was more */
+    bool offered;        /* takes turns: it gave back the tokens that it had no runs for */
+    uint64_t dry_offers; /* of the engine, as of the last claim for it */
+    uint32_t low_water;  /* fewer runs to start than that: ask for more */
+    uint32_t boost;      /* goes up when it ran empty although there was more */
     int64_t came_mono_us;
 };
 
@@ -311,10 +314,11 @@ struct froe {
     struct map lanes_by_id;
     struct list lanes, leases;
     uint32_t n_lanes;
-    struct list rotation; /* groups */
-    struct list paused;   /* groups */
-    bool numbers_stale;   /* groups.c: they changed in a way that is not known here */
-    bool numbers_used;    /* since they were read last */
+    int64_t start_by_mono_us; /* the earliest of the leases', or earlier; INT64_MAX: none has one */
+    struct list rotation;     /* groups */
+    struct list paused;       /* groups */
+    bool numbers_stale;       /* groups.c: they changed in a way that is not known here */
+    bool numbers_used;        /* since they were read last */
     bool numbers_coming;
     int64_t numbers_read_mono_us;
     struct map retries; /* by lane id: how many of its runs wait for a retry */
@@ -322,8 +326,11 @@ struct froe {
 
     /* claims.c */
     bool claim_inflight, more;
-    bool look;    /* lanes that are not held may have work for us */
-    bool thirsty; /* lanes that are held may have too little to start */
+    bool claim_paced; /* the next one waits a little */
+    bool look;        /* lanes that are not held may have work for us */
+    bool thirsty;     /* lanes that are held may have too little to start */
+    bool refill;      /* nobody took what lanes offered */
+    uint64_t offers;
     uint64_t stir;
     int64_t claim_sent_mono_us, round_trip_us;
     int64_t next_due_utc_us;                         /* 0: nothing waits in the store */
@@ -490,6 +497,12 @@ void claims_look(froe *engine);                      /* lanes that are not held 
 void claims_stir(froe *engine, struct group *group); /* also lanes held, of that group (NULL: any), may have got work */
 void claims_due(froe *engine, int64_t due_utc_us);   /* the store will have work then */
 void claims_ran(struct lane *lane, int64_t duration_us);
+bool claim_wants(const froe *engine, const struct lane *lane); /* it runs low, and may be refilled */
+bool claim_idles(const froe *engine, const struct lane *lane); /* it takes turns, and has nothing to start */
+uint32_t claim_want_runs(const froe *engine, const struct lane *lane);
+uint32_t claim_new_lanes(const froe *engine);     /* how many more may be held */
+uint32_t claim_new_lane_runs(const froe *engine); /* of each */
+void claim_set_low_water(const froe *engine, struct lane *lane);
 
 /* settle.c */
 int settle_reserve(froe *engine, size_t more); /* room for the ends of all tasks there are and some more; -ENOMEM */

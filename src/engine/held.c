@@ -76,11 +76,18 @@ static struct lane *lane_make(froe *engine, const struct lease *lease) {
 
 int held_add_lease(froe *engine, struct lease *lease, struct lane **ret_lane) {
     struct lane *lane = held_find(engine, lease->store->lane);
-    if (!lane)
+    if (lane)
+        list_move_back(&engine->lanes, &lane->in_lanes); /* who got something longest ago is first */
+    else
         lane = lane_make(engine, lease);
     if (!lane)
         return -ENOMEM;
     lane->tokens = lease->store->tokens;
+    if (lease->workflow->schedule_timeout_us) {
+        lease->start_by_mono_us = engine_mono_us(engine) + lease->workflow->schedule_timeout_us;
+        if (lease->start_by_mono_us < engine->start_by_mono_us)
+            engine->start_by_mono_us = lease->start_by_mono_us;
+    }
     list_push_back(&lane->leases, &lease->link);
     list_push_back(&engine->leases, &lease->in_all);
     lane->unstarted += lease->n;
@@ -104,6 +111,7 @@ void held_drop_if_empty(froe *engine, struct lane *lane) {
         return;
     lane_free(engine, lane);
     engine->lane_ended = true;
+    engine->offers++;
     /* Its tokens come free, for its own further runs and perhaps for others. */
     claims_look(engine);
 }

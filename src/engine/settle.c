@@ -82,8 +82,11 @@ static int count(struct froe *engine, const struct store_settled *item, const st
         less(&group->live);
         group->done++;
         return 0;
-    case STORE_FORGOTTEN:
     case STORE_CANCELLED:
+        group->cancelled++;
+        less(&group->live);
+        return 0;
+    case STORE_FORGOTTEN:
     case STORE_FAILED:
         less(&group->live);
         return 0;

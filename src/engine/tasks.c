@@ -117,6 +117,8 @@ void task_left(froe_task *task) {
     task->group->running--;
     held_update(engine, task->lane);
     held_group_update(engine, task->group);
+    if (task->workflow->takes_turns)
+        engine->thirsty = true; /* its token may be of use to others */
     engine->dirty = true;
 }
 

@@ -1,0 +1,90 @@
+/* claim_sizes.c - how much a claim asks for, and for which lanes. */
+#include "engine.h"
+
+#define LANES_MIN 64
+
+static uint32_t clamp_u32(int64_t value, uint32_t low, uint32_t high) {
+    if (value < low)
+        return low;
+    return value > high ? high : (uint32_t)value;
+}
+
+static uint32_t at_once(const struct froe *engine, const struct lane *lane) {
+    uint32_t share = (engine->slots + engine->n_lanes - 1) / (engine->n_lanes ? engine->n_lanes : 1);
+    if (share > lane->tokens)
+        share = lane->tokens;
+    if (share > lane->group->limit)
+        share = lane->group->limit;
+    return share ? share : 1;
+}
+
+static int64_t runs_in(int64_t length_us, int64_t duration_us, uint32_t concurrency) {
+    return length_us * concurrency / (duration_us > 0 ? duration_us : 1);
+}
+
+/* A lease should be at least what may run at once, but never more than a claim gives. */
+static uint32_t lease_runs(int64_t duration_us, uint32_t concurrency, uint32_t tokens) {
+    uint32_t low = tokens < LEASE_RUNS_MAX ? tokens : LEASE_RUNS_MAX;
+    if (duration_us == DURATION_UNKNOWN)
+        return low;
+    return clamp_u32(runs_in(LEASE_LASTS_US, duration_us, concurrency), low, LEASE_RUNS_MAX);
+}
+
+void claim_set_low_water(const struct froe *engine, struct lane *lane) {
+    int64_t ahead_us = 2 * engine->round_trip_us + CLAIM_PACE_US;
+    int64_t duration_us = lane->duration_us == DURATION_UNKNOWN ? LEASE_LASTS_US : lane->duration_us;
+    lane->low_water =
+        clamp_u32(1 + lane->boost * runs_in(ahead_us, duration_us, at_once(engine, lane)), 1, LEASE_RUNS_MAX);
+}
+
+void claims_ran(struct lane *lane, int64_t duration_us) {
+    int64_t *averages[] = {&lane->duration_us, &lane->workflow->duration_us};
+    for (size_t i = 0; i < 2; i++)
+        *averages[i] = *averages[i] == DURATION_UNKNOWN ? duration_us : *averages[i] + (duration_us - *averages[i]) / 8;
+}
+
+/* For lanes that nothing is known of yet, but for the workflows they may belong to. */
+uint32_t claim_new_lane_runs(const struct froe *engine) {
+    uint32_t share = (engine->slots + engine->n_lanes) / (engine->n_lanes + 1), most = 0;
+    for (size_t i = 0; i < engine->n_workflows; i++) {
+        const struct workflow *workflow = engine->workflows[i];
+        uint32_t runs = workflow->registered ? lease_runs(workflow->duration_us, share ? share : 1, engine->slots) : 0;
+        if (runs > most)
+            most = runs;
+    }
+    return most ? most : 1;
+}
+
+static bool lane_is_dry(const struct froe *engine, const struct lane *lane) {
+    return lane->dry && lane->wanted_stir == engine->stir && lane->wanted_group_stir == lane->group->stir;
+}
+
+bool claim_wants(const struct froe *engine, const struct lane *lane) {
+    return lane->unstarted < lane->low_water && !engine->more && !lane->workflow->takes_turns && !lane->wanted &&
+           lane->group->paused_until_mono_us == 0 && lane->group->limit > 0 && !lane_is_dry(engine, lane);
+}
+
+bool claim_idles(const struct froe *engine, const struct lane *lane) {
+    return lane->workflow->takes_turns && !lane->wanted && lane->unstarted == 0 && list_empty(&lane->again) &&
+           lane->running > 0 && lane->group->paused_until_mono_us == 0 && lane->group->limit > 0 &&
+           (lane->running < lane->tokens || !lane_is_dry(engine, lane) || lane->dry_offers != engine->offers);
+}
+
+uint32_t claim_want_runs(const struct froe *engine, const struct lane *lane) {
+    if (!lane->workflow->takes_turns)
+        return lease_runs(lane->duration_us, at_once(engine, lane) * lane->boost, lane->tokens);
+    uint32_t busy = engine->running + engine->n_hanging, free_slots = engine->slots > busy ? engine->slots - busy : 1;
+    return lease_runs(lane->duration_us, at_once(engine, lane), free_slots);
+}
+
+/* Lanes of paused groups are held for free, up to a point, so that they do not keep others out. */
+uint32_t claim_new_lanes(const struct froe *engine) {
+    uint32_t most = engine->slots > LANES_MIN / 2 ? engine->slots * 2 : LANES_MIN, held = 0;
+    if (engine->n_lanes >= most * 4)
+        return 0;
+    LIST_EACH (link, &engine->lanes) {
+        const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        held += lane->group->paused_until_mono_us == 0 || lane->running > 0;
+    }
+    return held < most ? most - held : 0;
+}
