@@ -197,10 +197,12 @@ typedef struct froe_workflow {
     void *arg;
     const froe_rule *rules;
     size_t n_rules;
-    const char *cron;   /* five fields, six with leading seconds, or @hourly and kin; NULL: none. See `froe cron`. */
-    uint32_t retries;   /* attempts after the first */
-    int64_t timeout_us; /* of an attempt, from its start; 0: none */
-    int64_t backoff_us; /* before the first retry; doubles each time, half of it jitter; 0: 1 s */
+    /* Five fields, six with leading seconds, or @hourly and kin; CRON_TZ=Zone may stand before. NULL: none. See `froe
+     * cron`. A tick is made when it is at most a minute late. */
+    const char *cron;
+    uint32_t retries;            /* attempts after the first */
+    int64_t timeout_us;          /* of an attempt, from its start; 0: none */
+    int64_t backoff_us;          /* before the first retry; doubles each time, half of it jitter; 0: 1 s */
     int64_t backoff_max_us;      /* 0: 5 min */
     unsigned flags;              /* FROE_BLOCKING ... */
     const char *timezone;        /* of the cron, an IANA name; NULL: UTC */
@@ -211,7 +213,8 @@ typedef struct froe_workflow {
 
 enum {
     FROE_BLOCKING = 1,   /* the task function runs on a pool thread */
-    FROE_CATCH_UP = 2,   /* if ticks were missed while no worker ran, one run makes up for them; else none does */
+    FROE_CATCH_UP = 2,   /* if ticks were missed while no worker ran, one run makes up for them (the newest one's); else
+                            none does */
     FROE_NEVER_PARK = 4, /* when the attempts are used up the run ends FAILED, its child key is free again */
 };
 
@@ -224,10 +227,11 @@ int froe_workflow_add(froe *froe, const froe_workflow *workflow, froe_error *err
 
 int froe_start(froe *froe, froe_error *error); /* starts claiming and the cron */
 
-/* For programs without a loop of their own (options.loop was NULL): starts the worker and works until SIGINT or SIGTERM
- * (the first lets what runs finish, the second cancels it) or until somebody calls froe_stop; then closes the engine,
- * which is gone when this returns. 0, or the store's failure. The handlers of the two signals are the program's own
- * again afterwards. */
+/* For programs without a loop of their own (options.loop was NULL): starts the worker, unless that was done, and works
+ * until SIGINT or SIGTERM (the first lets what runs finish, the second cancels it; one that was ignored stays so) or
+ * until somebody calls froe_stop; then closes the engine, which is gone when this returns. 0, or the store's failure;
+ * FROE_ERR_STATE (not this thread, another loop, called twice): the engine is as it was. The handlers of the two
+ * signals are the program's own again afterwards. */
 int froe_main(froe *froe, froe_error *error);
 
 typedef enum froe_stop_mode {
@@ -236,11 +240,15 @@ typedef enum froe_stop_mode {
                          checkpoint and generation it set are kept */
 } froe_stop_mode;
 /* `stopped` comes when nothing runs and all is settled and durable. May be called again to go from FINISH to NOW (the
- * later `stopped` replaces the earlier). */
+ * later `stopped` replaces the earlier). Tasks that were abandoned (cancel_grace_us) are not waited for: their runs are
+ * queued again. While the store's server cannot be reached FINISH waits for it; NOW does so for a lease's length and
+ * then gives up: what runs is given to others when the lease is over, and nothing acknowledged is lost. */
 void froe_stop(froe *froe, froe_stop_mode mode, void (*stopped)(void *arg), void *arg);
 /* After froe_stop has finished, or when froe_start was never called (otherwise it stops NOW first). What was given to
  * the store before is still done, and its callbacks come. The engine is gone when `closed` is called. With a loop of
- * froe's own it is gone when this returns. */
+ * froe's own it is gone when this returns (called from one of its callbacks: when froe_main returns). No other thread
+ * may be in a call then, abandoned tasks excepted: what they may look at stays until they end, all else that they call
+ * does nothing, and a thread that hangs in a task function is left to itself. */
 void froe_close(froe *froe, void (*closed)(void *arg), void *arg);
 
 /* ---- spawning ---- */
@@ -419,8 +427,9 @@ typedef struct froe_group {
     uint32_t limit;     /* set by froe_group_limit; UINT32_MAX: none */
     int64_t paused_us;  /* still to go, by froe_group_limit */
 } froe_group;
-/* As this worker knows it, without asking the store: exact once what it did is settled. All zero (limit: none) for an
- * unknown group. */
+/* As this worker knows it, without asking the store: exact once what it did is settled. Of a store that a fleet shares
+ * the numbers are read anew every 2 s while there is something to do or somebody looks: what others did may be missing
+ * for so long. All zero (limit: none) for an unknown group. */
 void froe_group_get(froe *froe, const char *workflow, const char *group, froe_group *ret_group);
 /* All groups ever seen with live, parked or counted runs, in no particular order; workflow NULL: of all, those of the
  * store that this program did not add included. `each` must not spawn, end tasks or set limits. */

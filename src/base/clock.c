@@ -16,7 +16,7 @@ static int64_t system_utc_us(void *arg) {
 
 static int64_t system_mono_us(void *arg) {
     (void)arg;
-    return read_clock(CLOCK_MONOTONIC);
+    return read_clock(CLOCK_BOOTTIME);
 }
 
 const struct clock clock_system = {system_utc_us, system_mono_us, 0};

@@ -13,7 +13,9 @@ struct clock {
     void *arg;
 };
 
-extern const struct clock clock_system; /* CLOCK_REALTIME and CLOCK_MONOTONIC */
+/* CLOCK_REALTIME and CLOCK_BOOTTIME: time in which the machine slept has passed, too (CLOCK_MONOTONIC would let who
+ * wakes up believe that what others took over meanwhile is still his). */
+extern const struct clock clock_system;
 
 static inline int64_t clock_utc_us(const struct clock *clock) {
     return clock->utc_us(clock->arg);
