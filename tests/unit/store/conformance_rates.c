@@ -88,7 +88,11 @@ static void two_rules_that_count_together_count_once(void **state) {
     int64_t workflow = steps_workflow(steps, "w", RATE(4, PERIOD), RATE(3, PERIOD));
     steps_spawn(steps, workflow, "k|k", "a b c d e");
     next_window(steps);
-    assert_claimed(steps_claim(steps, 0, workflow, 9, 9, 9), "a b c");
+    const struct store_claimed *claimed = steps_claim(steps, 0, workflow, 1, 1, 1);
+    assert_claimed(claimed, "a");
+    struct held a = steps_hold(steps, claimed, "a");
+    assert_claimed(steps_claim_more(steps, 0, a.lane, 1, 9), "b");
+    assert_claimed(steps_claim_more(steps, 0, a.lane, 9, 9), "c");
 }
 
 static void each_attempt_uses_a_unit(void **state) {

@@ -142,7 +142,9 @@ static void other_rules_leave_the_pages_their_keys(void **state) {
     assert_claimed(claimed, "a b e f"); /* the first two have no key for the second rule, and fill the first */
     steps_reopen(steps);
     steps_workflow_of(steps, "w", NULL, 0);
-    assert_claimed(steps_claim(steps, 0, workflow, 9, 9, 9), "a b c d e f");
+    /* Whose turn it is outlives the process where others go on. */
+    const char *turns = store_shared(steps->store) ? "c d a b e f" : "a b c d e f";
+    assert_claimed(steps_claim(steps, 0, workflow, 9, 9, 9), turns);
 }
 
 /* ---- turns ---- */
@@ -284,6 +286,10 @@ static void newest_are_cancelled_at_the_spawn(void **state) {
     assert_spawned(steps_spawn(steps, workflow, "c|g", "x"), 0, 0, 0, 1); /* while one waits for a retry */
     steps_reopen(steps);
     assert_spawned(steps_spawn(steps, workflow, "c|g", "x"), 0, 0, 0, 1);
+    if (store_shared(steps->store)) { /* where turns outlive the process, the group's other lane is next */
+        struct held f = steps_hold(steps, steps_claim(steps, 0, workflow, 1, 1, 1), "f");
+        steps_done(steps, &f);
+    }
     claimed = steps_claim(steps, 0, workflow, 1, 2, 1);
     a = steps_hold(steps, claimed, "a"), b = steps_hold(steps, claimed, "b");
     steps_done(steps, &b);
