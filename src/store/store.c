@@ -8,9 +8,12 @@
 
 static const struct {
     const char *prefix;
-    int (*open)(const char *path, const struct store_options *options, struct store **ret_store, struct err *err);
+    bool whole; /* the kind wants the whole URI */
+    int (*open)(const char *place, const struct store_options *options, struct store **ret_store, struct err *err);
 } kinds[] = {
-    {"sqlite:", sqlite_store_open},
+    {"sqlite:", false, sqlite_store_open},
+    {"postgres://", true, postgres_store_open},
+    {"postgresql://", true, postgres_store_open},
 };
 
 int store_open(const char *uri, const struct store_options *options, struct store **ret_store, struct err *err) {
@@ -19,11 +22,13 @@ int store_open(const char *uri, const struct store_options *options, struct stor
         size_t n = strlen(kinds[i].prefix);
         if (strncmp(uri, kinds[i].prefix, n) != 0)
             continue;
-        if (!uri[n])
+        if (!uri[n] && !kinds[i].whole)
             return err_set(err, -EINVAL, "store '%s': a path must follow '%s'", uri, kinds[i].prefix);
-        return kinds[i].open(uri + n, options ? options : &defaults, ret_store, err);
+        return kinds[i].open(kinds[i].whole ? uri : uri + n, options ? options : &defaults, ret_store, err);
     }
-    return err_set(err, -EINVAL, "store '%s': not a known kind of store (sqlite:PATH)", uri);
+    /* No more than the kind is repeated: a password may follow. */
+    return err_set(err, -EINVAL, "store '%.*s...': not a known kind of store (sqlite:PATH, postgres://USER@HOST/DB)",
+                   (int)strcspn(uri, ":/@"), uri);
 }
 
 void store_close(struct store *store) {

@@ -167,13 +167,15 @@ void postgres_server_start(struct postgres_server *server) {
         if (chown(server->folder, server->uid, server->gid) < 0)
             die(server, "cannot give it its folder");
     }
-    run(server, (const char *const[]){"initdb", "-D", "data", "-U", "postgres", "--auth-local=trust",
-                                      "--auth-host=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", NULL});
+    run(server,
+        (const char *const[]){"initdb", "-D", "data", "-U", "postgres", "--auth-local=trust",
+                              "--auth-host=scram-sha-256", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", NULL});
     server->port = free_port();
     write_file(server, "data/postgresql.auto.conf",
                "listen_addresses = '127.0.0.1'\nport = %d\nunix_socket_directories = '%s'\nfsync = on\n"
                "shared_buffers = 128MB\nmax_wal_size = 2GB\nlog_min_messages = warning\nmax_connections = 60\n%s\n",
-               server->port, server->folder, getenv("FROE_TEST_POSTGRES_CONF") ? getenv("FROE_TEST_POSTGRES_CONF") : "");
+               server->port, server->folder,
+               getenv("FROE_TEST_POSTGRES_CONF") ? getenv("FROE_TEST_POSTGRES_CONF") : "");
     postgres_server_again(server);
     only = server;
     atexit(stop_at_exit);
@@ -218,7 +220,7 @@ void postgres_pooler_start(struct postgres_server *server) {
                "max_client_conn = 50\ndefault_pool_size = 3\nlogfile = %s/pooler.log\n",
                server->folder, server->port, server->pooler_port, server->folder, server->folder);
     write_file(server, "users.txt", "\"froe\" \"" POSTGRES_PASSWORD "\"\n");
-    snprintf(log, sizeof log, "%s/pooler.log", server->folder);
+    snprintf(log, sizeof log, "%s/pooler.out", server->folder);
     server->pooler = start(server, (const char *const[]){POOLER, "pooler.ini", NULL}, log);
     char uri[256];
     postgres_server_uri(server, POSTGRES_POOLER, 0, NULL, uri, sizeof uri);
@@ -239,10 +241,14 @@ void postgres_server_uri(const struct postgres_server *server, enum postgres_way
     if (schema)
         snprintf(ours, sizeof ours, "froe_schema=%s", schema);
     if (way == POSTGRES_SOCKET)
-        snprintf(ret_uri, size, "postgres:///postgres?host=%s&port=%d&user=froe&%s", server->folder, server->port, ours);
+        snprintf(ret_uri, size, "postgres:///postgres?host=%s&port=%d&user=froe&%s", server->folder, server->port,
+                 ours);
     else
         snprintf(ret_uri, size, "postgresql://froe:%s@127.0.0.1:%d/postgres?%s", POSTGRES_PASSWORD,
-                 port ? port : way == POSTGRES_POOLER ? server->pooler_port : server->port, ours);
+                 port                     ? port
+                 : way == POSTGRES_POOLER ? server->pooler_port
+                                          : server->port,
+                 ours);
 }
 
 static char last_value[4096];

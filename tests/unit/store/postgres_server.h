@@ -24,7 +24,7 @@ const char *postgres_server_missing(void);
 const char *postgres_pooler_missing(void);
 /* Exits the program with what went wrong when it does not start. */
 void postgres_server_start(struct postgres_server *server);
-void postgres_server_stop(struct postgres_server *server); /* and removes all of it */
+void postgres_server_stop(struct postgres_server *server);  /* and removes all of it */
 void postgres_server_crash(struct postgres_server *server); /* as pg_ctl stop -m immediate: nothing is written */
 void postgres_server_again(struct postgres_server *server);
 /* PgBouncer in transaction mode before it. */

@@ -1,0 +1,479 @@
+/* batch.c - the course of a batch: connect, lock, read, do what is queued, write, commit; and what follows when the
+ * connection breaks on the way. */
+#include "postgres_store.h"
+
+#include "cleanup.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#define OTHERS_SEEN 64           /* so many batches on, others' changes are expected */
+#define RELOAD_BEHIND 1000       /* batches: from then on all lanes are read, not the changed ones */
+#define DOUBT_US (60 * US_PER_S) /* how long to find out whether a commit took effect */
+#define BACKOFF_US (50 * US_PER_MS)
+#define BACKOFF_MAX_US (800 * US_PER_MS)
+
+int pg_corrupt(struct postgres_store *store, struct err *err, const char *format, ...) {
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return err_set(err, STORE_ERR_CORRUPT, "PostgreSQL %s, schema %s: %s", store->place.text, store->place.schema,
+                   text);
+}
+
+/* ---- parameters on their way ---- */
+
+struct args *pg_want(struct postgres_store *store, enum sql_statement statement, pg_absorb_fn *absorb, void *arg) {
+    static struct args nowhere;
+    struct want *want = mem_zalloc(sizeof *want);
+    if (!want) {
+        store->want_failed = true;
+        args_reset(&nowhere);
+        buf_free(&nowhere.store);
+        return &nowhere;
+    }
+    want->statement = statement;
+    want->absorb = absorb;
+    want->arg = arg;
+    *store->wants_end = want;
+    store->wants_end = &want->next;
+    store->last_want = want;
+    return &want->args;
+}
+
+void pg_want_keep(struct postgres_store *store, PGresult **keep) {
+    if (!store->want_failed)
+        store->last_want->keep = keep;
+}
+
+static void free_wants(struct postgres_store *store) {
+    for (struct want *want = store->wants, *next; want; want = next) {
+        next = want->next;
+        args_free(&want->args);
+        PQclear(want->answer);
+        mem_free(want);
+    }
+    store->wants = NULL;
+    store->wants_end = &store->wants;
+    store->want_failed = false;
+}
+
+/* The parameters of a write, alive until the next answer. */
+struct args *pg_write(struct postgres_store *store) {
+    if (store->n_sent == store->cap_sent) {
+        size_t cap = store->cap_sent ? store->cap_sent * 2 : 16;
+        struct args **sent = mem_reallocarray(store->sent, cap, sizeof *sent);
+        if (!sent)
+            return NULL;
+        memset(sent + store->cap_sent, 0, (cap - store->cap_sent) * sizeof *sent);
+        store->sent = sent;
+        store->cap_sent = cap;
+    }
+    struct args **at = &store->sent[store->n_sent];
+    if (!*at)
+        *at = mem_zalloc(sizeof **at);
+    else
+        args_reset(*at);
+    if (*at)
+        store->n_sent++;
+    return *at;
+}
+
+static void forget_sent(struct postgres_store *store) {
+    for (size_t i = 0; i < store->n_sent; i++)
+        if (store->sent[i]->store.cap > 65536)
+            buf_free(&store->sent[i]->store);
+    store->n_sent = 0;
+}
+
+void pg_args_now(const struct postgres_store *store, struct args *args) {
+    if (store->own_clock)
+        args_int(args, clock_utc_us(store->own_clock));
+    else
+        args_null_int(args);
+}
+
+/* ---- memory ---- */
+
+static int absorb_meta(struct postgres_store *store, const PGresult *answer, struct err *err) {
+    if (answer_rows(answer) != 1)
+        return pg_corrupt(store, err, "its table meta is empty");
+    if (answer_int(answer, 0, 0) != SCHEMA_VERSION)
+        return pg_corrupt(store, err,
+                          "its tables are of version %lld, this froe knows version %d: another froe has changed them, "
+                          "update this one, too",
+                          (long long)answer_int(answer, 0, 0), SCHEMA_VERSION);
+    int64_t *const into[] = {
+        &store->meta.batch,         &store->meta.next_page,     &store->meta.next_id,  &store->meta.next_lane,
+        &store->meta.next_workflow, &store->meta.turn,          &store->meta.next_log, &store->meta.first_log,
+        &store->meta.history_runs,  &store->meta.history_bytes,
+    };
+    for (int i = 0; i < 10; i++)
+        *into[i] = answer_int(answer, 0, 1 + i);
+    store->sched.hash_key = (struct hash_key){(uint64_t)answer_int(answer, 0, 11), (uint64_t)answer_int(answer, 0, 12)};
+    store->now_utc_us = answer_int(answer, 0, 13);
+    store->locked_next_page = store->meta.next_page;
+    return 0;
+}
+
+/* Reads workflows and lanes, in the transaction or outside of one. */
+static int reload(struct postgres_store *store, struct err *err) {
+    _cleanup_args_ struct args args = {0};
+    _cleanup_answer_ PGresult *meta = NULL, *workflows = NULL, *lanes = NULL;
+    sched_free(&store->sched);
+    pg_args_now(store, &args);
+    if (!store->locked)
+        wire_send(&store->wire, SQL_META, &args, &meta);
+    wire_send(&store->wire, SQL_WORKFLOWS, NULL, &workflows);
+    wire_send(&store->wire, SQL_LANES, NULL, &lanes);
+    int r = wire_sync(&store->wire, ANSWER_US, err);
+    if (r == 0 && meta)
+        r = absorb_meta(store, meta, err);
+    if (r == 0)
+        r = pg_absorb_workflows(store, workflows, err);
+    if (r == 0)
+        r = pg_absorb_lanes(store, lanes, 0, err);
+    if (r < 0)
+        return r;
+    store->synced = store->meta.batch;
+    store->stale = false;
+    return 0;
+}
+
+static void send_delta(struct postgres_store *store, struct args *args, PGresult **ret_answer) {
+    args_int(args, store->synced);
+    wire_send(&store->wire, SQL_DELTA, args, ret_answer);
+}
+
+/* Takes in what others changed. Under the lock it must reach the newest batch. */
+static int take_delta(struct postgres_store *store, const PGresult *answer, struct err *err) {
+    bool complete = false, workflows = false;
+    int r = pg_absorb_delta(store, answer, &complete, &workflows, err);
+    if (r == 0 && workflows) {
+        _cleanup_answer_ PGresult *all = NULL;
+        wire_send(&store->wire, SQL_WORKFLOWS, NULL, &all);
+        r = wire_sync(&store->wire, ANSWER_US, err);
+        if (r == 0)
+            r = pg_absorb_workflows(store, all, err);
+        if (r == 0)
+            r = pg_absorb_delta(store, answer, &complete, NULL, err);
+    }
+    if (r == 0 && (!complete || (store->locked && store->synced != store->meta.batch)))
+        r = reload(store, err);
+    return r;
+}
+
+static int catch_up(struct postgres_store *store, const PGresult *delta, struct err *err) {
+    if (store->synced == store->meta.batch) {
+        if (store->others)
+            store->others--;
+        return 0;
+    }
+    store->others = OTHERS_SEEN;
+    if (delta)
+        return take_delta(store, delta, err);
+    if (store->meta.batch - store->synced > RELOAD_BEHIND)
+        return reload(store, err);
+    _cleanup_args_ struct args args = {0};
+    _cleanup_answer_ PGresult *answer = NULL;
+    send_delta(store, &args, &answer);
+    int r = wire_sync(&store->wire, ANSWER_US, err);
+    return r < 0 ? r : take_delta(store, answer, err);
+}
+
+/* ---- connecting ---- */
+
+static void sleep_us(int64_t us) {
+    struct timespec ts = {.tv_sec = us / US_PER_S, .tv_nsec = us % US_PER_S * 1000};
+    nanosleep(&ts, NULL);
+}
+
+/* The first attempt after a loss comes at once, the next ones ever later, with jitter. */
+static void back_off(struct postgres_store *store) {
+    if (store->failures == 0)
+        return;
+    int64_t us = BACKOFF_US << (store->failures < 5 ? store->failures - 1 : 4);
+    us = us < BACKOFF_MAX_US ? us : BACKOFF_MAX_US;
+    sleep_us(us / 2 + (int64_t)rng_below(&store->rng, (uint64_t)us / 2));
+}
+
+static int reconnect(struct postgres_store *store, struct err *err) {
+    back_off(store);
+    int r = wire_connect(&store->wire, CONNECT_US, err);
+    if (r == STORE_ERR_IO) /* it took us once; a password or a rule that was changed may be changed back */
+        r = STORE_ERR_LOST;
+    store->failures = r < 0 ? store->failures + 1 : 0;
+    return r;
+}
+
+int pg_connect(struct postgres_store *store, struct err *err) {
+    int r = 0;
+    if (!wire_connected(&store->wire))
+        r = reconnect(store, err);
+    if (r == 0 && store->stale)
+        r = reload(store, err);
+    return r;
+}
+
+/* ---- reading ---- */
+
+static int absorb_wants(struct postgres_store *store, struct err *err) {
+    int r = 0;
+    for (struct want *want = store->wants; want && r == 0; want = want->next) {
+        r = want->absorb ? want->absorb(store, want->answer, want->arg, err) : 0;
+        if (r == 0 && want->keep)
+            *want->keep = TAKE_PTR(want->answer);
+    }
+    return r;
+}
+
+static void send_lock(struct postgres_store *store, struct args *args, PGresult **ret_answer) {
+    pg_args_now(store, args);
+    wire_send(&store->wire, SQL_BEGIN, NULL, NULL);
+    wire_send(&store->wire, SQL_LOCK, args, ret_answer);
+}
+
+static int load_steps(struct postgres_store *store, struct err *err) {
+    _cleanup_args_ struct args lock_args = {0}, delta_args = {0};
+    _cleanup_answer_ PGresult *lock = NULL, *delta = NULL;
+    bool locking = !store->locked;
+    int r = 0;
+    if (locking)
+        send_lock(store, &lock_args, &lock);
+    if (locking && store->others)
+        send_delta(store, &delta_args, &delta);
+    if (!locking)
+        r = pg_write_rows(store);
+    if (r < 0)
+        return r;
+    for (struct want *want = store->wants; want; want = want->next)
+        wire_send(&store->wire, want->statement, &want->args, &want->answer);
+    r = wire_sync(&store->wire, ANSWER_US, err);
+    forget_sent(store);
+    if (r == 0 && locking) {
+        store->locked = true;
+        r = absorb_meta(store, lock, err);
+        if (r == 0)
+            r = catch_up(store, delta, err);
+        store->sched.woke = false;
+    }
+    return r < 0 ? r : absorb_wants(store, err);
+}
+
+int pg_load(struct postgres_store *store, struct err *err) {
+    int r = store->want_failed ? -ENOMEM : pg_connect(store, err);
+    if (r == 0)
+        r = load_steps(store, err);
+    free_wants(store);
+    return r;
+}
+
+static int look_steps(struct postgres_store *store, struct err *err) {
+    _cleanup_args_ struct args args = {0};
+    _cleanup_answer_ PGresult *delta = NULL;
+    send_delta(store, &args, &delta);
+    for (struct want *want = store->wants; want; want = want->next)
+        wire_send(&store->wire, want->statement, &want->args, &want->answer);
+    int r = wire_sync(&store->wire, ANSWER_US, err);
+    if (r == 0)
+        r = take_delta(store, delta, err);
+    return r < 0 ? r : absorb_wants(store, err);
+}
+
+int pg_look(struct postgres_store *store, struct err *err) {
+    if (store->locked || (!store->running && (store->n_ops || store->rows.notes))) {
+        int r = pg_run_ops(store, err);
+        return r < 0 ? r : pg_load(store, err);
+    }
+    int r = store->want_failed ? -ENOMEM : pg_connect(store, err);
+    if (r == 0)
+        r = look_steps(store, err);
+    free_wants(store);
+    return r;
+}
+
+/* ---- what is queued ---- */
+
+static void free_ops(struct postgres_store *store) {
+    for (size_t i = 0; i < store->n_ops; i++) {
+        mem_free(store->ops[i].hashes);
+        mem_free(store->ops[i].unread);
+    }
+    store->n_ops = 0;
+}
+
+int pg_run_ops(struct postgres_store *store, struct err *err) {
+    if (store->n_ops == 0 || store->running)
+        return 0;
+    store->running = true;
+    struct want *later = store->wants, **later_end = store->wants_end; /* of the caller: they see what is done here */
+    store->wants = NULL;
+    store->wants_end = &store->wants;
+    int r = pg_connect(store, err);
+    for (size_t i = 0; i < store->n_ops && r == 0; i++)
+        if (store->ops[i].kind == OP_SPAWN)
+            r = pg_spawn_prepare(store, &store->ops[i], err);
+    for (size_t i = 0; i < store->n_ops && r == 0; i++) {
+        if (store->ops[i].kind == OP_SPAWN)
+            r = pg_spawn_want(store, &store->ops[i]);
+        else
+            r = pg_settle_want(store, &store->ops[i]);
+    }
+    if (r == 0)
+        r = pg_load(store, err);
+    for (size_t i = 0; i < store->n_ops && r == 0; i++)
+        r = store->ops[i].kind == OP_SPAWN ? pg_spawn(store, &store->ops[i], err)
+                                           : pg_settle(store, &store->ops[i], err);
+    free_ops(store);
+    store->running = false;
+    if (later) {
+        *store->wants_end = later;
+        store->wants_end = later_end;
+    }
+    return r;
+}
+
+/* ---- committing ---- */
+
+static void forget_batch(struct postgres_store *store) {
+    rows_clear(&store->rows);
+    free_ops(store);
+    free_wants(store);
+    forget_sent(store);
+    store->locked = store->changed = store->meta_changed = false;
+    store->n_changed_lanes = 0;
+}
+
+void pg_drop_batch(struct postgres_store *store) {
+    wire_close(&store->wire);
+    forget_batch(store);
+    keys_rollback(&store->keys);
+    store->n_used = 0;
+    store->in_batch = false;
+    store->stale = true;
+}
+
+static void send_finish(struct postgres_store *store, struct args *notify, struct args *finish) {
+    if (store->sched.woke) {
+        args_text(notify, store->place.channel);
+        args_text(notify, store->session_text);
+        wire_send(&store->wire, SQL_NOTIFY, notify, NULL);
+    }
+    const struct meta *meta = &store->meta;
+    args_int(finish, meta->batch);
+    args_uuid(finish, store->session);
+    args_ints(finish, store->changed_lanes, store->n_changed_lanes);
+    args_bool(finish, store->sched.workflows_dirty);
+    const int64_t numbers[] = {meta->next_page, meta->next_id,   meta->next_lane,    meta->next_workflow, meta->turn,
+                               meta->next_log,  meta->first_log, meta->history_runs, meta->history_bytes};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        args_int(finish, numbers[i]);
+    wire_send(&store->wire, SQL_FINISH, finish, NULL);
+    wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
+    wire_send(&store->wire, SQL_FLUSH, NULL, NULL);
+}
+
+/* Did the batch with this number, of which the answer was lost, take effect? The lock is free only when its transaction
+ * has ended one way or the other. And what it wrote is made durable, as its own end may have been on its way still. */
+static int ask_committed(struct postgres_store *store, int64_t number, bool *ret_committed, struct err *err) {
+    _cleanup_args_ struct args lock_args = {0}, args = {0};
+    _cleanup_answer_ PGresult *lock = NULL, *row = NULL;
+    send_lock(store, &lock_args, &lock);
+    args_int(&args, number);
+    wire_send(&store->wire, SQL_COMMITTED, &args, &row);
+    wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
+    wire_send(&store->wire, SQL_FLUSH, NULL, NULL);
+    int r = wire_sync(&store->wire, ANSWER_US, err);
+    if (r < 0)
+        return r;
+    *ret_committed =
+        answer_rows(row) == 1 && bytes_equal(answer_bytes(row, 0, 0), bytes_of(store->session, sizeof store->session));
+    return 0;
+}
+
+static int settle_doubt(struct postgres_store *store, int64_t number, bool *ret_committed, struct err *err) {
+    int64_t patience = store->lease_us * 2 > DOUBT_US ? store->lease_us * 2 : DOUBT_US;
+    int64_t until = clock_mono_us(&clock_system) + patience;
+    for (;;) {
+        struct err why = {0};
+        int r = wire_connected(&store->wire) ? 0 : reconnect(store, &why);
+        if (r == 0)
+            r = ask_committed(store, number, ret_committed, &why);
+        if (r != STORE_ERR_LOST)
+            return r < 0 ? err_set(err, r, "%s", why.text) : 0;
+        if (clock_mono_us(&clock_system) > until)
+            return err_set(err, STORE_ERR_IO, "whether the last batch was committed cannot be found out: %s", why.text);
+    }
+}
+
+/* Pages that we made are likely to be claimed by us. */
+static void cache_new_pages(struct postgres_store *store) {
+    struct bytes key;
+    void *row;
+    for (size_t at = 0; map_next(&store->rows.pages, &at, &key, &row);) {
+        const struct page_row *page = row;
+        if (page->content && page->n_live)
+            cache_put(&store->cache, page->id, buf_bytes(&page->content->keys), buf_bytes(&page->content->rest));
+    }
+}
+
+/* The transaction is over and took effect. */
+static int committed(struct postgres_store *store) {
+    cache_new_pages(store);
+    store->synced = store->meta.batch;
+    int r = keys_commit(&store->keys, store->meta.next_page);
+    for (size_t i = 0; i < store->n_used; i++)
+        for (size_t j = 0; j < store->n_reserved; j++)
+            if (store->reserved[j] == store->used[i]) {
+                store->reserved[j] = store->reserved[--store->n_reserved];
+                break;
+            }
+    store->n_used = 0;
+    forget_batch(store);
+    return r;
+}
+
+static int commit_changes(struct postgres_store *store, struct err *err) {
+    _cleanup_args_ struct args notify = {0}, finish = {0};
+    int r = pg_write_rows(store);
+    if (r < 0)
+        return r;
+    store->meta.batch++;
+    send_finish(store, &notify, &finish);
+    r = wire_sync(&store->wire, ANSWER_US, err);
+    forget_sent(store);
+    if (r == STORE_ERR_LOST) {
+        bool took_effect = false;
+        struct err why = {0};
+        r = settle_doubt(store, store->meta.batch, &took_effect, &why);
+        if (r == 0 && !took_effect)
+            return STORE_ERR_LOST; /* with the text of what broke */
+        if (r < 0)
+            return err_set(err, r, "%s", why.text);
+    }
+    if (r < 0)
+        return r;
+    store->sched.workflows_dirty = false;
+    return committed(store);
+}
+
+int pg_commit(struct postgres_store *store, struct err *err) {
+    int r = pg_run_ops(store, err);
+    if (r == 0 && !store->locked && store->rows.notes)
+        r = pg_load(store, err);
+    if (r < 0 || !store->locked)
+        return r;
+    if (store->changed || rows_dirty(&store->rows) || store->sched.dirty || store->sched.dirty_rates ||
+        store->sched.workflows_dirty || store->meta_changed)
+        return commit_changes(store, err);
+    wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
+    r = wire_sync(&store->wire, ANSWER_US, err);
+    if (r < 0)
+        return r;
+    keys_rollback(&store->keys); /* nothing of this batch is in there */
+    store->n_used = 0;
+    forget_batch(store);
+    return 0;
+}

@@ -1,0 +1,572 @@
+/* wire.c - see wire.h. */
+#include "wire.h"
+
+#include "cleanup.h"
+#include "clock.h"
+#include "place.h"
+
+#include <endian.h>
+#include <poll.h>
+#include <string.h>
+
+enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_UUID = 2950 };
+enum { OID_BYTEA_ARRAY = 1001, OID_INT8_ARRAY = 1016, OID_UUID_ARRAY = 2951 };
+
+/* ---- parameters ---- */
+
+void args_free(struct args *args) {
+    buf_free(&args->store);
+    *args = (struct args){0};
+}
+
+void args_reset(struct args *args) {
+    struct buf store = args->store;
+    *args = (struct args){.store = store};
+    buf_reset(&args->store);
+}
+
+static struct arg *next_arg(struct args *args, unsigned type) {
+    static struct arg nowhere;
+    if (args->n == ARGS_MAX) {
+        args->failed = -EINVAL; /* a statement of ours has fewer */
+        nowhere = (struct arg){0};
+        return &nowhere;
+    }
+    struct arg *arg = &args->list[args->n++];
+    *arg = (struct arg){.type = type};
+    return arg;
+}
+
+static void store_bytes(struct args *args, const void *data, size_t n) {
+    int r = buf_add(&args->store, data, n);
+    if (r < 0)
+        args->failed = r;
+}
+
+static void put32(struct args *args, uint32_t value) {
+    uint32_t big = htobe32(value);
+    store_bytes(args, &big, sizeof big);
+}
+
+static void put64(struct args *args, int64_t value) {
+    uint64_t big = htobe64((uint64_t)value);
+    store_bytes(args, &big, sizeof big);
+}
+
+void args_int(struct args *args, int64_t value) {
+    struct arg *arg = next_arg(args, OID_INT8);
+    arg->stored = true;
+    arg->at = args->store.n;
+    arg->value.n = sizeof value;
+    put64(args, value);
+}
+
+void args_null_int(struct args *args) {
+    next_arg(args, OID_INT8)->null = true;
+}
+
+void args_bool(struct args *args, bool value) {
+    struct arg *arg = next_arg(args, OID_BOOL);
+    arg->stored = true;
+    arg->at = args->store.n;
+    arg->value.n = 1;
+    store_bytes(args, value ? "\1" : "\0", 1);
+}
+
+void args_bytes(struct args *args, struct bytes value) {
+    next_arg(args, OID_BYTEA)->value = value;
+}
+
+void args_bytes_or_null(struct args *args, struct bytes value) {
+    struct arg *arg = next_arg(args, OID_BYTEA);
+    arg->value = value;
+    arg->null = value.n == 0;
+}
+
+void args_text(struct args *args, const char *value) {
+    next_arg(args, OID_TEXT)->value = bytes_str(value);
+}
+
+void args_uuid(struct args *args, const void *value) {
+    struct arg *arg = next_arg(args, OID_UUID);
+    arg->stored = true;
+    arg->at = args->store.n;
+    arg->value.n = 16;
+    store_bytes(args, value, 16);
+}
+
+/* An array is: dimensions, whether there are NULLs, the elements' type; size and lower bound of each dimension; then
+ * each element with its length. */
+void args_array(struct args *args, enum args_array kind) {
+    static const unsigned array_oids[] = {OID_INT8_ARRAY, OID_BYTEA_ARRAY, OID_UUID_ARRAY};
+    static const unsigned oids[] = {OID_INT8, OID_BYTEA, OID_UUID};
+    struct arg *arg = next_arg(args, array_oids[kind]);
+    arg->stored = true;
+    arg->at = args->array_at = args->store.n;
+    args->array_n = 0;
+    put32(args, 1);
+    put32(args, 1);
+    put32(args, oids[kind]);
+    put32(args, 0);
+    put32(args, 1);
+}
+
+void args_array_int(struct args *args, int64_t value) {
+    args->array_n++;
+    put32(args, sizeof value);
+    put64(args, value);
+}
+
+void args_array_bytes(struct args *args, struct bytes value) {
+    args->array_n++;
+    put32(args, (uint32_t)value.n);
+    store_bytes(args, value.p, value.n);
+}
+
+void args_array_null(struct args *args) {
+    args->array_n++;
+    put32(args, UINT32_MAX);
+}
+
+void args_array_end(struct args *args) {
+    if (args->failed < 0 || args->n == 0)
+        return;
+    struct arg *arg = &args->list[args->n - 1];
+    arg->value.n = args->store.n - args->array_at;
+    uint32_t big = htobe32((uint32_t)args->array_n);
+    memcpy(args->store.p + args->array_at + 12, &big, sizeof big);
+}
+
+void args_ints(struct args *args, const int64_t *values, size_t n) {
+    args_array(args, ARGS_INTS);
+    for (size_t i = 0; i < n; i++)
+        args_array_int(args, values[i]);
+    args_array_end(args);
+}
+
+/* ---- results ---- */
+
+void answer_free(PGresult **answer) {
+    PQclear(*answer);
+    *answer = NULL;
+}
+
+bool answer_is_null(const PGresult *answer, int row, int column) {
+    return PQgetisnull(answer, row, column);
+}
+
+int64_t answer_int(const PGresult *answer, int row, int column) {
+    const char *value = PQgetvalue(answer, row, column);
+    uint64_t u64;
+    uint32_t u32;
+    uint16_t u16;
+    switch (PQgetisnull(answer, row, column) ? 0 : PQgetlength(answer, row, column)) {
+    case 8:
+        memcpy(&u64, value, sizeof u64);
+        return (int64_t)be64toh(u64);
+    case 4:
+        memcpy(&u32, value, sizeof u32);
+        return (int32_t)be32toh(u32);
+    case 2:
+        memcpy(&u16, value, sizeof u16);
+        return (int16_t)be16toh(u16);
+    case 1:
+        return *value;
+    default:
+        return 0;
+    }
+}
+
+struct bytes answer_bytes(const PGresult *answer, int row, int column) {
+    if (PQgetisnull(answer, row, column))
+        return BYTES_NONE;
+    return bytes_of(PQgetvalue(answer, row, column), (size_t)PQgetlength(answer, row, column));
+}
+
+/* ---- errors ---- */
+
+/* What libpq says about the connection, on one line. */
+static int fail_lost(struct wire *wire, const char *doing, struct err *err) {
+    char text[256];
+    const char *message = wire->pg ? PQerrorMessage(wire->pg) : "";
+    snprintf(text, sizeof text, "%s", *message ? message : "the connection was closed");
+    for (char *at = text; *at; at++)
+        if (*at == '\n')
+            *at = at[1] ? ' ' : '\0';
+    place_scrub(wire->place, text);
+    wire_close(wire);
+    return err_set(err, STORE_ERR_LOST, "PostgreSQL %s: %s: %s", wire->place->text, doing, text);
+}
+
+/* Which of our errors an SQLSTATE is. */
+static int code_of(const char *state) {
+    static const struct {
+        const char *prefix;
+        int code;
+    } codes[] = {
+        {"53100", STORE_ERR_FULL}, {"XX001", STORE_ERR_CORRUPT}, {"XX002", STORE_ERR_CORRUPT},
+        {"08", STORE_ERR_LOST},    {"40", STORE_ERR_LOST},       {"53", STORE_ERR_LOST},
+        {"57", STORE_ERR_LOST},    {"55P03", STORE_ERR_LOST},    {"25006", STORE_ERR_LOST},
+        {"25P03", STORE_ERR_LOST}, {"25P02", STORE_ERR_LOST},    {"26000", STORE_ERR_LOST},
+    };
+    for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
+        if (strncmp(state, codes[i].prefix, strlen(codes[i].prefix)) == 0)
+            return codes[i].code;
+    return STORE_ERR_IO;
+}
+
+static int fail_sql(struct wire *wire, const PGresult *answer, struct err *err) {
+    const char *state = PQresultErrorField(answer, PG_DIAG_SQLSTATE);
+    const char *primary = PQresultErrorField(answer, PG_DIAG_MESSAGE_PRIMARY);
+    if (!state) /* libpq itself: the connection broke */
+        return fail_lost(wire, "the connection broke", err);
+    int r = err_set(err, code_of(state), "PostgreSQL %s: %s (%s)", wire->place->text, primary ? primary : "an error",
+                    state);
+    if (err)
+        place_scrub(wire->place, err->text);
+    return r;
+}
+
+/* ---- waiting ---- */
+
+static int64_t mono_us(void) {
+    return clock_mono_us(&clock_system);
+}
+
+/* Until the socket is ready for these events; 0, or -ETIMEDOUT. */
+static int wait_for(int fd, short events, int64_t until_mono_us) {
+    for (;;) {
+        int64_t left = until_mono_us - mono_us();
+        struct pollfd poll_fd = {.fd = fd, .events = events};
+        int n = poll(&poll_fd, 1, left > 0 ? (int)((left + 999) / 1000) : 0);
+        if (n > 0)
+            return 0;
+        if (n == 0 && left <= 0)
+            return -ETIMEDOUT;
+        if (n < 0 && errno != EINTR)
+            return -ETIMEDOUT;
+    }
+}
+
+/* Sends what is buffered and reads until there is a result (or the end of results: NULL). Always reads while it writes,
+ * or both sides might wait for each other. */
+static int next_result(struct wire *wire, int64_t until_mono_us, PGresult **ret_result) {
+    for (;;) {
+        int left = PQflush(wire->pg);
+        if (left < 0)
+            return -ECONNRESET;
+        if (!PQisBusy(wire->pg) && left == 0)
+            break;
+        short events = (short)(POLLIN | (left ? POLLOUT : 0));
+        int r = wait_for(PQsocket(wire->pg), events, until_mono_us);
+        if (r < 0)
+            return r;
+        if (!PQconsumeInput(wire->pg))
+            return -ECONNRESET;
+    }
+    *ret_result = PQgetResult(wire->pg);
+    return 0;
+}
+
+static int broken(struct wire *wire, int r, struct err *err) {
+    if (r == -ETIMEDOUT) {
+        wire_close(wire);
+        return err_set(err, STORE_ERR_LOST, "PostgreSQL %s: no answer in time", wire->place->text);
+    }
+    return fail_lost(wire, "the connection broke", err);
+}
+
+/* ---- statements ---- */
+
+struct expected {
+    PGresult **into; /* NULL: nobody wants it */
+};
+
+static int expect(struct wire *wire, PGresult **into) {
+    if (wire->n_expected == wire->cap_expected) {
+        size_t cap = wire->cap_expected ? wire->cap_expected * 2 : 64;
+        struct expected *more = mem_reallocarray(wire->expected, cap, sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        wire->expected = more;
+        wire->cap_expected = cap;
+    }
+    wire->expected[wire->n_expected++] = (struct expected){into};
+    return 0;
+}
+
+static int prepare(struct wire *wire, enum sql_statement statement, const char *name, const struct args *args) {
+    Oid types[ARGS_MAX];
+    for (int i = 0; i < args->n; i++)
+        types[i] = args->list[i].type;
+    if (!PQsendPrepare(wire->pg, name, wire->sql->text[statement], args->n, types))
+        return -ENOMEM;
+    wire->prepared[statement] = true;
+    return expect(wire, NULL);
+}
+
+static int send_statement(struct wire *wire, enum sql_statement statement, const struct args *args,
+                          PGresult **ret_answer) {
+    const char *values[ARGS_MAX];
+    int lengths[ARGS_MAX], formats[ARGS_MAX];
+    Oid types[ARGS_MAX];
+    for (int i = 0; i < args->n; i++) {
+        const struct arg *arg = &args->list[i];
+        if (arg->value.n > INT32_MAX)
+            return -ENOMEM;
+        const char *value = arg->stored ? args->store.p + arg->at : arg->value.p;
+        values[i] = arg->null ? NULL : value ? value : "";
+        lengths[i] = (int)arg->value.n;
+        formats[i] = 1;
+        types[i] = arg->type;
+    }
+    char name[16];
+    snprintf(name, sizeof name, "froe%d", (int)statement);
+    int r = !wire->pooled && !wire->prepared[statement] ? prepare(wire, statement, name, args) : 0;
+    if (r < 0)
+        return r;
+    int sent = wire->pooled ? PQsendQueryParams(wire->pg, wire->sql->text[statement], args->n, types, values, lengths,
+                                                formats, 1)
+                            : PQsendQueryPrepared(wire->pg, name, args->n, values, lengths, formats, 1);
+    return sent ? expect(wire, ret_answer) : -ENOMEM;
+}
+
+void wire_send(struct wire *wire, enum sql_statement statement, struct args *args, PGresult **ret_answer) {
+    static const struct args none;
+    if (ret_answer)
+        *ret_answer = NULL;
+    if (wire->failed || !wire->pg)
+        return;
+    if (args && args->failed)
+        wire->failed = args->failed;
+    else if (PQstatus(wire->pg) == CONNECTION_OK) /* else wire_sync says so */
+        wire->failed = send_statement(wire, statement, args ? args : &none, ret_answer);
+    if (wire->failed && PQstatus(wire->pg) != CONNECTION_OK)
+        wire->failed = 0;
+}
+
+/* The answer to one statement. *ret_r: what the first one that failed says. */
+static int read_answer(struct wire *wire, const struct expected *expected, int64_t until_mono_us, int *ret_r,
+                       struct err *err) {
+    PGresult *answer = NULL, *end = NULL;
+    int r = next_result(wire, until_mono_us, &answer);
+    if (r < 0)
+        return r;
+    ExecStatusType status = answer ? PQresultStatus(answer) : PGRES_FATAL_ERROR;
+    bool good = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+    if (!answer)
+        r = -ECONNRESET;
+    else if (!good && *ret_r == 0)
+        *ret_r = status == PGRES_FATAL_ERROR ? fail_sql(wire, answer, err) : -ECONNRESET;
+    if (good && expected->into)
+        *expected->into = TAKE_PTR(answer);
+    PQclear(answer);
+    if (r < 0 || !wire->pg)
+        return r < 0 ? r : -ECONNRESET;
+    r = next_result(wire, until_mono_us, &end);
+    PQclear(end);
+    return r;
+}
+
+static int read_sync(struct wire *wire, int64_t until_mono_us) {
+    PGresult *answer = NULL;
+    int r = next_result(wire, until_mono_us, &answer);
+    if (r == 0 && (!answer || PQresultStatus(answer) != PGRES_PIPELINE_SYNC))
+        r = -ECONNRESET;
+    PQclear(answer);
+    return r;
+}
+
+int wire_sync(struct wire *wire, int64_t within_us, struct err *err) {
+    if (!wire->pg)
+        return err_set(err, STORE_ERR_LOST, "PostgreSQL %s: not connected", wire->place->text);
+    int64_t until = mono_us() + within_us;
+    if (!wire->failed && !PQpipelineSync(wire->pg) && PQstatus(wire->pg) == CONNECTION_OK)
+        wire->failed = -ENOMEM;
+    int failed = wire->failed, r = 0, sql = 0;
+    wire->failed = 0;
+    if (failed) {
+        wire_close(wire);
+        return failed;
+    }
+    if (PQstatus(wire->pg) != CONNECTION_OK)
+        return fail_lost(wire, "the connection broke", err);
+    for (size_t i = 0; i < wire->n_expected && r == 0; i++)
+        r = read_answer(wire, &wire->expected[i], until, &sql, err);
+    wire->n_expected = 0;
+    if (r == 0)
+        r = read_sync(wire, until);
+    if (sql < 0) { /* the server's own words say more than that it hung up then */
+        wire_close(wire);
+        return sql == -ECONNRESET ? broken(wire, sql, err) : sql;
+    }
+    return r < 0 ? broken(wire, r, err) : 0;
+}
+
+int wire_script(struct wire *wire, const char *script, int64_t within_us, struct err *err) {
+    int64_t until = mono_us() + within_us;
+    PGresult *answer = NULL;
+    int r = 0, sql = 0;
+    if (wire->in_pipeline && !PQexitPipelineMode(wire->pg))
+        return fail_lost(wire, "the connection broke", err);
+    wire->in_pipeline = false;
+    if (!PQsendQuery(wire->pg, script))
+        return fail_lost(wire, "the connection broke", err);
+    while (r == 0 && (r = next_result(wire, until, &answer)) == 0 && answer) {
+        ExecStatusType status = PQresultStatus(answer);
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && sql == 0)
+            sql = fail_sql(wire, answer, err);
+        PQclear(answer);
+        if (!wire->pg)
+            return sql;
+    }
+    if (sql < 0) {
+        wire_close(wire);
+        return sql;
+    }
+    if (r < 0)
+        return broken(wire, r, err);
+    if (!PQenterPipelineMode(wire->pg))
+        return fail_lost(wire, "the connection broke", err);
+    wire->in_pipeline = true;
+    return 0;
+}
+
+/* ---- connecting ---- */
+
+void wire_init(struct wire *wire, const struct place *place, const struct sql *sql) {
+    *wire = (struct wire){.place = place, .sql = sql};
+}
+
+void wire_close(struct wire *wire) {
+    PQfinish(wire->pg);
+    wire->pg = NULL;
+    wire->n_expected = 0;
+    wire->failed = 0;
+    wire->in_pipeline = false;
+    memset(wire->prepared, 0, sizeof wire->prepared);
+    if (wire->expected) {
+        mem_free(wire->expected);
+        wire->expected = NULL;
+        wire->cap_expected = 0;
+    }
+}
+
+bool wire_connected(const struct wire *wire) {
+    return wire->pg != NULL;
+}
+
+int wire_fd(const struct wire *wire) {
+    return wire->pg ? PQsocket(wire->pg) : -1;
+}
+
+int wire_notified(struct wire *wire, const char *session) {
+    if (!wire->pg || !PQconsumeInput(wire->pg))
+        return STORE_ERR_LOST;
+    int others = 0;
+    for (PGnotify *notify; (notify = PQnotifies(wire->pg)); PQfreemem(notify))
+        others |= strcmp(notify->extra, session) != 0;
+    return others;
+}
+
+/* Refusals that waiting does not mend. libpq gives no SQLSTATE for them, so what the connection lacks is asked. */
+static bool is_refusal(PGconn *pg) {
+    const char *message = PQerrorMessage(pg);
+    static const char *const texts[] = {
+        "authentication failed",
+        "no pg_hba.conf entry",
+        "does not exist",
+        "no password supplied",
+        "permission denied",
+        "is not permitted to",
+        "SSL",
+        "certificate",
+        "could not translate",
+        "invalid port",
+        "authentication method",
+        "no such user",
+        "auth failed",
+    };
+    bool found = PQconnectionNeedsPassword(pg);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0] && !found; i++)
+        found = strstr(message, texts[i]);
+    return found;
+}
+
+static int fail_connect(struct wire *wire, bool timed_out, struct err *err) {
+    int code = !timed_out && is_refusal(wire->pg) ? STORE_ERR_IO : STORE_ERR_LOST;
+    const char *hint = PQconnectionNeedsPassword(wire->pg)
+                           ? " (the password belongs into the URI, PGPASSWORD, or better into ~/.pgpass)"
+                           : "";
+    struct err why = {0};
+    fail_lost(wire, timed_out ? "cannot connect, no answer in time" : "cannot connect", &why);
+    return err_set(err, code, "%s%s", why.text, hint);
+}
+
+static int start(struct wire *wire, int64_t until_mono_us, struct err *err) {
+    wire->pg =
+        PQconnectStartParams((const char *const *)wire->place->keywords, (const char *const *)wire->place->values, 0);
+    if (!wire->pg)
+        return -ENOMEM;
+    if (PQstatus(wire->pg) == CONNECTION_BAD)
+        return fail_connect(wire, false, err);
+    PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+    while (status != PGRES_POLLING_OK) {
+        int r = wait_for(PQsocket(wire->pg), status == PGRES_POLLING_READING ? POLLIN : POLLOUT, until_mono_us);
+        if (r == 0)
+            status = PQconnectPoll(wire->pg);
+        if (r < 0 || status == PGRES_POLLING_FAILED)
+            return fail_connect(wire, r < 0, err);
+    }
+    return 0;
+}
+
+/* A pooler tells its clients of a server process that is not there. */
+static int find_pooler(struct wire *wire, int64_t until_mono_us, struct err *err) {
+    PGresult *answer = NULL, *end = NULL;
+    if (!PQsendQuery(wire->pg, "SELECT pg_backend_pid()"))
+        return fail_lost(wire, "the connection broke", err);
+    int r = next_result(wire, until_mono_us, &answer);
+    if (r < 0)
+        return broken(wire, r, err);
+    if (PQresultStatus(answer) != PGRES_TUPLES_OK) {
+        struct err why = {0};
+        r = fail_sql(wire, answer, &why);
+        PQclear(answer);
+        wire_close(wire);
+        return err_set(err, r, "%s", why.text);
+    }
+    wire->pooled = atoi(PQgetvalue(answer, 0, 0)) != PQbackendPID(wire->pg);
+    PQclear(answer);
+    do { /* to the end of the results */
+        r = next_result(wire, until_mono_us, &end);
+        PQclear(end);
+    } while (r == 0 && end);
+    return r < 0 ? broken(wire, r, err) : 0;
+}
+
+int wire_connect(struct wire *wire, int64_t within_us, struct err *err) {
+    int64_t until = mono_us() + within_us;
+    wire_close(wire);
+    int r = start(wire, until, err);
+    if (r < 0) {
+        wire_close(wire);
+        return r;
+    }
+    wire->version = PQserverVersion(wire->pg);
+    if (PQsetnonblocking(wire->pg, 1) < 0)
+        return fail_lost(wire, "the connection broke", err);
+    if (wire->version < 140000) {
+        int version = wire->version;
+        wire_close(wire);
+        return err_set(err, STORE_ERR_IO, "PostgreSQL %s: the server is version %d; froe needs 14 or newer",
+                       wire->place->text, version / 10000);
+    }
+    r = find_pooler(wire, until, err);
+    if (r < 0)
+        return r;
+    if (!PQenterPipelineMode(wire->pg))
+        return fail_lost(wire, "the connection broke", err);
+    wire->in_pipeline = true;
+    return 0;
+}
