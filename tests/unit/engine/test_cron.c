@@ -136,6 +136,128 @@ static void test_no_ticks_after_a_stop(void **state) {
     assert_int_equal(fixture_group(fx, "w", "").live, 0);
 }
 
+/* ---- zones, inputs, catching up ---- */
+
+static void run_with_input(struct fixture *fx, froe_task *task) {
+    snprintf(scheduled[(fx->n_ran - 1) % 64], 200, "%s %s", froe_task_metadata(task), froe_task_input(task));
+    froe_task_succeed(task);
+}
+
+static void add_given(struct fixture *fx, froe_workflow given) {
+    fixture_workflow(fx, "w", NULL, 0, &given);
+    fixture_start(fx);
+    UNTIL(fx, fx->froe->state == WORKER_RUNNING);
+    fixture_linger(fx, 5 * US_PER_MS);
+}
+
+static void test_a_zone_and_an_input(void **state) {
+    FX;
+    fx->run = run_with_input;
+    add_given(fx, (froe_workflow){.cron = "0 12 * * *", .timezone = "America/New_York", .cron_input = "{\"a\":[1]}"});
+    move_to(fx, 16, 59, 59);
+    fixture_linger(fx, 20 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 0);
+    move_to(fx, 17, 0, 0);
+    UNTIL(fx, fx->n_ran == 1);
+    assert_string_equal(scheduled[0],
+                        "{\"froe__cron\":\"0 12 * * *\",\"froe__scheduled\":\"2026-01-01T17:00:00Z\"} {\"a\":[1]}");
+}
+
+static void test_a_zone_in_the_expression(void **state) {
+    FX;
+    fx->run = run_with_input;
+    add_given(fx, (froe_workflow){.cron = "CRON_TZ=Asia/Tokyo 30 19 * * *"});
+    move_to(fx, 10, 30, 0);
+    UNTIL(fx, fx->n_ran == 1);
+}
+
+static void test_bad_schedules(void **state) {
+    FX;
+    static const froe_workflow bad[] = {
+        {.cron = "* * * * *", .timezone = "Mars/Olympus"},
+        {.cron = "CRON_TZ=Asia/Tokyo * * * * *", .timezone = "Europe/Berlin"},
+        {.cron = "* * * * *", .cron_input = "[1]"},
+        {.cron = "* * * * *", .cron_input = "{"},
+        {.cron_input = "{}"},
+        {.timezone = "UTC"},
+        {.flags = FROE_CATCH_UP},
+        {.flags = 1024},
+        {.schedule_timeout_us = -1},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        froe_workflow workflow = bad[i];
+        workflow.size = sizeof workflow;
+        workflow.name = "w";
+        workflow.run = fixture_run;
+        froe_error error = {0};
+        assert_int_equal(froe_workflow_add(fx->froe, &workflow, &error), FROE_ERR_INVALID);
+        assert_non_null(strstr(error.text, "workflow w"));
+    }
+    fixture_workflow(fx, "w", NULL, 0, NULL);
+}
+
+/* Stops everything, lets time pass, and starts anew. */
+static void be_away(struct fixture *fx, int64_t hours, int64_t minutes, froe_workflow given) {
+    fixture_close(fx);
+    int64_t to = T0_UTC_US + (hours - 9) * US_PER_HOUR + minutes * US_PER_MIN;
+    atomic_fetch_add(&fx->clock.utc_us, to - clock_utc_us(&fx->clock.clock));
+    fixture_open(fx);
+    add_given(fx, given);
+    fixture_linger(fx, 30 * US_PER_MS);
+}
+
+static void test_catching_up(void **state) {
+    FX;
+    fx->run = run_tick;
+    froe_workflow given = {.cron = "0 * * * *", .flags = FROE_CATCH_UP};
+    add_given(fx, given);
+    fixture_linger(fx, 30 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 0); /* it never was before: nothing was missed */
+    move_to(fx, 10, 0, 0);
+    UNTIL(fx, fx->n_ran == 1);
+    be_away(fx, 10, 40, given);
+    assert_int_equal(fx->n_ran, 1);
+    be_away(fx, 17, 40, given); /* 11 to 17 were missed: one run, for the newest */
+    UNTIL(fx, fx->n_ran == 2);
+    assert_non_null(strstr(scheduled[1], "2026-01-01T17:00:00Z"));
+    be_away(fx, 17, 50, given);
+    assert_int_equal(fx->n_ran, 2);
+    /* A clock that jumps while it works misses ticks, too. */
+    move_to(fx, 20, 20, 0);
+    UNTIL(fx, fx->n_ran == 3);
+    assert_non_null(strstr(scheduled[2], "2026-01-01T20:00:00Z"));
+    /* Then all is as usual. */
+    move_to(fx, 21, 0, 0);
+    UNTIL(fx, fx->n_ran == 4);
+    fixture_linger(fx, 30 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 4);
+}
+
+static void test_skipping_is_the_default(void **state) {
+    FX;
+    fx->run = run_tick;
+    froe_workflow given = {.cron = "0 * * * *"};
+    add_given(fx, given);
+    move_to(fx, 10, 0, 0);
+    UNTIL(fx, fx->n_ran == 1);
+    be_away(fx, 17, 40, given);
+    assert_int_equal(fx->n_ran, 1);
+}
+
+static void test_catching_up_after_very_long(void **state) {
+    FX;
+    fx->run = run_tick;
+    froe_workflow given = {.cron = "*/10 * 9 * * 1-5", .flags = FROE_CATCH_UP}; /* every ten seconds, of an hour */
+    add_given(fx, given);
+    move_to(fx, 9, 10, 0);
+    UNTIL(fx, fx->n_ran == 1);
+    be_away(fx, 24 * 400, 0, given);
+    UNTIL(fx, fx->n_ran == 2);
+    assert_non_null(strstr(scheduled[1], ":59:50Z")); /* the last of the last hour */
+    fixture_linger(fx, 30 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 2);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
@@ -146,6 +268,12 @@ int main(void) {
         T(test_a_refused_tick_is_an_event),
         T(test_a_tick_without_a_key_is_told),
         T(test_no_ticks_after_a_stop),
+        T(test_a_zone_and_an_input),
+        T(test_a_zone_in_the_expression),
+        T(test_bad_schedules),
+        T(test_catching_up),
+        T(test_skipping_is_the_default),
+        T(test_catching_up_after_very_long),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
