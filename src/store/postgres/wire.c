@@ -146,16 +146,16 @@ void args_ints(struct args *args, const int64_t *values, size_t n) {
 
 /* ---- results ---- */
 
-void answer_free(PGresult **answer) {
+void wire_free(PGresult **answer) {
     PQclear(*answer);
     *answer = NULL;
 }
 
-bool answer_is_null(const PGresult *answer, int row, int column) {
+bool wire_is_null(const PGresult *answer, int row, int column) {
     return PQgetisnull(answer, row, column);
 }
 
-int64_t answer_int(const PGresult *answer, int row, int column) {
+int64_t wire_int(const PGresult *answer, int row, int column) {
     const char *value = PQgetvalue(answer, row, column);
     uint64_t u64;
     uint32_t u32;
@@ -177,7 +177,7 @@ int64_t answer_int(const PGresult *answer, int row, int column) {
     }
 }
 
-struct bytes answer_bytes(const PGresult *answer, int row, int column) {
+struct bytes wire_bytes(const PGresult *answer, int row, int column) {
     if (PQgetisnull(answer, row, column))
         return BYTES_NONE;
     return bytes_of(PQgetvalue(answer, row, column), (size_t)PQgetlength(answer, row, column));

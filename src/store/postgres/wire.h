@@ -51,15 +51,15 @@ void args_ints(struct args *args, const int64_t *values, size_t n); /* a whole a
 
 /* ---- results ---- */
 
-void answer_free(PGresult **answer);
-#define _cleanup_answer_ __attribute__((cleanup(answer_free)))
+void wire_free(PGresult **answer);
+#define _cleanup_answer_ __attribute__((cleanup(wire_free)))
 
-static inline int answer_rows(const PGresult *answer) {
+static inline int wire_rows(const PGresult *answer) {
     return answer ? PQntuples(answer) : 0;
 }
-int64_t answer_int(const PGresult *answer, int row, int column);        /* also of a boolean; NULL: 0 */
-struct bytes answer_bytes(const PGresult *answer, int row, int column); /* borrowed from it; NULL: empty */
-bool answer_is_null(const PGresult *answer, int row, int column);
+int64_t wire_int(const PGresult *answer, int row, int column);        /* also of a boolean; NULL: 0 */
+struct bytes wire_bytes(const PGresult *answer, int row, int column); /* borrowed from it; NULL: empty */
+bool wire_is_null(const PGresult *answer, int row, int column);
 
 /* ---- the connection ---- */
 
