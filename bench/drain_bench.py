@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures a drain: froe against a bare loop on its own S3 client, both from froe-s3mock on loopback.
 
-    bench.py --build DIR [--objects N] [--rounds N] [--big N] [--no-tls]
+    drain_bench.py --build DIR [--objects N] [--rounds N] [--big N] [--no-tls]
 
 Prints one table and writes DIR/bench/drain.json; what the figures mean is told in docs/benchmarks.md. Exit status: 0 when
 all runs did their work (also when a target was missed: the table says so), 1 when one failed.
