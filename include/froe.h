@@ -150,6 +150,10 @@ uint64_t froe_recovered(const froe *froe);
  * before another froe may take the store. Borrowed. */
 int froe_lock_fd(const froe *froe);
 
+/* What the store is, for people and without a password: "SQLite 3.40.1, /path/file", or a server's version and schema,
+ * and how it wakes workers. Borrowed until the engine is closed. */
+const char *froe_store_describe(const froe *froe);
+
 /* ---- workflows ---- */
 
 typedef enum froe_strategy {

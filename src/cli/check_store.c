@@ -3,9 +3,8 @@
 
 #include "control.h"
 #include "json_set.h"
-#include "store.h"
 
-#include <fcntl.h>
+#include <froe.h>
 #include <libgen.h>
 #include <unistd.h>
 
@@ -53,14 +52,20 @@ json_t *check_store(const struct options *options) {
     if (path && runs_there(path, report))
         return report;
     /* Who only looks must not make history shorter than those want who work. */
-    const struct store_options how = {.lock_wait_us = -1, .history_us = INT64_MAX / 4, .history_bytes = INT64_MAX / 4};
-    struct store *store = NULL;
-    struct err err = {0};
-    if (store_open(options->store, &how, &store, &err) < 0) {
-        finding(report, false, err.text);
+    const froe_options opening = {
+        .size = sizeof opening,
+        .store = options->store,
+        .lock_wait_us = -1,
+        .history_us = INT64_MAX / 4,
+        .history_bytes = INT64_MAX / 4,
+    };
+    froe *engine = NULL;
+    froe_error error = {0};
+    if (froe_open(&opening, &engine, &error) != FROE_OK) {
+        finding(report, false, error.text);
         return report;
     }
-    finding(report, true, store_describe(store));
-    store_close(store);
+    finding(report, true, froe_store_describe(engine));
+    froe_close(engine, NULL, NULL);
     return report;
 }

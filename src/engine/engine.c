@@ -363,6 +363,7 @@ static int open_engine(froe *engine, const froe_options *options, const struct e
     }
     engine->recovered = store_recovered(store);
     engine->lock_fd = store_lock_fd(store);
+    engine->store_text = store_describe(store);
     engine->shared = store_shared(store);
     int r = read_numbers(engine, store, err);
     if (r == 0)
@@ -421,6 +422,10 @@ int froe_open(const froe_options *options, froe **ret_froe, froe_error *error) {
 
 uint64_t froe_recovered(const froe *engine) {
     return engine->recovered;
+}
+
+const char *froe_store_describe(const froe *engine) {
+    return engine->store_text;
 }
 
 int froe_lock_fd(const froe *engine) {

@@ -255,6 +255,7 @@ struct froe {
     void *event_arg;
     uint64_t recovered;
     int lock_fd;
+    const char *store_text; /* the store's own */
 
     uv_loop_t *loop, own_loop; /* own_loop: only when `loop` points there */
     bool loop_running;         /* own_loop, now */

@@ -76,6 +76,8 @@ static void test_lists(void **state) {
     fx->run = NULL;
     fixture_workflow(fx, "w", rules, 2, &no_retry);
     fixture_workflow(fx, "v", NULL, 0, &no_retry);
+    assert_non_null(strstr(froe_store_describe(fx->froe), "SQLite"));
+    assert_non_null(strstr(froe_store_describe(fx->froe), fx->dir));
     list_workers(fx);
     assert_int_equal(n_told, 0);
     list_groups(fx, NULL);
