@@ -25,13 +25,13 @@ static int read_rules(struct bytes packed, struct store_rule *rules) {
 }
 
 int pg_absorb_workflows(struct postgres_store *store, const PGresult *answer, struct err *err) {
-    for (int row = 0; row < answer_rows(answer); row++) {
+    for (int row = 0; row < wire_rows(answer); row++) {
         struct store_rule rules[STORE_RULES_MAX];
-        int64_t id = answer_int(answer, row, 0);
-        int n = read_rules(answer_bytes(answer, row, 2), rules);
+        int64_t id = wire_int(answer, row, 0);
+        int n = read_rules(wire_bytes(answer, row, 2), rules);
         int r = n < 0 ? n
-                      : sched_workflow_put(&store->sched, id, answer_bytes(answer, row, 1), rules, (size_t)n,
-                                           answer_int(answer, row, 3), NULL);
+                      : sched_workflow_put(&store->sched, id, wire_bytes(answer, row, 1), rules, (size_t)n,
+                                           wire_int(answer, row, 3), NULL);
         if (r == -EBADMSG)
             return pg_corrupt(store, err, "workflow %lld is damaged", (long long)id);
         if (r < 0)
@@ -41,18 +41,18 @@ int pg_absorb_workflows(struct postgres_store *store, const PGresult *answer, st
 }
 
 static int absorb_lane(struct postgres_store *store, const PGresult *answer, int row, int column, struct err *err) {
-    int64_t id = answer_int(answer, row, column), numbers[LANE_NUMBERS];
-    struct workflow *workflow = sched_workflow(&store->sched, answer_int(answer, row, column + 1));
+    int64_t id = wire_int(answer, row, column), numbers[LANE_NUMBERS];
+    struct workflow *workflow = sched_workflow(&store->sched, wire_int(answer, row, column + 1));
     for (int i = 0; i < LANE_NUMBERS; i++)
-        numbers[i] = answer_int(answer, row, column + 3 + i);
-    int r = workflow ? sched_lane_put(&store->sched, id, workflow, answer_bytes(answer, row, column + 2), numbers, NULL)
+        numbers[i] = wire_int(answer, row, column + 3 + i);
+    int r = workflow ? sched_lane_put(&store->sched, id, workflow, wire_bytes(answer, row, column + 2), numbers, NULL)
                      : -EBADMSG;
     return r == -EBADMSG ? pg_corrupt(store, err, "lane %lld is damaged", (long long)id) : r;
 }
 
 int pg_absorb_lanes(struct postgres_store *store, const PGresult *answer, int first_column, struct err *err) {
     int r = 0;
-    for (int row = 0; row < answer_rows(answer) && r == 0; row++)
+    for (int row = 0; row < wire_rows(answer) && r == 0; row++)
         r = absorb_lane(store, answer, row, first_column, err);
     return r;
 }
@@ -63,9 +63,9 @@ int pg_absorb_delta(struct postgres_store *store, const PGresult *answer, bool *
                     struct err *err) {
     int64_t reached = store->synced;
     *ret_complete = true;
-    for (int row = 0; row < answer_rows(answer); row++) {
-        int64_t number = answer_int(answer, row, 0);
-        if (ret_workflows && answer_int(answer, row, 1))
+    for (int row = 0; row < wire_rows(answer); row++) {
+        int64_t number = wire_int(answer, row, 0);
+        if (ret_workflows && wire_int(answer, row, 1))
             *ret_workflows = true;
         if (number != reached && number != reached + 1) { /* some are gone already */
             *ret_complete = false;
@@ -76,8 +76,8 @@ int pg_absorb_delta(struct postgres_store *store, const PGresult *answer, bool *
     if (ret_workflows && *ret_workflows)
         return 0;
     int r = 0;
-    for (int row = 0; row < answer_rows(answer) && r == 0; row++)
-        if (!answer_is_null(answer, row, 2))
+    for (int row = 0; row < wire_rows(answer) && r == 0; row++)
+        if (!wire_is_null(answer, row, 2))
             r = absorb_lane(store, answer, row, 2, err);
     if (r == 0)
         store->synced = reached;
@@ -88,30 +88,30 @@ int pg_absorb_delta(struct postgres_store *store, const PGresult *answer, bool *
 
 int pg_absorb_pages(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)arg;
-    for (int row = 0; row < answer_rows(answer); row++) {
-        int64_t id = answer_int(answer, row, 0);
+    for (int row = 0; row < wire_rows(answer); row++) {
+        int64_t id = wire_int(answer, row, 0);
         if (rows_page(&store->rows, id))
             continue;
         struct page_row *page = rows_page_add(&store->rows, id);
         if (!page)
             return -ENOMEM;
         int at = 1;
-        page->seq = answer_int(answer, row, at++);
-        page->lane = answer_int(answer, row, at++);
-        page->n = (uint32_t)answer_int(answer, row, at++);
-        page->place = (enum page_place)answer_int(answer, row, at++);
-        page->priority = (unsigned)answer_int(answer, row, at++);
-        page->not_before_utc_us = answer_int(answer, row, at++);
-        page->start_by_utc_us = answer_int(answer, row, at++);
-        page->created_utc_us = answer_int(answer, row, at++);
-        page->size = answer_int(answer, row, at++);
-        page->n_live = (uint32_t)answer_int(answer, row, at++);
-        page->n_queued = (uint32_t)answer_int(answer, row, at++);
-        bool all_live = answer_is_null(answer, row, at), sound = page->n >= 1 && page->n <= STORE_PAGE_MAX;
-        sound = sound && bits_read(&page->live, answer_bytes(answer, row, at++), page->n);
-        bool all_queued = answer_is_null(answer, row, at);
-        sound = sound && bits_read(&page->queued, answer_bytes(answer, row, at++), page->n);
-        sound = sound && bits_read(&page->touched, answer_bytes(answer, row, at++), page->n);
+        page->seq = wire_int(answer, row, at++);
+        page->lane = wire_int(answer, row, at++);
+        page->n = (uint32_t)wire_int(answer, row, at++);
+        page->place = (enum page_place)wire_int(answer, row, at++);
+        page->priority = (unsigned)wire_int(answer, row, at++);
+        page->not_before_utc_us = wire_int(answer, row, at++);
+        page->start_by_utc_us = wire_int(answer, row, at++);
+        page->created_utc_us = wire_int(answer, row, at++);
+        page->size = wire_int(answer, row, at++);
+        page->n_live = (uint32_t)wire_int(answer, row, at++);
+        page->n_queued = (uint32_t)wire_int(answer, row, at++);
+        bool all_live = wire_is_null(answer, row, at), sound = page->n >= 1 && page->n <= STORE_PAGE_MAX;
+        sound = sound && bits_read(&page->live, wire_bytes(answer, row, at++), page->n);
+        bool all_queued = wire_is_null(answer, row, at);
+        sound = sound && bits_read(&page->queued, wire_bytes(answer, row, at++), page->n);
+        sound = sound && bits_read(&page->touched, wire_bytes(answer, row, at++), page->n);
         if (sound && all_live)
             bits_fill(&page->live, page->n);
         if (sound && all_queued)
@@ -126,19 +126,19 @@ int pg_absorb_pages(struct postgres_store *store, const PGresult *answer, void *
 
 int pg_absorb_troubles(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)arg;
-    for (int row = 0; row < answer_rows(answer); row++) {
-        int64_t page = answer_int(answer, row, 0), index = answer_int(answer, row, 1);
+    for (int row = 0; row < wire_rows(answer); row++) {
+        int64_t page = wire_int(answer, row, 0), index = wire_int(answer, row, 1);
         if (rows_trouble(&store->rows, page, (uint32_t)index))
             continue;
         struct trouble_row *trouble = rows_trouble_add(&store->rows, page, (uint32_t)index);
         if (!trouble)
             return -ENOMEM;
-        trouble->lane = answer_int(answer, row, 2);
-        trouble->state = (enum trouble_state)answer_int(answer, row, 3);
-        trouble->due_utc_us = answer_int(answer, row, 4);
-        trouble->attempts = (uint32_t)answer_int(answer, row, 5);
-        trouble->size = answer_int(answer, row, 7);
-        int r = rows_trouble_generation(trouble, answer_bytes(answer, row, 6));
+        trouble->lane = wire_int(answer, row, 2);
+        trouble->state = (enum trouble_state)wire_int(answer, row, 3);
+        trouble->due_utc_us = wire_int(answer, row, 4);
+        trouble->attempts = (uint32_t)wire_int(answer, row, 5);
+        trouble->size = wire_int(answer, row, 7);
+        int r = rows_trouble_generation(trouble, wire_bytes(answer, row, 6));
         if (r < 0)
             return r;
         if (!sched_lane(&store->sched, trouble->lane))
@@ -149,22 +149,22 @@ int pg_absorb_troubles(struct postgres_store *store, const PGresult *answer, voi
 
 int pg_absorb_leases(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)arg;
-    for (int row = 0; row < answer_rows(answer); row++) {
-        int64_t id = answer_int(answer, row, 0);
+    for (int row = 0; row < wire_rows(answer); row++) {
+        int64_t id = wire_int(answer, row, 0);
         if (rows_lease(&store->rows, id))
             continue;
         struct lease_row *lease = rows_lease_add(&store->rows, id);
         if (!lease)
             return -ENOMEM;
-        lease->worker = answer_int(answer, row, 1);
-        lease->lane = answer_int(answer, row, 2);
-        lease->page = answer_int(answer, row, 3);
-        lease->retry = (int32_t)answer_int(answer, row, 4);
-        lease->n = (uint32_t)answer_int(answer, row, 5);
-        lease->n_page = (uint32_t)answer_int(answer, row, 6);
+        lease->worker = wire_int(answer, row, 1);
+        lease->lane = wire_int(answer, row, 2);
+        lease->page = wire_int(answer, row, 3);
+        lease->retry = (int32_t)wire_int(answer, row, 4);
+        lease->n = (uint32_t)wire_int(answer, row, 5);
+        lease->n_page = (uint32_t)wire_int(answer, row, 6);
         if (lease->n_page < 1 || lease->n_page > STORE_PAGE_MAX ||
-            !bits_read(&lease->bits, answer_bytes(answer, row, 7), lease->n_page) ||
-            !bits_read(&lease->asked, answer_bytes(answer, row, 8), lease->n_page) ||
+            !bits_read(&lease->bits, wire_bytes(answer, row, 7), lease->n_page) ||
+            !bits_read(&lease->asked, wire_bytes(answer, row, 8), lease->n_page) ||
             bits_count(&lease->bits) != lease->n || !sched_lane(&store->sched, lease->lane))
             return pg_corrupt(store, err, "lease %lld is damaged", (long long)id);
     }
@@ -173,15 +173,15 @@ int pg_absorb_leases(struct postgres_store *store, const PGresult *answer, void 
 
 int pg_absorb_holds(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)arg;
-    for (int row = 0; row < answer_rows(answer); row++) {
-        int64_t worker = answer_int(answer, row, 0), lane = answer_int(answer, row, 1);
+    for (int row = 0; row < wire_rows(answer); row++) {
+        int64_t worker = wire_int(answer, row, 0), lane = wire_int(answer, row, 1);
         if (rows_hold(&store->rows, worker, lane))
             continue;
         struct hold_row *hold = rows_hold_add(&store->rows, worker, lane);
         if (!hold)
             return -ENOMEM;
-        hold->tokens = (uint32_t)answer_int(answer, row, 2);
-        hold->leased = (uint32_t)answer_int(answer, row, 3);
+        hold->tokens = (uint32_t)wire_int(answer, row, 2);
+        hold->leased = (uint32_t)wire_int(answer, row, 3);
         hold->in_table = true;
         if (!sched_lane(&store->sched, lane))
             return pg_corrupt(store, err, "a hold of worker %lld is damaged", (long long)worker);
@@ -241,7 +241,7 @@ int pg_absorb_workers(struct postgres_store *store, const PGresult *answer, void
     (void)arg;
     (void)err;
     int r = 0;
-    for (int row = 0; row < answer_rows(answer) && r == 0; row++)
-        r = pg_worker_remember(store, answer_int(answer, row, 0), answer_bytes(answer, row, 1), false);
+    for (int row = 0; row < wire_rows(answer) && r == 0; row++)
+        r = pg_worker_remember(store, wire_int(answer, row, 0), wire_bytes(answer, row, 1), false);
     return r;
 }

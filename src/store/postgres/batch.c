@@ -98,22 +98,22 @@ void pg_args_now(const struct postgres_store *store, struct args *args) {
 /* ---- memory ---- */
 
 static int absorb_meta(struct postgres_store *store, const PGresult *answer, struct err *err) {
-    if (answer_rows(answer) != 1)
+    if (wire_rows(answer) != 1)
         return pg_corrupt(store, err, "its table meta is empty");
-    if (answer_int(answer, 0, 0) != SCHEMA_VERSION)
+    if (wire_int(answer, 0, 0) != SCHEMA_VERSION)
         return pg_corrupt(store, err,
                           "its tables are of version %lld, this froe knows version %d: another froe has changed them, "
                           "update this one, too",
-                          (long long)answer_int(answer, 0, 0), SCHEMA_VERSION);
+                          (long long)wire_int(answer, 0, 0), SCHEMA_VERSION);
     int64_t *const into[] = {
         &store->meta.batch,         &store->meta.next_page,     &store->meta.next_id,  &store->meta.next_lane,
         &store->meta.next_workflow, &store->meta.turn,          &store->meta.next_log, &store->meta.first_log,
         &store->meta.history_runs,  &store->meta.history_bytes,
     };
     for (int i = 0; i < 10; i++)
-        *into[i] = answer_int(answer, 0, 1 + i);
-    store->sched.hash_key = (struct hash_key){(uint64_t)answer_int(answer, 0, 11), (uint64_t)answer_int(answer, 0, 12)};
-    store->now_utc_us = answer_int(answer, 0, 13);
+        *into[i] = wire_int(answer, 0, 1 + i);
+    store->sched.hash_key = (struct hash_key){(uint64_t)wire_int(answer, 0, 11), (uint64_t)wire_int(answer, 0, 12)};
+    store->now_utc_us = wire_int(answer, 0, 13);
     store->locked_next_page = store->meta.next_page;
     return 0;
 }
@@ -389,7 +389,7 @@ static int ask_committed(struct postgres_store *store, int64_t number, bool *ret
     if (r < 0)
         return r;
     *ret_committed =
-        answer_rows(row) == 1 && bytes_equal(answer_bytes(row, 0, 0), bytes_of(store->session, sizeof store->session));
+        wire_rows(row) == 1 && bytes_equal(wire_bytes(row, 0, 0), bytes_of(store->session, sizeof store->session));
     return 0;
 }
 

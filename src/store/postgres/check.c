@@ -33,8 +33,8 @@ static int page_of(struct checking *checking, int64_t page, struct bits **ret_bi
 }
 
 static int check_leases(struct checking *checking, struct err *err) {
-    for (int row = 0; row < answer_rows(checking->leases); row++) {
-        int64_t id = answer_int(checking->leases, row, 0), page = answer_int(checking->leases, row, 3);
+    for (int row = 0; row < wire_rows(checking->leases); row++) {
+        int64_t id = wire_int(checking->leases, row, 0), page = wire_int(checking->leases, row, 3);
         const struct lease_row *lease = rows_lease(&checking->store->rows, id);
         if (!lease || lease->n == 0)
             return BAD(checking, err, "lease %lld is empty", (long long)id);
@@ -62,12 +62,12 @@ static int check_leases(struct checking *checking, struct err *err) {
 }
 
 static int check_holds(struct checking *checking, struct err *err) {
-    for (int row = 0; row < answer_rows(checking->holds); row++) {
-        int64_t worker = answer_int(checking->holds, row, 0), lane = answer_int(checking->holds, row, 1);
-        int64_t tokens = answer_int(checking->holds, row, 2), leased = answer_int(checking->holds, row, 3), found = 0;
-        for (int i = 0; i < answer_rows(checking->leases); i++)
-            if (answer_int(checking->leases, i, 1) == worker && answer_int(checking->leases, i, 2) == lane)
-                found += answer_int(checking->leases, i, 5);
+    for (int row = 0; row < wire_rows(checking->holds); row++) {
+        int64_t worker = wire_int(checking->holds, row, 0), lane = wire_int(checking->holds, row, 1);
+        int64_t tokens = wire_int(checking->holds, row, 2), leased = wire_int(checking->holds, row, 3), found = 0;
+        for (int i = 0; i < wire_rows(checking->leases); i++)
+            if (wire_int(checking->leases, i, 1) == worker && wire_int(checking->leases, i, 2) == lane)
+                found += wire_int(checking->leases, i, 5);
         if (found != leased || leased == 0 || tokens == 0)
             return BAD(checking, err, "worker %lld has %lld runs of lane %lld, not %lld, with %lld tokens",
                        (long long)worker, (long long)found, (long long)lane, (long long)leased, (long long)tokens);
@@ -92,7 +92,7 @@ static int check_key(struct checking *checking, const struct workflow *workflow,
 }
 
 static int check_page(struct checking *checking, int row, struct err *err) {
-    const struct page_row *page = rows_page(&checking->store->rows, answer_int(checking->pages, row, 0));
+    const struct page_row *page = rows_page(&checking->store->rows, wire_int(checking->pages, row, 0));
     if (!page)
         return BAD(checking, err, "a page is missing");
     const struct workflow *workflow = sched_lane(&checking->store->sched, page->lane)->workflow;
@@ -106,16 +106,16 @@ static int check_page(struct checking *checking, int row, struct err *err) {
     for (int i = 0; i < PAGE_WORDS; i++)
         sound = sound && ((leased ? leased : &none)->w[i] | page->queued.w[i]) == page->live.w[i] &&
                 ((leased ? leased : &none)->w[i] & page->queued.w[i]) == 0;
-    sound = sound && pg_page_rank(page) == answer_int(checking->pages, row, 15) &&
-            workflow->id == answer_int(checking->pages, row, 17) &&
-            answer_is_null(checking->pages, row, 16) == (page->place != PAGE_FINISHED);
+    sound = sound && pg_page_rank(page) == wire_int(checking->pages, row, 15) &&
+            workflow->id == wire_int(checking->pages, row, 17) &&
+            wire_is_null(checking->pages, row, 16) == (page->place != PAGE_FINISHED);
     if (!sound)
         return BAD(checking, err, "page %lld counts its runs wrongly", (long long)page->id);
     found->v[LN_QUEUED] += page->n_queued;
     found->v[LN_DELAYED] += page->place == PAGE_DELAYED ? page->n_queued : 0;
     found->v[LN_PAGES] += page->place == PAGE_READY;
     struct packing_reader reader;
-    struct bytes packed = answer_bytes(checking->pages, row, 18);
+    struct bytes packed = wire_bytes(checking->pages, row, 18);
     int r = packed.n ? packing_reader_init(&reader, packed) : 0;
     for (uint32_t i = 0; i < page->n && packed.n && r == 0; i++) {
         struct store_item item;
@@ -128,11 +128,11 @@ static int check_page(struct checking *checking, int row, struct err *err) {
 
 static int check_troubles(struct checking *checking, struct err *err) {
     int r = 0;
-    for (int row = 0; row < answer_rows(checking->troubles) && r == 0; row++) {
-        int64_t page = answer_int(checking->troubles, row, 0), due = answer_int(checking->troubles, row, 4);
-        uint32_t index = (uint32_t)answer_int(checking->troubles, row, 1);
-        enum trouble_state state = (enum trouble_state)answer_int(checking->troubles, row, 3);
-        const struct lane *lane = sched_lane(&checking->store->sched, answer_int(checking->troubles, row, 2));
+    for (int row = 0; row < wire_rows(checking->troubles) && r == 0; row++) {
+        int64_t page = wire_int(checking->troubles, row, 0), due = wire_int(checking->troubles, row, 4);
+        uint32_t index = (uint32_t)wire_int(checking->troubles, row, 1);
+        enum trouble_state state = (enum trouble_state)wire_int(checking->troubles, row, 3);
+        const struct lane *lane = sched_lane(&checking->store->sched, wire_int(checking->troubles, row, 2));
         const struct page_row *of = rows_page(&checking->store->rows, page);
         if (of && bits_get(&of->live, index))
             return BAD(checking, err, "run %lld:%u is in its page and in trouble", (long long)page, index);
@@ -143,7 +143,7 @@ static int check_troubles(struct checking *checking, struct err *err) {
             return BAD(checking, err, "lane %lld does not know when run %lld:%u is due", (long long)lane->id,
                        (long long)page, index);
         if (state != TROUBLE_FINISHED)
-            r = check_key(checking, lane->workflow, answer_bytes(checking->troubles, row, 8), page, index, err);
+            r = check_key(checking, lane->workflow, wire_bytes(checking->troubles, row, 8), page, index, err);
     }
     return r;
 }
@@ -152,15 +152,15 @@ static int check_troubles(struct checking *checking, struct err *err) {
 static int check_lanes(struct checking *checking, struct err *err) {
     static const enum lane_number counted[] = {LN_QUEUED, LN_DELAYED, LN_PAGES, LN_RETRIES,
                                                LN_LEASED, LN_PARKED,  LN_TOKENS};
-    for (int row = 0; row < answer_rows(checking->lanes); row++) {
-        int64_t id = answer_int(checking->lanes, row, 0);
+    for (int row = 0; row < wire_rows(checking->lanes); row++) {
+        int64_t id = wire_int(checking->lanes, row, 0);
         const struct lane *lane = sched_lane(&checking->store->sched, id);
         if (!lane)
             return BAD(checking, err, "lane %lld is not in memory", (long long)id);
         for (int i = 0; i < LANE_NUMBERS; i++)
-            if (answer_int(checking->lanes, row, 3 + i) != lane->v[i])
+            if (wire_int(checking->lanes, row, 3 + i) != lane->v[i])
                 return BAD(checking, err, "number %d of lane %lld is %lld in its row, %lld in memory", i, (long long)id,
-                           (long long)answer_int(checking->lanes, row, 3 + i), (long long)lane->v[i]);
+                           (long long)wire_int(checking->lanes, row, 3 + i), (long long)lane->v[i]);
         for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++)
             if (checking->lanes_found[id].v[counted[i]] != lane->v[counted[i]])
                 return BAD(checking, err, "number %d of lane %lld is %lld, not %lld", (int)counted[i], (long long)id,
@@ -196,16 +196,16 @@ static int check_rules(struct checking *checking, struct err *err) {
 static int check_numbers(struct checking *checking, struct err *err) {
     const struct postgres_store *store = checking->store;
     const struct meta *meta = &store->meta;
-    if (answer_int(checking->history, 0, 0) != meta->history_bytes ||
-        answer_int(checking->history, 0, 1) != meta->history_runs)
+    if (wire_int(checking->history, 0, 0) != meta->history_bytes ||
+        wire_int(checking->history, 0, 1) != meta->history_runs)
         return BAD(checking, err, "the history has %lld runs and %lld bytes, not %lld and %lld",
-                   (long long)answer_int(checking->history, 0, 1), (long long)answer_int(checking->history, 0, 0),
+                   (long long)wire_int(checking->history, 0, 1), (long long)wire_int(checking->history, 0, 0),
                    (long long)meta->history_runs, (long long)meta->history_bytes);
-    for (int row = 0; row < answer_rows(checking->pages); row++)
-        if (answer_int(checking->pages, row, 0) >= meta->next_page ||
-            answer_int(checking->pages, row, 1) >= meta->next_page)
+    for (int row = 0; row < wire_rows(checking->pages); row++)
+        if (wire_int(checking->pages, row, 0) >= meta->next_page ||
+            wire_int(checking->pages, row, 1) >= meta->next_page)
             return BAD(checking, err, "page %lld has a number that is not taken",
-                       (long long)answer_int(checking->pages, row, 0));
+                       (long long)wire_int(checking->pages, row, 0));
     return 0;
 }
 
@@ -216,7 +216,7 @@ static int check_steps(struct checking *checking, struct err *err) {
     int r = check_leases(checking, err);
     if (r == 0)
         r = check_holds(checking, err);
-    for (int row = 0; row < answer_rows(checking->pages) && r == 0; row++)
+    for (int row = 0; row < wire_rows(checking->pages) && r == 0; row++)
         r = check_page(checking, row, err);
     if (r == 0)
         r = check_troubles(checking, err);

@@ -48,12 +48,12 @@ struct look {
 static int absorb_look(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)err;
     struct look *look = arg;
-    look->now_utc_us = store->now_utc_us = answer_int(answer, 0, 0);
-    look->retry_due = answer_int(answer, 0, 1);
-    look->delayed_due = answer_int(answer, 0, 2);
-    look->start_due = answer_int(answer, 0, 3);
-    look->expires = answer_int(answer, 0, 4);
-    look->own_expires = answer_int(answer, 0, 5);
+    look->now_utc_us = store->now_utc_us = wire_int(answer, 0, 0);
+    look->retry_due = wire_int(answer, 0, 1);
+    look->delayed_due = wire_int(answer, 0, 2);
+    look->start_due = wire_int(answer, 0, 3);
+    look->expires = wire_int(answer, 0, 4);
+    look->own_expires = wire_int(answer, 0, 5);
     return 0;
 }
 
@@ -82,29 +82,29 @@ static struct lane_work *work_of(struct claiming *claiming, struct lane *lane) {
 static int absorb_retries(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     struct lane_work *work = arg;
     work->retry_at = 0;
-    work->all_retries = answer_rows(answer) < (int)work->want_retries;
+    work->all_retries = wire_rows(answer) < (int)work->want_retries;
     return pg_absorb_troubles(store, answer, NULL, err);
 }
 
 static int absorb_work_pages(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     struct lane_work *work = arg;
-    int n = answer_rows(answer);
+    int n = wire_rows(answer);
     work->page_at = 0;
     work->all_pages = n < (int)work->want_pages;
     if (n)
-        work->last_rank = answer_int(answer, n - 1, 15);
+        work->last_rank = wire_int(answer, n - 1, 15);
     return pg_absorb_pages(store, answer, NULL, err);
 }
 
 static int absorb_rates(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)arg;
     (void)err;
-    for (int row = 0; row < answer_rows(answer); row++) {
-        struct rate *rate = map_get(&store->sched.rates_by_hash, answer_bytes(answer, row, 0));
+    for (int row = 0; row < wire_rows(answer); row++) {
+        struct rate *rate = map_get(&store->sched.rates_by_hash, wire_bytes(answer, row, 0));
         if (!rate || rate->dirty)
             continue;
-        rate->window_utc_us = answer_int(answer, row, 1);
-        rate->used = answer_int(answer, row, 2);
+        rate->window_utc_us = wire_int(answer, row, 1);
+        rate->used = wire_int(answer, row, 2);
     }
     return 0;
 }
@@ -266,11 +266,11 @@ static int lease_retry(struct claiming *claiming, struct hold_row *hold, struct 
         return r;
     run->index = trouble->index;
     run->attempts = trouble->attempts;
-    run->created_utc_us = answer_int(from, row, 8);
+    run->created_utc_us = wire_int(from, row, 8);
     struct bytes *const into[] = {&run->generation, &run->child_key, &run->input, &out->metadata, &run->checkpoint};
     static const int columns[] = {6, 9, 10, 11, 12};
     for (int i = 0; i < 5 && r == 0; i++) {
-        struct bytes value = answer_bytes(from, row, columns[i]);
+        struct bytes value = wire_bytes(from, row, columns[i]);
         r = copy(claiming, columns[i] == 10 ? input_or(value, BYTES_NONE) : value, into[i]);
     }
     return r;
@@ -288,11 +288,11 @@ static int open_page(struct claiming *claiming, const PGresult *from, int row, c
     struct postgres_store *store = claiming->store;
     struct cached content;
     if (!cache_get(store->cache, page->id, &content))
-        content = (struct cached){answer_bytes(from, row, 18), answer_bytes(from, row, 19)};
+        content = (struct cached){wire_bytes(from, row, 18), wire_bytes(from, row, 19)};
     ret_opened->has_keys = content.keys.n;
     ret_opened->has_rest = content.rest.n;
-    ret_opened->input = answer_bytes(from, row, 16);
-    ret_opened->metadata = answer_bytes(from, row, 17);
+    ret_opened->input = wire_bytes(from, row, 16);
+    ret_opened->metadata = wire_bytes(from, row, 17);
     int r = content.keys.n ? packing_reader_init(&ret_opened->keys, content.keys) : 0;
     return r == 0 && content.rest.n ? packing_reader_init(&ret_opened->rest, content.rest) : r;
 }
@@ -386,9 +386,9 @@ static int cancel_page(struct claiming *claiming, struct page_row *page) {
 /* The next due retry; NULL: none. *ret_more: perhaps, when more is read. */
 static struct trouble_row *next_retry(struct claiming *claiming, struct lane_work *work, bool *ret_more) {
     struct postgres_store *store = claiming->store;
-    for (; work->retry_at < answer_rows(work->retries); work->retry_at++) {
-        struct trouble_row *trouble = rows_trouble(&store->rows, answer_int(work->retries, work->retry_at, 0),
-                                                   (uint32_t)answer_int(work->retries, work->retry_at, 1));
+    for (; work->retry_at < wire_rows(work->retries); work->retry_at++) {
+        struct trouble_row *trouble = rows_trouble(&store->rows, wire_int(work->retries, work->retry_at, 0),
+                                                   (uint32_t)wire_int(work->retries, work->retry_at, 1));
         if (trouble->state == TROUBLE_WAITING)
             return trouble->due_utc_us <= store->now_utc_us ? trouble : NULL;
     }
@@ -398,8 +398,8 @@ static struct trouble_row *next_retry(struct claiming *claiming, struct lane_wor
 
 static struct page_row *next_page(struct claiming *claiming, struct lane_work *work, bool *ret_more) {
     struct postgres_store *store = claiming->store;
-    for (; work->page_at < answer_rows(work->pages); work->page_at++) {
-        struct page_row *page = rows_page(&store->rows, answer_int(work->pages, work->page_at, 0));
+    for (; work->page_at < wire_rows(work->pages); work->page_at++) {
+        struct page_row *page = rows_page(&store->rows, wire_int(work->pages, work->page_at, 0));
         if (page->n_queued)
             return page;
     }
@@ -413,7 +413,7 @@ static void note_retry_due(struct claiming *claiming, struct lane_work *work) {
     struct sched *sched = &claiming->store->sched;
     bool more = false;
     if (work->retries && !next_retry(claiming, work, &more) && !more) {
-        int64_t due = work->retry_at < answer_rows(work->retries) ? answer_int(work->retries, work->retry_at, 4) : 0;
+        int64_t due = work->retry_at < wire_rows(work->retries) ? wire_int(work->retries, work->retry_at, 4) : 0;
         if (due != lane->v[LN_RETRY_DUE])
             sched_set(sched, lane, LN_RETRY_DUE, due);
     }
@@ -690,14 +690,14 @@ int pg_expire_silent(struct postgres_store *store, struct err *err) {
     pg_args_now(store, pg_want(store, SQL_WORKERS_EXPIRED, NULL, NULL));
     pg_want_keep(store, &answer);
     int r = pg_load(store, err);
-    size_t n = (size_t)answer_rows(answer);
+    size_t n = (size_t)wire_rows(answer);
     if (r < 0 || n == 0)
         return r;
     _cleanup_free_ int64_t *ids = mem_calloc(n, sizeof *ids);
     if (!ids)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
-        ids[i] = answer_int(answer, (int)i, 0);
+        ids[i] = wire_int(answer, (int)i, 0);
     return pg_expire(store, ids, n, err);
 }
 
@@ -707,8 +707,8 @@ static int promote(struct postgres_store *store, struct err *err) {
     args_int(pg_want(store, SQL_PAGES_DELAYED, pg_absorb_pages, NULL), store->now_utc_us);
     pg_want_keep(store, &answer);
     int r = pg_load(store, err);
-    for (int row = 0; row < answer_rows(answer) && r == 0; row++)
-        pg_page_due(store, rows_page(&store->rows, answer_int(answer, row, 0)));
+    for (int row = 0; row < wire_rows(answer) && r == 0; row++)
+        pg_page_due(store, rows_page(&store->rows, wire_int(answer, row, 0)));
     return r;
 }
 
@@ -718,8 +718,8 @@ static int cancel_late(struct claiming *claiming, struct err *err) {
     args_int(pg_want(store, SQL_PAGES_LATE, pg_absorb_pages, NULL), store->now_utc_us);
     pg_want_keep(store, &answer);
     int r = pg_load(store, err);
-    for (int row = 0; row < answer_rows(answer) && r == 0; row++) {
-        struct page_row *page = rows_page(&store->rows, answer_int(answer, row, 0));
+    for (int row = 0; row < wire_rows(answer) && r == 0; row++) {
+        struct page_row *page = rows_page(&store->rows, wire_int(answer, row, 0));
         page->start_by_utc_us = 0;
         rows_page_dirty(&store->rows, page);
         for (uint32_t i = 0; i < page->n && r == 0; i++)
@@ -840,10 +840,10 @@ static int take_leases(struct claiming *claiming, struct store_claimed *claimed)
 /* Pages of which more is left to claim. Not those that this very batch made: it may yet be lost. (Not sooner: what was
  * in the cache when pages were read must stay there until they are used.) */
 static void keep_pages(struct postgres_store *store, const struct lane_work *work) {
-    for (int row = 0; row < answer_rows(work->pages); row++) {
-        const struct page_row *page = rows_page(&store->rows, answer_int(work->pages, row, 0));
+    for (int row = 0; row < wire_rows(work->pages); row++) {
+        const struct page_row *page = rows_page(&store->rows, wire_int(work->pages, row, 0));
         if (page && !page->content && page->n_queued)
-            cache_put(&store->cache, page->id, answer_bytes(work->pages, row, 18), answer_bytes(work->pages, row, 19));
+            cache_put(&store->cache, page->id, wire_bytes(work->pages, row, 18), wire_bytes(work->pages, row, 19));
     }
 }
 

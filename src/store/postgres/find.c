@@ -60,20 +60,20 @@ static int read_records(struct paging *paging, struct err *err) {
     struct reading *reading = paging->reading;
     const PGresult *ended = reading->ended;
     memset(paging->last, 0, sizeof paging->last);
-    for (; reading->ended_at < answer_rows(ended) && answer_int(ended, reading->ended_at, 0) >= paging->id;
+    for (; reading->ended_at < wire_rows(ended) && wire_int(ended, reading->ended_at, 0) >= paging->id;
          reading->ended_at++) {
         int row = reading->ended_at, r;
-        if (answer_int(ended, row, 0) != paging->id)
+        if (wire_int(ended, row, 0) != paging->id)
             continue;
-        struct bytes what = answer_bytes(ended, row, 3);
+        struct bytes what = wire_bytes(ended, row, 3);
         struct record record;
         while ((r = pg_history_next(&what, &record)) > 0) {
             struct last *last = &paging->last[record.index];
             bool final = last->final || pg_history_is_final(record.outcome);
             uint32_t before = last->highest;
             *last = (struct last){record,
-                                  answer_int(ended, row, 1),
-                                  answer_bytes(ended, row, 2),
+                                  wire_int(ended, row, 1),
+                                  wire_bytes(ended, row, 2),
                                   true,
                                   final,
                                   record.attempt > before ? record.attempt : before};
@@ -86,8 +86,8 @@ static int read_records(struct paging *paging, struct err *err) {
 
 static int read_items(struct paging *paging) {
     struct packing_reader keys, rest;
-    struct bytes packed_keys = answer_bytes(paging->reading->pages, paging->row, 19);
-    struct bytes packed_rest = answer_bytes(paging->reading->pages, paging->row, 20);
+    struct bytes packed_keys = wire_bytes(paging->reading->pages, paging->row, 19);
+    struct bytes packed_rest = wire_bytes(paging->reading->pages, paging->row, 20);
     int r = packed_keys.n ? packing_reader_init(&keys, packed_keys) : 0;
     if (r == 0 && packed_rest.n)
         r = packing_reader_init(&rest, packed_rest);
@@ -107,14 +107,14 @@ static int read_items(struct paging *paging) {
 
 static int read_page(struct paging *paging, struct err *err) {
     const PGresult *pages = paging->reading->pages;
-    paging->n = (uint32_t)answer_int(pages, paging->row, 3);
+    paging->n = (uint32_t)wire_int(pages, paging->row, 3);
     bool sound = paging->n >= 1 && paging->n <= STORE_PAGE_MAX &&
-                 bits_read(&paging->live, answer_bytes(pages, paging->row, 12), paging->n) &&
-                 bits_read(&paging->queued, answer_bytes(pages, paging->row, 13), paging->n);
-    if (sound && answer_is_null(pages, paging->row, 12))
-        bits_fill(&paging->live, answer_int(pages, paging->row, 10) ? paging->n : 0);
-    if (sound && answer_is_null(pages, paging->row, 13))
-        bits_fill(&paging->queued, answer_int(pages, paging->row, 11) ? paging->n : 0);
+                 bits_read(&paging->live, wire_bytes(pages, paging->row, 12), paging->n) &&
+                 bits_read(&paging->queued, wire_bytes(pages, paging->row, 13), paging->n);
+    if (sound && wire_is_null(pages, paging->row, 12))
+        bits_fill(&paging->live, wire_int(pages, paging->row, 10) ? paging->n : 0);
+    if (sound && wire_is_null(pages, paging->row, 13))
+        bits_fill(&paging->queued, wire_int(pages, paging->row, 11) ? paging->n : 0);
     if (sound) {
         paging->items = arena_alloc(paging->arena, paging->n * sizeof *paging->items);
         if (!paging->items)
@@ -134,13 +134,13 @@ static int open_paging(struct paging *paging, int64_t id, struct err *err) {
     paging->arena = arena_new();
     if (!paging->arena)
         return -ENOMEM;
-    if (reading->page_at < answer_rows(reading->pages) && answer_int(reading->pages, reading->page_at, 0) == id)
+    if (reading->page_at < wire_rows(reading->pages) && wire_int(reading->pages, reading->page_at, 0) == id)
         paging->row = reading->page_at++;
-    int at = reading->trouble_at, n = answer_rows(troubles);
-    for (; at < n && answer_int(troubles, at, 0) > id; at++)
+    int at = reading->trouble_at, n = wire_rows(troubles);
+    for (; at < n && wire_int(troubles, at, 0) > id; at++)
         ;
     paging->trouble_from = at;
-    for (; at < n && answer_int(troubles, at, 0) == id; at++)
+    for (; at < n && wire_int(troubles, at, 0) == id; at++)
         ;
     paging->trouble_to = reading->trouble_at = at;
     int r = read_records(paging, err);
@@ -151,11 +151,11 @@ static int open_paging(struct paging *paging, int64_t id, struct err *err) {
 
 static int lease_of(const struct paging *paging, uint32_t index, bool *ret_asked) {
     const PGresult *leases = paging->reading->leases;
-    for (int row = 0; row < answer_rows(leases); row++) {
+    for (int row = 0; row < wire_rows(leases); row++) {
         struct bits bits, asked;
-        uint32_t n = (uint32_t)answer_int(leases, row, 6);
-        if (answer_int(leases, row, 3) != paging->id || n > STORE_PAGE_MAX ||
-            !bits_read(&bits, answer_bytes(leases, row, 7), n) || !bits_read(&asked, answer_bytes(leases, row, 8), n) ||
+        uint32_t n = (uint32_t)wire_int(leases, row, 6);
+        if (wire_int(leases, row, 3) != paging->id || n > STORE_PAGE_MAX ||
+            !bits_read(&bits, wire_bytes(leases, row, 7), n) || !bits_read(&asked, wire_bytes(leases, row, 8), n) ||
             index >= n || !bits_get(&bits, index))
             continue;
         *ret_asked = bits_get(&asked, index);
@@ -184,25 +184,25 @@ static struct bytes input_or(struct bytes own, struct bytes page) {
 
 static void fill_from_trouble(const struct paging *paging, int row, struct store_run_info *info) {
     const PGresult *from = paging->reading->troubles;
-    enum trouble_state state = (enum trouble_state)answer_int(from, row, 3);
-    int64_t due = answer_int(from, row, 4);
-    fill_lane(paging, answer_int(from, row, 2), info);
-    info->attempts = (uint32_t)answer_int(from, row, 5);
-    info->generation = answer_bytes(from, row, 6);
-    info->priority = (unsigned)answer_int(from, row, 9);
-    info->created_utc_us = answer_int(from, row, 10);
-    info->parent_page = answer_int(from, row, 11);
-    info->parent_index = (uint32_t)answer_int(from, row, 12);
-    info->child_key = answer_bytes(from, row, 13);
-    info->input = input_or(answer_bytes(from, row, 14), BYTES_NONE);
-    info->metadata = answer_bytes(from, row, 15);
-    info->checkpoint = answer_bytes(from, row, 16);
-    info->error = answer_bytes(from, row, 17);
+    enum trouble_state state = (enum trouble_state)wire_int(from, row, 3);
+    int64_t due = wire_int(from, row, 4);
+    fill_lane(paging, wire_int(from, row, 2), info);
+    info->attempts = (uint32_t)wire_int(from, row, 5);
+    info->generation = wire_bytes(from, row, 6);
+    info->priority = (unsigned)wire_int(from, row, 9);
+    info->created_utc_us = wire_int(from, row, 10);
+    info->parent_page = wire_int(from, row, 11);
+    info->parent_index = (uint32_t)wire_int(from, row, 12);
+    info->child_key = wire_bytes(from, row, 13);
+    info->input = input_or(wire_bytes(from, row, 14), BYTES_NONE);
+    info->metadata = wire_bytes(from, row, 15);
+    info->checkpoint = wire_bytes(from, row, 16);
+    info->error = wire_bytes(from, row, 17);
     bool waits = due > paging->reading->store->now_utc_us;
     info->state = state == TROUBLE_PARKED    ? STORE_STATE_PARKED
                   : state == TROUBLE_LEASED  ? STORE_STATE_LEASED
                   : state == TROUBLE_WAITING ? (waits ? STORE_STATE_WAITING : STORE_STATE_QUEUED)
-                                             : state_of((enum store_outcome)answer_int(from, row, 8));
+                                             : state_of((enum store_outcome)wire_int(from, row, 8));
     if (info->state == STORE_STATE_WAITING)
         info->due_utc_us = due;
 }
@@ -212,16 +212,16 @@ static bool fill_from_page(const struct paging *paging, uint32_t index, struct s
     const PGresult *from = paging->reading->pages;
     int row = paging->row;
     const struct store_item *item = &paging->items[index];
-    int64_t not_before = answer_int(from, row, 6);
-    fill_lane(paging, answer_int(from, row, 2), info);
-    info->priority = (unsigned)answer_int(from, row, 5);
-    info->created_utc_us = answer_int(from, row, 8);
-    info->parent_page = answer_int(from, row, 15);
-    info->parent_index = (uint32_t)answer_int(from, row, 16);
+    int64_t not_before = wire_int(from, row, 6);
+    fill_lane(paging, wire_int(from, row, 2), info);
+    info->priority = (unsigned)wire_int(from, row, 5);
+    info->created_utc_us = wire_int(from, row, 8);
+    info->parent_page = wire_int(from, row, 15);
+    info->parent_index = (uint32_t)wire_int(from, row, 16);
     info->child_key = item->child_key;
     info->generation = item->generation;
-    info->input = input_or(item->input, answer_bytes(from, row, 17));
-    info->metadata = answer_bytes(from, row, 18);
+    info->input = input_or(item->input, wire_bytes(from, row, 17));
+    info->metadata = wire_bytes(from, row, 18);
     if (bits_get(&paging->live, index)) {
         bool waits = not_before > paging->reading->store->now_utc_us;
         info->state = !bits_get(&paging->queued, index) ? STORE_STATE_LEASED
@@ -253,7 +253,7 @@ static void fill_from_history(const struct paging *paging, uint32_t index, struc
 static bool fill(const struct paging *paging, uint32_t index, struct store_run_info *info) {
     int trouble = -1;
     for (int row = paging->trouble_from; row < paging->trouble_to && trouble < 0; row++)
-        if (answer_int(paging->reading->troubles, row, 1) == index)
+        if (wire_int(paging->reading->troubles, row, 1) == index)
             trouble = row;
     *info = (struct store_run_info){.page = paging->id, .index = index};
     if (trouble >= 0)
@@ -268,7 +268,7 @@ static bool fill(const struct paging *paging, uint32_t index, struct store_run_i
     bool asked = false;
     int lease = lease_of(paging, index, &asked);
     info->cancel_asked = asked;
-    info->worker = lease >= 0 ? answer_bytes(paging->reading->leases, lease, 9) : BYTES_NONE;
+    info->worker = lease >= 0 ? wire_bytes(paging->reading->leases, lease, 9) : BYTES_NONE;
     return true;
 }
 
@@ -340,10 +340,10 @@ static int find_ids(struct postgres_store *store, const struct store_runs_filter
     int r = pg_look(store, err);
     if (r < 0)
         return r;
-    store->now_utc_us = answer_int(now, 0, 13);
-    *ret_n = (size_t)answer_rows(answer);
+    store->now_utc_us = wire_int(now, 0, 13);
+    *ret_n = (size_t)wire_rows(answer);
     for (size_t i = 0; i < *ret_n; i++)
-        ids[i] = answer_int(answer, (int)i, 0);
+        ids[i] = wire_int(answer, (int)i, 0);
     return 0;
 }
 
@@ -383,7 +383,7 @@ static int read_one(struct postgres_store *store, int64_t page, struct reading *
     int r = pg_look(store, err);
     if (r < 0)
         return r;
-    store->now_utc_us = answer_int(now, 0, 13);
+    store->now_utc_us = wire_int(now, 0, 13);
     return open_paging(paging, page, err);
 }
 
@@ -416,8 +416,8 @@ int pg_attempts_each(struct postgres_store *store, int64_t page, uint32_t index,
     args_ints(pg_want(store, SQL_RUN_ENDED, NULL, NULL), &page, 1);
     pg_want_keep(store, &ended);
     int r = pg_look(store, err);
-    for (int row = 0; row < answer_rows(ended) && r == 0; row++) {
-        struct bytes what = answer_bytes(ended, row, 3);
+    for (int row = 0; row < wire_rows(ended) && r == 0; row++) {
+        struct bytes what = wire_bytes(ended, row, 3);
         struct record record;
         while ((r = pg_history_next(&what, &record)) > 0) {
             if (record.index != index)
@@ -425,9 +425,9 @@ int pg_attempts_each(struct postgres_store *store, int64_t page, uint32_t index,
             struct store_attempt attempt = {
                 .attempt = record.attempt,
                 .outcome = record.outcome,
-                .ended_utc_us = answer_int(ended, row, 1),
+                .ended_utc_us = wire_int(ended, row, 1),
                 .duration_us = record.duration_us,
-                .worker = answer_bytes(ended, row, 2),
+                .worker = wire_bytes(ended, row, 2),
                 .error = record.error,
                 .result = record.result,
             };

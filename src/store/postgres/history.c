@@ -166,31 +166,31 @@ static int find_pages(struct postgres_store *store, const PGresult *answer, void
     struct tidying *tidying = arg;
     int64_t left = 0;
     int r = 0;
-    for (int row = 0; row < answer_rows(answer) && r == 0 && !left; row++)
-        if (is_over(store, &tidying->pages, answer_int(answer, row, 1)))
-            r = past_add(&tidying->pages, answer_int(answer, row, 0), answer_int(answer, row, 2), 0);
+    for (int row = 0; row < wire_rows(answer) && r == 0 && !left; row++)
+        if (is_over(store, &tidying->pages, wire_int(answer, row, 1)))
+            r = past_add(&tidying->pages, wire_int(answer, row, 0), wire_int(answer, row, 2), 0);
         else
-            left = answer_int(answer, row, 1);
-    note_oldest(tidying, answer_rows(answer), left);
+            left = wire_int(answer, row, 1);
+    note_oldest(tidying, wire_rows(answer), left);
     return r;
 }
 
 static int find_troubles(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)err;
     struct tidying *tidying = arg;
-    tidying->trouble_indexes = mem_calloc((size_t)answer_rows(answer) + 1, sizeof *tidying->trouble_indexes);
+    tidying->trouble_indexes = mem_calloc((size_t)wire_rows(answer) + 1, sizeof *tidying->trouble_indexes);
     int r = tidying->trouble_indexes ? 0 : -ENOMEM;
     int64_t left = 0;
-    for (int row = 0; row < answer_rows(answer) && r == 0 && !left; row++) {
+    for (int row = 0; row < wire_rows(answer) && r == 0 && !left; row++) {
         struct past both = {.bytes = tidying->pages.bytes + tidying->troubles.bytes};
-        if (!is_over(store, &both, answer_int(answer, row, 2))) {
-            left = answer_int(answer, row, 2);
+        if (!is_over(store, &both, wire_int(answer, row, 2))) {
+            left = wire_int(answer, row, 2);
             break;
         }
-        tidying->trouble_indexes[tidying->troubles.n] = answer_int(answer, row, 1);
-        r = past_add(&tidying->troubles, answer_int(answer, row, 0), answer_int(answer, row, 3), 0);
+        tidying->trouble_indexes[tidying->troubles.n] = wire_int(answer, row, 1);
+        r = past_add(&tidying->troubles, wire_int(answer, row, 0), wire_int(answer, row, 3), 0);
     }
-    note_oldest(tidying, answer_rows(answer), left);
+    note_oldest(tidying, wire_rows(answer), left);
     return r;
 }
 
@@ -200,15 +200,14 @@ static int find_ended(struct postgres_store *store, const PGresult *answer, void
     struct tidying *tidying = arg;
     int64_t left = 0;
     int r = 0;
-    for (int row = 0; row < answer_rows(answer) && r == 0; row++) {
+    for (int row = 0; row < wire_rows(answer) && r == 0; row++) {
         struct past all = {.bytes = tidying->pages.bytes + tidying->troubles.bytes + tidying->ended.bytes};
-        if (answer_int(answer, row, 4) || is_over(store, &all, answer_int(answer, row, 1)))
-            r = past_add(&tidying->ended, answer_int(answer, row, 0), answer_int(answer, row, 2),
-                         answer_int(answer, row, 3));
+        if (wire_int(answer, row, 4) || is_over(store, &all, wire_int(answer, row, 1)))
+            r = past_add(&tidying->ended, wire_int(answer, row, 0), wire_int(answer, row, 2), wire_int(answer, row, 3));
         else if (!left)
-            left = answer_int(answer, row, 1);
+            left = wire_int(answer, row, 1);
     }
-    note_oldest(tidying, answer_rows(answer), left);
+    note_oldest(tidying, wire_rows(answer), left);
     return r;
 }
 

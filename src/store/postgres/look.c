@@ -15,10 +15,10 @@ static int waiting_by_lane(const struct postgres_store *store, const PGresult *a
     uint64_t *waiting = mem_calloc(store->sched.n_lanes + 1, sizeof *waiting);
     if (!waiting)
         return -ENOMEM;
-    for (int row = 0; row < answer_rows(answer); row++) {
-        int64_t lane = answer_int(answer, row, 0);
+    for (int row = 0; row < wire_rows(answer); row++) {
+        int64_t lane = wire_int(answer, row, 0);
         if (sched_lane(&store->sched, lane))
-            waiting[lane] = (uint64_t)answer_int(answer, row, 1);
+            waiting[lane] = (uint64_t)wire_int(answer, row, 1);
     }
     *ret_waiting = waiting;
     return 0;
@@ -79,7 +79,7 @@ int pg_lane_get(struct postgres_store *store, int64_t id, struct store_lane_info
     const struct lane *lane = sched_lane(&store->sched, id);
     if (!lane)
         return err_set(err, -ENOENT, "lane %lld is not known", (long long)id);
-    *ret_info = info_of(lane, answer_rows(answer) ? (uint64_t)answer_int(answer, 0, 1) : 0);
+    *ret_info = info_of(lane, wire_rows(answer) ? (uint64_t)wire_int(answer, 0, 1) : 0);
     return 0;
 }
 
@@ -122,9 +122,9 @@ int pg_workflows_each(struct postgres_store *store, int (*each)(void *arg, const
             .n_rules = workflow->n_rules,
         };
         sum_lanes(store, workflow, waiting, &info);
-        for (int row = 0; row < answer_rows(ticks); row++)
-            if (answer_int(ticks, row, 0) == workflow->id)
-                info.last_tick_utc_us = answer_int(ticks, row, 1);
+        for (int row = 0; row < wire_rows(ticks); row++)
+            if (wire_int(ticks, row, 0) == workflow->id)
+                info.last_tick_utc_us = wire_int(ticks, row, 1);
         int stop = each(arg, &info);
         *ret_stop = stop < 0 ? stop : 0;
     }
@@ -135,8 +135,8 @@ static int absorb_size(struct postgres_store *store, const PGresult *answer, voi
     (void)store;
     (void)err;
     int64_t *both = arg;
-    both[0] = answer_int(answer, 0, 9);
-    both[1] = answer_int(answer, 0, 10);
+    both[0] = wire_int(answer, 0, 9);
+    both[1] = wire_int(answer, 0, 10);
     return 0;
 }
 

@@ -17,10 +17,10 @@ int pg_tick(struct postgres_store *store, int64_t workflow, int64_t tick_utc_us,
         return r;
     if (!sched_workflow(&store->sched, workflow))
         return err_set(err, -EINVAL, "workflow %lld is not known", (long long)workflow);
-    int n = answer_rows(answer);
-    bool known = n >= TICKS_KEPT && tick_utc_us < answer_int(answer, TICKS_KEPT - 1, 0);
+    int n = wire_rows(answer);
+    bool known = n >= TICKS_KEPT && tick_utc_us < wire_int(answer, TICKS_KEPT - 1, 0);
     for (int row = 0; row < n && !known; row++)
-        known = answer_int(answer, row, 0) == tick_utc_us;
+        known = wire_int(answer, row, 0) == tick_utc_us;
     *ret_first = !known; /* older than what is kept counts as known: better never than twice */
     if (known)
         return 0;
@@ -30,15 +30,15 @@ int pg_tick(struct postgres_store *store, int64_t workflow, int64_t tick_utc_us,
     note->kind = NOTE_TICK;
     note->workflow = workflow;
     note->utc_us = tick_utc_us;
-    note->oldest_utc_us = n >= TICKS_KEPT ? answer_int(answer, TICKS_KEPT - 1, 0) : INT64_MIN;
+    note->oldest_utc_us = n >= TICKS_KEPT ? wire_int(answer, TICKS_KEPT - 1, 0) : INT64_MIN;
     return 0;
 }
 
 static int absorb_one(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)store;
     (void)err;
-    if (answer_rows(answer))
-        *(int64_t *)arg = answer_int(answer, 0, 0);
+    if (wire_rows(answer))
+        *(int64_t *)arg = wire_int(answer, 0, 0);
     return 0;
 }
 
@@ -76,8 +76,8 @@ int pg_value_get(struct postgres_store *store, struct bytes name, struct buf *re
     int r = pg_look(store, err);
     if (r < 0)
         return r;
-    if (answer_rows(answer)) {
-        struct bytes value = answer_bytes(answer, 0, 0);
+    if (wire_rows(answer)) {
+        struct bytes value = wire_bytes(answer, 0, 0);
         buf_reset(ret_value);
         r = buf_add_bytes(ret_value, value);
         if (r == -E2BIG)
@@ -85,7 +85,7 @@ int pg_value_get(struct postgres_store *store, struct bytes name, struct buf *re
         if (r < 0)
             return r;
     }
-    *ret_found = answer_rows(answer) > 0;
+    *ret_found = wire_rows(answer) > 0;
     return 0;
 }
 
@@ -120,11 +120,11 @@ int pg_log_each(struct postgres_store *store, int64_t page, uint32_t index,
         int r = pg_look(store, err);
         if (r < 0)
             return r;
-        n = answer_rows(answer);
+        n = wire_rows(answer);
         for (int row = 0; row < n; row++) {
-            last = answer_int(answer, row, 0);
-            r = each(arg, answer_int(answer, row, 1), (uint32_t)answer_int(answer, row, 2), answer_int(answer, row, 3),
-                     (int)answer_int(answer, row, 4), answer_bytes(answer, row, 5));
+            last = wire_int(answer, row, 0);
+            r = each(arg, wire_int(answer, row, 1), (uint32_t)wire_int(answer, row, 2), wire_int(answer, row, 3),
+                     (int)wire_int(answer, row, 4), wire_bytes(answer, row, 5));
             if (r < 0) {
                 *ret_stop = r;
                 return 0;

@@ -44,11 +44,11 @@ int pg_parked_each(struct postgres_store *store, const struct store_parked_filte
         _cleanup_answer_ PGresult *answer = NULL;
         want_parked(store, filter, page, index, left < AT_ONCE ? left : AT_ONCE, &answer);
         r = pg_look(store, err);
-        n = answer_rows(answer);
+        n = wire_rows(answer);
         for (int row = 0; row < n && r == 0; row++, left--) {
-            page = answer_int(answer, row, 0);
-            index = answer_int(answer, row, 1);
-            const struct lane *lane = sched_lane(&store->sched, answer_int(answer, row, 2));
+            page = wire_int(answer, row, 0);
+            index = wire_int(answer, row, 1);
+            const struct lane *lane = sched_lane(&store->sched, wire_int(answer, row, 2));
             if (!lane)
                 return pg_corrupt(store, err, "run %lld:%lld is damaged", (long long)page, (long long)index);
             struct store_parked parked = {
@@ -56,11 +56,11 @@ int pg_parked_each(struct postgres_store *store, const struct store_parked_filte
                 .index = (uint32_t)index,
                 .workflow_name = bytes_of(lane->workflow->name, lane->workflow->name_n),
                 .group = sched_group_key(lane),
-                .child_key = answer_bytes(answer, row, 3),
-                .generation = answer_bytes(answer, row, 4),
-                .error = answer_bytes(answer, row, 5),
-                .attempts = (uint32_t)answer_int(answer, row, 6),
-                .parked_utc_us = answer_int(answer, row, 7),
+                .child_key = wire_bytes(answer, row, 3),
+                .generation = wire_bytes(answer, row, 4),
+                .error = wire_bytes(answer, row, 5),
+                .attempts = (uint32_t)wire_int(answer, row, 6),
+                .parked_utc_us = wire_int(answer, row, 7),
             };
             int stop = each(arg, &parked);
             if (stop < 0) {
@@ -93,22 +93,22 @@ static int drop(struct postgres_store *store, struct trouble_row *trouble, uint6
 
 static int row_of(struct postgres_store *store, const PGresult *answer, int row, struct trouble_row **ret_trouble,
                   struct err *err) {
-    int64_t page = answer_int(answer, row, 0), index = answer_int(answer, row, 1);
+    int64_t page = wire_int(answer, row, 0), index = wire_int(answer, row, 1);
     *ret_trouble = rows_trouble(&store->rows, page, (uint32_t)index);
     if (*ret_trouble)
         return 0;
     struct trouble_row *trouble = rows_trouble_add(&store->rows, page, (uint32_t)index);
     if (!trouble)
         return -ENOMEM;
-    trouble->lane = answer_int(answer, row, 2);
+    trouble->lane = wire_int(answer, row, 2);
     trouble->state = TROUBLE_PARKED;
-    trouble->attempts = (uint32_t)answer_int(answer, row, 6);
-    trouble->due_utc_us = answer_int(answer, row, 7);
-    trouble->size = answer_int(answer, row, 8);
+    trouble->attempts = (uint32_t)wire_int(answer, row, 6);
+    trouble->due_utc_us = wire_int(answer, row, 7);
+    trouble->size = wire_int(answer, row, 8);
     *ret_trouble = trouble;
     if (!sched_lane(&store->sched, trouble->lane))
         return pg_corrupt(store, err, "run %lld:%lld is damaged", (long long)page, (long long)index);
-    return rows_trouble_generation(trouble, answer_bytes(answer, row, 4));
+    return rows_trouble_generation(trouble, wire_bytes(answer, row, 4));
 }
 
 static int change_all(struct postgres_store *store, const struct store_parked_filter *filter,
@@ -123,11 +123,11 @@ static int change_all(struct postgres_store *store, const struct store_parked_fi
         _cleanup_answer_ PGresult *answer = NULL;
         want_parked(store, filter, page, index, AT_ONCE, &answer);
         r = pg_load(store, err);
-        n = answer_rows(answer);
+        n = wire_rows(answer);
         for (int row = 0; row < n && r == 0; row++) {
             struct trouble_row *trouble;
-            page = answer_int(answer, row, 0);
-            index = answer_int(answer, row, 1);
+            page = wire_int(answer, row, 0);
+            index = wire_int(answer, row, 1);
             r = row_of(store, answer, row, &trouble, err);
             if (r == 0 && trouble->state == TROUBLE_PARKED)
                 r = change(store, trouble, &count);

@@ -37,7 +37,7 @@ static const char tables[] =
     "CREATE INDEX page_work ON @page (lane, place, rank) WHERE place <> 0;"
     "CREATE INDEX page_delayed ON @page (rank) WHERE place = 2;"
     "CREATE INDEX page_start ON @page (start_by) WHERE start_by <> 0;"
-    "CREATE INDEX page_past ON @page (ended) WHERE place = 0;"
+    "CREATE INDEX page_past ON @page (ended, id) WHERE place = 0;"
     "CREATE INDEX page_key ON @page (first_key) WHERE first_key IS NOT NULL;"
     "CREATE INDEX page_seq ON @page (seq) WHERE seq <> id;"
     "CREATE TABLE @trouble (page int8, idx int4, seq int8 NOT NULL, workflow int8 NOT NULL, lane int8 NOT NULL,"
@@ -288,8 +288,8 @@ static const char *const templates[SQL_STATEMENTS] = {
                        " WHERE l.page = ANY ($1)",
     [SQL_RUN_ENDED] = "SELECT page, at, worker, what FROM @ended WHERE page = ANY ($1) ORDER BY page DESC, id",
 
-    [SQL_PAST_PAGES] = "SELECT id, ended, size FROM @page WHERE place = 0 ORDER BY ended LIMIT $1",
-    [SQL_PAST_TROUBLES] = "SELECT page, idx, due, size FROM @trouble WHERE state = 0 ORDER BY due LIMIT $1",
+    [SQL_PAST_PAGES] = "SELECT id, ended, size FROM @page WHERE place = 0 ORDER BY ended, id LIMIT $1",
+    [SQL_PAST_TROUBLES] = "SELECT page, idx, due, size FROM @trouble WHERE state = 0 ORDER BY due, page, idx LIMIT $1",
     [SQL_PAST_ENDED] = "SELECT id, at, size, runs, true FROM @ended WHERE page = ANY ($1) UNION ALL"
                        " (SELECT id, at, size, runs, false FROM @ended WHERE page <> ALL ($1) ORDER BY id LIMIT $2)",
     [SQL_PAST_DROP] = "DELETE FROM @ended WHERE id = ANY ($1)",

@@ -108,8 +108,8 @@ static int absorb_known(struct postgres_store *store, const PGresult *answer, vo
     (void)store;
     (void)err;
     int64_t *known = arg; /* whether there is such a page; the next page's number */
-    known[0] = answer_int(answer, 0, 0);
-    known[1] = answer_int(answer, 0, 1);
+    known[0] = wire_int(answer, 0, 0);
+    known[1] = wire_int(answer, 0, 1);
     return 0;
 }
 
@@ -190,18 +190,18 @@ static bool has_keys(const struct store_page *page) {
 static int learn_pages(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     struct keyset *set = arg;
     const struct workflow *workflow = sched_workflow(&store->sched, set->workflow);
-    for (int row = 0; row < answer_rows(answer); row++) {
-        int64_t id = answer_int(answer, row, 0);
-        uint32_t n = (uint32_t)answer_int(answer, row, 1);
-        struct bytes packed = answer_bytes(answer, row, 3);
+    for (int row = 0; row < wire_rows(answer); row++) {
+        int64_t id = wire_int(answer, row, 0);
+        uint32_t n = (uint32_t)wire_int(answer, row, 1);
+        struct bytes packed = wire_bytes(answer, row, 3);
         set->read_to = id;
         if (packed.n == 0)
             continue;
         struct packing_reader reader;
         struct bits live;
-        bool sound = workflow && n <= STORE_PAGE_MAX && bits_read(&live, answer_bytes(answer, row, 2), n) &&
+        bool sound = workflow && n <= STORE_PAGE_MAX && bits_read(&live, wire_bytes(answer, row, 2), n) &&
                      packing_reader_init(&reader, packed) == 0;
-        if (sound && answer_is_null(answer, row, 2))
+        if (sound && wire_is_null(answer, row, 2))
             bits_fill(&live, n);
         for (uint32_t i = 0; i < n && sound; i++) {
             struct store_item item;
@@ -222,11 +222,11 @@ static int learn_troubles(struct postgres_store *store, const PGresult *answer, 
     struct keyset *set = arg;
     const struct workflow *workflow = sched_workflow(&store->sched, set->workflow);
     int r = workflow ? 0 : pg_corrupt(store, err, "workflow %lld is missing", (long long)set->workflow);
-    for (int row = 0; row < answer_rows(answer) && r == 0; row++) {
-        struct bytes key = answer_bytes(answer, row, 2);
+    for (int row = 0; row < wire_rows(answer) && r == 0; row++) {
+        struct bytes key = wire_bytes(answer, row, 2);
         if (key.n)
             r = keys_learn(set, hash128(&workflow->hash_key, key),
-                           KEYS_PLACE(answer_int(answer, row, 0), answer_int(answer, row, 1)));
+                           KEYS_PLACE(wire_int(answer, row, 0), wire_int(answer, row, 1)));
     }
     return r;
 }
@@ -238,7 +238,7 @@ static int look_or_load(struct postgres_store *store, struct err *err) {
 static int absorb_next_page(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)store;
     (void)err;
-    *(int64_t *)arg = answer_int(answer, 0, 2);
+    *(int64_t *)arg = wire_int(answer, 0, 2);
     return 0;
 }
 
@@ -271,12 +271,12 @@ static int absorb_gone(struct postgres_store *store, const PGresult *answer, voi
     (void)store;
     (void)err;
     struct keyset *set = arg;
-    size_t n = (size_t)answer_rows(answer);
+    size_t n = (size_t)wire_rows(answer);
     int64_t *gone = mem_calloc(n + 1, sizeof *gone);
     if (!gone)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
-        gone[i] = answer_int(answer, (int)i, 0);
+        gone[i] = wire_int(answer, (int)i, 0);
     keys_drop_pages(set, gone, n);
     mem_free(gone);
     return 0;

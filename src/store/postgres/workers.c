@@ -32,7 +32,7 @@ int pg_worker_add(struct postgres_store *store, struct bytes name, uint32_t slot
 }
 
 static int take_cancels(const PGresult *answer, struct worker_name *worker, struct store_cancels *ret_cancels) {
-    int n = 0, rows = answer_rows(answer);
+    int n = 0, rows = wire_rows(answer);
     struct arena *arena = arena_new();
     struct store_cancel *items = arena ? arena_alloc(arena, (size_t)rows * sizeof *items) : NULL;
     if (!items) {
@@ -40,14 +40,14 @@ static int take_cancels(const PGresult *answer, struct worker_name *worker, stru
         return -ENOMEM;
     }
     for (int row = 0; row < rows; row++) {
-        if (answer_is_null(answer, row, 0))
+        if (wire_is_null(answer, row, 0))
             continue;
-        worker->told = answer_int(answer, row, 0);
+        worker->told = wire_int(answer, row, 0);
         items[n++] = (struct store_cancel){
-            .lease = answer_int(answer, row, 1),
-            .page = answer_int(answer, row, 2),
-            .index = (uint32_t)answer_int(answer, row, 3),
-            .driven_out = answer_int(answer, row, 4),
+            .lease = wire_int(answer, row, 1),
+            .page = wire_int(answer, row, 2),
+            .index = (uint32_t)wire_int(answer, row, 3),
+            .driven_out = wire_int(answer, row, 4),
         };
     }
     if (n == 0) {
@@ -74,7 +74,7 @@ int pg_heartbeat(struct postgres_store *store, int64_t id, struct store_cancels 
         return r;
     if (store->locked)
         store->changed = true;
-    if (answer_rows(answer) == 0)
+    if (wire_rows(answer) == 0)
         return -ESTALE;
     return worker && ret_cancels ? take_cancels(answer, worker, ret_cancels) : 0;
 }
@@ -108,15 +108,15 @@ static int give_workers(struct postgres_store *store, const PGresult *answer, vo
     (void)store;
     (void)err;
     struct each_worker *each = arg;
-    for (int row = 0; row < answer_rows(answer) && *each->stop == 0; row++) {
+    for (int row = 0; row < wire_rows(answer) && *each->stop == 0; row++) {
         struct store_worker_info info = {
-            .id = answer_int(answer, row, 0),
-            .name = answer_bytes(answer, row, 1),
-            .slots = (uint32_t)answer_int(answer, row, 2),
-            .leased = (uint64_t)answer_int(answer, row, 3),
-            .since_utc_us = answer_int(answer, row, 4),
-            .heard_utc_us = answer_int(answer, row, 5),
-            .expires_utc_us = answer_int(answer, row, 6),
+            .id = wire_int(answer, row, 0),
+            .name = wire_bytes(answer, row, 1),
+            .slots = (uint32_t)wire_int(answer, row, 2),
+            .leased = (uint64_t)wire_int(answer, row, 3),
+            .since_utc_us = wire_int(answer, row, 4),
+            .heard_utc_us = wire_int(answer, row, 5),
+            .expires_utc_us = wire_int(answer, row, 6),
         };
         int r = each->each(each->arg, &info);
         *each->stop = r < 0 ? r : 0;
