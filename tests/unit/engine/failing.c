@@ -11,8 +11,11 @@ struct failing_store {
     struct store *real;
     _Atomic uint64_t calls, fail_at;
     _Atomic int code;
-    _Atomic bool stalled;
-    bool shared;
+    _Atomic bool stalled, lost;
+    bool shared, gone; /* gone: the real store is closed, until the next batch */
+    _Atomic uint64_t batches, restart_at;
+    const char *uri;
+    const struct store_options *options;
 };
 
 static struct failing_store *of(const struct store *store) {
@@ -22,6 +25,13 @@ static struct failing_store *of(const struct store *store) {
 static int call(struct store *store, struct err *err) {
     struct failing_store *failing = of(store);
     uint64_t n = atomic_fetch_add(&failing->calls, 1) + 1, at = atomic_load(&failing->fail_at);
+    if (n == atomic_load(&failing->restart_at)) {
+        store_close(failing->real);
+        failing->real = NULL;
+        failing->gone = true;
+    }
+    if (failing->gone)
+        return err_set(err, STORE_ERR_LOST, "the server is gone");
     if (at == 0 || n < at)
         return 0;
     return err_set(err, atomic_load(&failing->code), "the disk is gone");
@@ -48,9 +58,19 @@ static bool shared(const struct store *store) {
     return of(store)->shared;
 }
 static int begin(struct store *store, struct err *err) {
+    struct failing_store *failing = of(store);
+    if (atomic_load(&failing->lost))
+        return err_set(err, STORE_ERR_LOST, "the server cannot be reached");
+    if (failing->gone) {
+        int r = store_open(failing->uri, failing->options, &failing->real, err);
+        if (r < 0)
+            return r;
+        failing->gone = false;
+    }
     PASS(store_begin);
 }
 static int commit(struct store *store, struct err *err) {
+    atomic_fetch_add(&of(store)->batches, 1);
     PASS(store_commit);
 }
 static int workflow_put(struct store *store, struct bytes name, const struct store_rule *rules, size_t n_rules,
@@ -217,4 +237,23 @@ uint64_t failing_calls(const struct failing_store *failing) {
 
 void failing_stall(struct failing_store *failing, bool stall) {
     atomic_store(&failing->stalled, stall);
+}
+
+void failing_lose(struct failing_store *failing, bool lose) {
+    atomic_store(&failing->lost, lose);
+}
+
+void failing_restart_at(struct failing_store *failing, uint64_t n, const char *uri,
+                        const struct store_options *options) {
+    failing->uri = uri;
+    failing->options = options;
+    atomic_store(&failing->restart_at, n ? atomic_load(&failing->calls) + n : 0);
+}
+
+void failing_shared(struct failing_store *failing, bool is_shared) {
+    failing->shared = is_shared;
+}
+
+uint64_t failing_batches(const struct failing_store *failing) {
+    return atomic_load(&failing->batches);
 }
