@@ -102,6 +102,7 @@ struct retry_request {
     struct renumbering renumbering;
     froe_run_id id;
     enum store_state state;
+    struct store_parked_filter filter; /* until the commit */
     uint64_t count;
     retried_fn *done;
     void *arg;
@@ -119,8 +120,8 @@ static int execute_retry(struct request *request, struct store *store, struct er
         return r == -ENOENT ? not_there(err, retry->id) : r;
     if (retry->state != STORE_STATE_PARKED)
         return 0;
-    const struct store_parked_filter filter = {.run_page = retry->id.page, .run_index = retry->id.index};
-    return store_parked_retry(store, &filter, &retry->count, err);
+    retry->filter = (struct store_parked_filter){.run_page = retry->id.page, .run_index = retry->id.index};
+    return store_parked_retry(store, &retry->filter, &retry->count, err);
 }
 
 static void tell_retried(struct retry_request *retry, const froe_error *failed) {
@@ -205,7 +206,8 @@ struct replay_request {
     int64_t workflow;
     bool keys_known;
     size_t n_keys;
-    struct store_item item;
+    struct store_item item; /* these until the commit */
+    struct store_page page;
     struct store_spawned spawned;
 };
 
@@ -294,7 +296,7 @@ static int execute_spawn(struct request *request, struct store *store, struct er
         return r;
     const struct store_run_info *run = &replay->run;
     replay->item = (struct store_item){.child_key = run->child_key, .generation = run->generation};
-    const struct store_page page = {
+    replay->page = (struct store_page){
         .workflow = replay->workflow,
         .keys = &run->group,
         .n_keys = replay->n_keys,
@@ -304,7 +306,7 @@ static int execute_spawn(struct request *request, struct store *store, struct er
         .n = 1,
         .priority = run->priority,
     };
-    return store_spawn(store, &page, &replay->spawned, err);
+    return store_spawn(store, &replay->page, &replay->spawned, err);
 }
 
 static void replay_renumbered(struct renumbering *renumbering, froe *engine) {
