@@ -1,5 +1,5 @@
-"""froe runs: what happened to an object, and changing what will. Each way of asking: through the socket of a froe that runs, and
-by opening the store when none does."""
+"""froe runs: what happened to an object, and changing what will. Each way of asking: through the socket of a froe that runs, by
+opening the store when none does, and on a server beside a froe that works there."""
 import json
 import re
 import signal
@@ -17,7 +17,7 @@ SECOND_TRY = ["sh", "-c", 'cat >/dev/null; [ "$FROE_ATTEMPT" -ge 2 ] || { echo "
 
 def ask(froe, *args, expect=DRAINED, env=None):
     """What `froe runs ...` printed."""
-    result = froe.run("runs", *args, "--store", f"sqlite:{froe.store}", plain=True, timeout=20, env=env)
+    result = froe.run("runs", *args, "--store", getattr(froe, "server_uri", f"sqlite:{froe.store}"), plain=True, timeout=20, env=env)
     assert result.code == expect, result
     return result
 
@@ -33,10 +33,17 @@ def one(froe, bucket, key):
     return found[0]
 
 
-@pytest.fixture(params=["running", "not running"])
-def way(request, froe):
+def status(froe):
+    return json.loads(froe.run("status", "--json", "--store", getattr(froe, "server_uri", f"sqlite:{froe.store}"), plain=True).stdout)
+
+
+@pytest.fixture(params=["running", "not running", pytest.param("server", marks=pytest.mark.fleet)])
+def way(request, froe, prefix):
     """Calls begin(...) with froe run's options: drains, and leaves a froe running where this is the way."""
     started = []
+    on_server = request.param == "server"
+    if on_server:
+        froe.server_uri = request.getfixturevalue("postgres").uri(prefix.replace("-", "_"))
 
     def begin(*args, program):
         if request.param == "not running":
@@ -44,10 +51,17 @@ def way(request, froe):
             result = froe.run("run", "--once", *args, program=program)
             assert result.code in (DRAINED, PARKED), result
             return None
+        if on_server:
+            args = (*args, "--store", froe.server_uri)
         running = froe.start("run", "--cron", "0 0 1 1 *", *args, program=program)
         started.append(running)
-        running.until("all is done", lambda: froe.is_up() and froe.status()["buckets"] and all(
-            bucket["listing"] == "complete" and bucket["backlog"] == 0 for bucket in froe.status()["buckets"]))
+
+        def is_done():
+            if not on_server and not froe.is_up():
+                return False
+            buckets = status(froe)["buckets"]
+            return buckets and all(bucket["listing"] == "complete" and bucket["backlog"] == 0 for bucket in buckets)
+        running.until("all is done", is_done)
         return running
     yield begin
     for running in started:
@@ -158,7 +172,7 @@ def test_retry_and_cancel_parked(fake, froe, prefix, way):
     assert len(parked) == 4
     assert "1 cancelled" in ask(froe, "cancel", parked[0]["run_id"]).stdout
     assert one(froe, bucket, parked[0]["key"])["state"] == "cancelled"
-    assert len(froe.parked()) == 3
+    assert len(objects(froe, "list", "--state", "parked")) == 3
     broken.unlink()
     assert objects(froe, "retry", parked[1]["run_id"])[0]["count"] == 1
     if running:
@@ -300,8 +314,8 @@ def test_mistakes(froe, fake, words, code, text):
 
 
 def test_what_is_not_there(fake, froe, prefix, way):
-    result = ask(froe, "list", expect=STORE)
-    assert "does not exist" in result.stderr
+    if not hasattr(froe, "server_uri"):
+        assert "does not exist" in ask(froe, "list", expect=STORE).stderr
     fake.make_bucket(prefix + "1")
     fake.raw.put(prefix + "1", "k", b"x")
     way(program=["true"])
