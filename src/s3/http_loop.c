@@ -94,6 +94,12 @@ static void socket_arm(struct http_socket *s, int events) {
     s->armed = events;
 }
 
+/* Nothing is there to be read, not even an end. */
+static bool is_quiet(curl_socket_t fd) {
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct http_socket *s = poll->data;
     struct http_loop *loop = s->loop;
@@ -105,6 +111,8 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
          * and was paused before curl came to ask for the socket, nobody has said that it is not idle any more. */
         if (s->idle && loop->is_used(loop->arg, s->fd))
             s->idle = false;
+        if (s->idle && is_quiet(s->fd))
+            return; /* what was to be read when the loop looked was read in between, when curl was run for another */
         if (s->idle)
             shutdown(s->fd, SHUT_RDWR);
         socket_arm(s, 0);
