@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include "cleanup.h"
+#include "clock.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -289,16 +290,20 @@ static void test_spawner_dies(void **state) {
     assert_int_equal(start_script(world, "exit 0", &late, &spawned), -EPIPE);
 }
 
-/* Without the loop: until the program whose pid is in that file was reaped, and the spawner sleeps again. */
-static void wait_until_reported(const struct world *world, const char *name) {
-    _cleanup_free_ char *text = NULL;
-    for (int i = 0; i < 6000 && !(text && strchr(text, '\n')); i++) {
+/* As file_pid, but the loop does not run. */
+static pid_t file_pid_asleep(const struct world *world, const char *name) {
+    for (int i = 0; i < 6000; i++) {
+        _cleanup_free_ char *text = file_read(world, name, NULL);
+        if (text && strchr(text, '\n'))
+            return (pid_t)strtol(text, NULL, 10);
         usleep(10000);
-        mem_free(text);
-        text = file_read(world, name, NULL);
     }
-    assert_non_null(text);
-    pid_t pid = (pid_t)strtol(text, NULL, 10);
+    fail_msg("no pid in %s", name);
+    return -1;
+}
+
+/* Until the program was reaped and the spawner, which reports that, sleeps again. The loop does not run. */
+static void wait_until_reported(const struct world *world, pid_t pid) {
     for (int i = 0; i < 6000 && !(kill(pid, 0) < 0 && process_state(spawner_pid(world->spawner)) == 'S'); i++)
         usleep(10000);
     assert_int_equal(kill(pid, 0), -1);
@@ -311,7 +316,8 @@ static void test_dies_with_orders_unread(void **state) {
     struct spawned *running, *ended;
     assert_int_equal(start_script(world, "sleep 1000 & echo $! > $D/a; sleep 1000", &ends[0], &running), 0);
     assert_int_equal(start_script(world, "echo $$ > $D/b; exit 5", &ends[1], &ended), 0);
-    wait_until_reported(world, "b");
+    pid_t a = file_pid_asleep(world, "a");
+    wait_until_reported(world, file_pid_asleep(world, "b")); /* the reports are there, unread */
     assert_int_equal(kill(spawner_pid(world->spawner), SIGSTOP), 0);
     spawner_kill(running, SIGCONT);
     assert_int_equal(kill(spawner_pid(world->spawner), SIGKILL), 0);
@@ -322,7 +328,7 @@ static void test_dies_with_orders_unread(void **state) {
     assert_true(ends[1].done);
     assert_int_equal(ends[1].exit.start_error, 0);
     assert_int_equal(ends[1].exit.status, 5 << 8);
-    assert_true(dies(world, file_pid(world, "a")));
+    assert_true(dies(world, a));
 }
 
 /* The holder closes from within the news that it is dead. */
@@ -400,20 +406,46 @@ static void test_null(void **state) {
     assert_true(flag);
 }
 
+#define SILENCE_US (400 * US_PER_MS)
+
+/* Speaks for longer than that, and is never silent for so long. false: the machine had no time for us to speak. */
+static bool speaks(struct world *world, const struct end *end, pid_t program) {
+    int64_t spoke_mono_us = clock_mono_us(&clock_system);
+    spawner_alive(world->spawner, SILENCE_US);
+    for (int i = 0; i < 8; i++) {
+        run_for_ms(world, 100);
+        bool lives = !end->done && !is_dead(program);
+        if (clock_mono_us(&clock_system) - spoke_mono_us > SILENCE_US / 2)
+            return false;
+        assert_true(lives);
+        spoke_mono_us = clock_mono_us(&clock_system);
+        spawner_alive(world->spawner, SILENCE_US);
+    }
+    return true;
+}
+
 /* Who stands still says nothing; its programs die in time, and the spawner goes on when it moves again. */
 static void test_who_stands_still_loses_its_programs(void **state) {
     struct world *world = *state;
     struct end end;
     struct spawned *spawned;
-    spawner_alive(world->spawner, 400000);
-    assert_int_equal(start_script(world, "echo $$ > $D/a; sleep 1000", &end, &spawned), 0);
-    pid_t a = file_pid(world, "a");
-    for (int i = 0; i < 8; i++) { /* longer than that, but never silent */
-        run_for_ms(world, 100);
-        spawner_alive(world->spawner, 400000);
+    char path[128];
+    pid_t a;
+    file_path(world, "a", path);
+    for (int tries = 0;; tries++) {
+        assert_true(tries < 1000);
+        unlink(path);
+        spawner_alive(world->spawner, US_PER_HOUR);
+        assert_int_equal(start_script(world, "echo $$ > $D/a; sleep 1000", &end, &spawned), 0);
+        a = file_pid(world, "a");
+        if (speaks(world, &end, a))
+            break;
+        if (!end.done)
+            spawner_kill(spawned, SIGKILL);
+        run_until(world, &end.done);
     }
-    assert_false(end.done || is_dead(a));
-    usleep(800000); /* the loop does not run */
+    for (int i = 0; i < 6000 && !is_dead(a); i++) /* the loop does not run */
+        usleep(10000);
     assert_true(is_dead(a));
     run_until(world, &end.done);
     assert_true(WIFSIGNALED(end.exit.status) && WTERMSIG(end.exit.status) == SIGKILL);
