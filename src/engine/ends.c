@@ -130,7 +130,8 @@ static void asked(froe_task *task, struct store_settled *item, const char *more)
 static void put_back(froe_task *task, struct store_settled *item, int64_t delay_us, struct bytes text) {
     struct froe *engine = task->engine;
     struct event_node *event = tell(task, FROE_EVENT_RETRY, FROE_DEBUG, delay_us, text);
-    if (!task->touched && delay_us <= AGAIN_IN_MEMORY_US && engine->state == WORKER_RUNNING &&
+    /* Of a rate limit another start needs another unit, which comes with another lease. */
+    if (!task->touched && !task->workflow->rated && delay_us <= AGAIN_IN_MEMORY_US && engine->state == WORKER_RUNNING &&
         engine->n_waiting < 2 * (size_t)engine->slots) {
         event_tell_later(engine, event);
         task_wait(task, delay_us);
@@ -144,7 +145,8 @@ static void put_back(froe_task *task, struct store_settled *item, int64_t delay_
 
 /* Cancelled by a stop or a lost lease: as if it had not been tried, but what it learned is kept. */
 static void interrupted(froe_task *task, struct store_settled *item) {
-    item->outcome = STORE_RELEASED;
+    item->outcome = settle_released.outcome;
+    item->error = settle_released.error;
     if (task->touched) {
         item->outcome = STORE_RETRY;
         item->attempts = task->attempts;

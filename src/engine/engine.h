@@ -72,6 +72,7 @@ struct workflow {
     size_t n_rules;
     size_t group_rule; /* the first GROUP_ROUND_ROBIN one; n_rules: none */
     bool keys_need_id; /* a rule's expression uses workflow_run_id */
+    bool rated;        /* it has a RATE_LIMIT rule */
     bool takes_turns;  /* lanes compete for the tokens of a shared rule: none may hold on to its tokens for long */
     bool blocking, never_parks, catches_up;
     uint32_t retries;
@@ -134,6 +135,7 @@ struct lane {
     struct group *group;
     struct workflow *workflow;
     uint32_t tokens, running;
+    uint32_t share;     /* of the slots: it starts no more at once, and gives back tokens beyond; UINT32_MAX: any */
     uint32_t unstarted; /* in `leases` */
     uint32_t unsettled; /* leased runs for which no settlement went to the store yet */
     struct list leases, again;
@@ -142,7 +144,9 @@ struct lane {
     int64_t duration_us; /* moving average; DURATION_UNKNOWN */
     bool wanted;         /* a claim that asks for it is under way */
     uint64_t wanted_group_stir, wanted_stir;
-    bool dry; /* the store had less than was asked for, as of the two stirs above */
+    uint32_t want_tokens;
+    bool capped; /* the rule had less to give than want_tokens, as of wanted_stir */
+    bool dry;    /* the store had less than was asked for, as of the two stirs above */
     uint32_t want_runs, got_runs;
     bool offered;        /* takes turns: it gave back the tokens that it had no runs for */
     uint64_t dry_offers; /* of the engine, as of the last claim for it */
@@ -333,6 +337,8 @@ struct froe {
     bool refill;      /* nobody took what lanes offered */
     uint64_t offers;
     uint64_t stir;
+    int64_t shared_out_mono_us; /* when the lanes' shares were reckoned */
+    bool share_paced;           /* too lately for now */
     int64_t claim_sent_mono_us, round_trip_us;
     int64_t next_due_utc_us;                         /* 0: nothing waits in the store */
     int64_t woken_mono_us, poll_at_mono_us, poll_us; /* of a shared store */
@@ -504,8 +510,13 @@ uint32_t claim_want_runs(const froe *engine, const struct lane *lane);
 uint32_t claim_new_lanes(const froe *engine);     /* how many more may be held */
 uint32_t claim_new_lane_runs(const froe *engine); /* of each */
 void claim_set_low_water(const froe *engine, struct lane *lane);
+/* Of a shared store: divides the slots among the lanes held. Tokens that would lie idle here are for others. */
+void claim_share_out(froe *engine);
+bool claim_has_spare(const struct lane *lane); /* tokens beyond its share */
+uint32_t claim_want_tokens(const froe *engine, const struct lane *lane);
 
 /* settle.c */
+extern const struct store_settled settle_released; /* its error is for a run that somebody wanted cancelled meanwhile */
 int settle_reserve(froe *engine, size_t more); /* room for the ends of all tasks there are and some more; -ENOMEM */
 /* Gathers one settlement. Room for it was reserved. The item's lease, index, child key and input are filled in here;
  * takes the event, and the memory named by `own`. The lane may be gone afterwards. */

@@ -7,6 +7,9 @@
 #include "cleanup.h"
 #include "mem.h"
 
+static const char given_back[] = "cancelled when its worker gave it back";
+const struct store_settled settle_released = {.outcome = STORE_RELEASED, .error = {given_back, sizeof given_back - 1}};
+
 struct log_line {
     struct list link;
     int64_t page;

@@ -207,8 +207,7 @@ void task_settle_waiting(froe_task *task, const struct store_settled *item, stru
 }
 
 static void put_back(froe_task *task) {
-    static const struct store_settled released = {.outcome = STORE_RELEASED};
-    task_settle_waiting(task, &released, NULL);
+    task_settle_waiting(task, &settle_released, NULL);
 }
 
 void tasks_release_waiting(froe *engine) {

@@ -55,7 +55,7 @@ static void forget_definition(struct workflow *workflow) {
     zone_free(workflow->zone);
     workflow->cron_text = workflow->cron_input = NULL;
     workflow->zone = NULL;
-    workflow->has_cron = workflow->takes_turns = workflow->keys_need_id = false;
+    workflow->has_cron = workflow->takes_turns = workflow->keys_need_id = workflow->rated = false;
 }
 
 void workflows_free(froe *engine) {
@@ -173,7 +173,7 @@ static int compile(struct workflow *workflow, const froe_workflow *given, froe_e
             singly = singly || round_robin; /* decided at the claim */
             break;
         case FROE_RATE_LIMIT:
-            singly = true;
+            singly = workflow->rated = true;
             break;
         case FROE_GROUP_ROUND_ROBIN:
             if (!round_robin)
