@@ -128,7 +128,7 @@ static int reload(struct postgres_store *store, struct err *err) {
         wire_send(&store->wire, SQL_META, &args, &meta);
     wire_send(&store->wire, SQL_WORKFLOWS, NULL, &workflows);
     wire_send(&store->wire, SQL_LANES, NULL, &lanes);
-    int r = wire_sync(&store->wire, ANSWER_US, err);
+    int r = wire_sync(&store->wire, store->answer_us, err);
     if (r == 0 && meta)
         r = absorb_meta(store, meta, err);
     if (r == 0)
@@ -154,7 +154,7 @@ static int take_delta(struct postgres_store *store, const PGresult *answer, stru
     if (r == 0 && workflows) {
         _cleanup_answer_ PGresult *all = NULL;
         wire_send(&store->wire, SQL_WORKFLOWS, NULL, &all);
-        r = wire_sync(&store->wire, ANSWER_US, err);
+        r = wire_sync(&store->wire, store->answer_us, err);
         if (r == 0)
             r = pg_absorb_workflows(store, all, err);
         if (r == 0)
@@ -179,7 +179,7 @@ static int catch_up(struct postgres_store *store, const PGresult *delta, struct 
     _cleanup_args_ struct args args = {0};
     _cleanup_answer_ PGresult *answer = NULL;
     send_delta(store, &args, &answer);
-    int r = wire_sync(&store->wire, ANSWER_US, err);
+    int r = wire_sync(&store->wire, store->answer_us, err);
     return r < 0 ? r : take_delta(store, answer, err);
 }
 
@@ -232,6 +232,8 @@ static int absorb_wants(struct postgres_store *store, struct err *err) {
 static void send_lock(struct postgres_store *store, struct args *args, PGresult **ret_answer) {
     pg_args_now(store, args);
     wire_send(&store->wire, SQL_BEGIN, NULL, NULL);
+    if (store->wire.pooled)
+        wire_send(&store->wire, SQL_LOCAL, NULL, NULL);
     wire_send(&store->wire, SQL_LOCK, args, ret_answer);
 }
 
@@ -250,7 +252,7 @@ static int load_steps(struct postgres_store *store, struct err *err) {
         return r;
     for (struct want *want = store->wants; want; want = want->next)
         wire_send(&store->wire, want->statement, &want->args, &want->answer);
-    r = wire_sync(&store->wire, ANSWER_US, err);
+    r = wire_sync(&store->wire, store->answer_us, err);
     forget_sent(store);
     if (r == 0 && locking) {
         store->locked = true;
@@ -276,7 +278,7 @@ static int look_steps(struct postgres_store *store, struct err *err) {
     send_delta(store, &args, &delta);
     for (struct want *want = store->wants; want; want = want->next)
         wire_send(&store->wire, want->statement, &want->args, &want->answer);
-    int r = wire_sync(&store->wire, ANSWER_US, err);
+    int r = wire_sync(&store->wire, store->answer_us, err);
     if (r == 0)
         r = take_delta(store, delta, err);
     return r < 0 ? r : absorb_wants(store, err);
@@ -385,7 +387,7 @@ static int ask_committed(struct postgres_store *store, int64_t number, bool *ret
     wire_send(&store->wire, SQL_COMMITTED, &args, &row);
     wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
     wire_send(&store->wire, SQL_FLUSH, NULL, NULL);
-    int r = wire_sync(&store->wire, ANSWER_US, err);
+    int r = wire_sync(&store->wire, store->answer_us, err);
     if (r < 0)
         return r;
     *ret_committed =
@@ -442,7 +444,7 @@ static int commit_changes(struct postgres_store *store, struct err *err) {
         return r;
     store->meta.batch++;
     send_finish(store, &notify, &finish);
-    r = wire_sync(&store->wire, ANSWER_US, err);
+    r = wire_sync(&store->wire, store->answer_us, err);
     forget_sent(store);
     if (r == STORE_ERR_LOST) {
         bool took_effect = false;
@@ -469,7 +471,7 @@ int pg_commit(struct postgres_store *store, struct err *err) {
         store->sched.workflows_dirty || store->meta_changed)
         return commit_changes(store, err);
     wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
-    r = wire_sync(&store->wire, ANSWER_US, err);
+    r = wire_sync(&store->wire, store->answer_us, err);
     if (r < 0)
         return r;
     keys_rollback(&store->keys); /* nothing of this batch is in there */

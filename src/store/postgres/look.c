@@ -48,6 +48,7 @@ static struct store_lane_info info_of(const struct lane *lane, uint64_t waiting)
         .tokens = (uint32_t)up_to((uint64_t)v[LN_TOKENS], UINT32_MAX),
         .max_runs = first < workflow->n_rules && first < lane->n_keys ? workflow->rules[first].max_runs : 0,
         .last_granted_utc_us = v[LN_GRANTED],
+        .paused = workflow->paused,
     };
 }
 

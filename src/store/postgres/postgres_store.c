@@ -509,6 +509,7 @@ int postgres_store_open(const char *uri, const struct store_options *options, st
     store->lease_us = store->lease_us < LEASE_MAX_US ? store->lease_us : LEASE_MAX_US;
     store->history_us = or_default(options->history_us, HISTORY_DEFAULT_US);
     store->history_bytes = or_default(options->history_bytes, HISTORY_DEFAULT_BYTES);
+    store->answer_us = ANSWER_US;
     store->wants_end = &store->wants;
     store->stale = true;
     store->trimmed_mono_us = clock_mono_us(&clock_system);

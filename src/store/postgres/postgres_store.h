@@ -80,6 +80,7 @@ struct postgres_store {
     char *description;
     const struct clock *own_clock; /* NULL: the server's, as it must be; a test's */
     int64_t lease_us, history_us, history_bytes;
+    int64_t answer_us; /* ANSWER_US, but for tests */
     struct err failed; /* code 0: all is well */
     struct rng rng;
     char session[16], session_text[33];

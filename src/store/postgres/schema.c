@@ -98,15 +98,17 @@ static const char *const migrations[] = {NULL};
 #define TROUBLE "t.page, t.idx, t.lane, t.state, t.due, t.attempts, t.generation, (" TROUBLE_SIZE ")::int8"
 #define LEASE "l.id, l.worker, l.lane, l.page, l.idx, l.n, l.n_page, l.bits, l.asked"
 
-/* A statement runs in a transaction whose plans may not read whole tables (the server's idea of how large they are is
- * old when it matters most) and which ends when its client stops in the midst of it. */
+const char schema_settings[] =
+    "SET synchronous_commit = off; SET idle_in_transaction_session_timeout = '10s'; SET lock_timeout = '14s';"
+    " SET statement_timeout = '14s'; SET enable_seqscan = off; SET jit = off; SET plan_cache_mode = force_generic_plan";
+
 static const char *const templates[SQL_STATEMENTS] = {
     [SQL_BEGIN] = "BEGIN",
-    [SQL_LOCK] = "SELECT " META ", set_config('synchronous_commit', 'off', true),"
-                 " set_config('idle_in_transaction_session_timeout', '10s', true),"
-                 " set_config('lock_timeout', '14s', true), set_config('statement_timeout', '14s', true),"
-                 " set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)"
-                 " FROM @meta WHERE one = 1 FOR UPDATE",
+    [SQL_LOCK] = "SELECT " META " FROM @meta WHERE one = 1 FOR UPDATE",
+    [SQL_LOCAL] = "SELECT set_config('synchronous_commit', 'off', true),"
+                  " set_config('idle_in_transaction_session_timeout', '10s', true),"
+                  " set_config('lock_timeout', '14s', true), set_config('statement_timeout', '14s', true),"
+                  " set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true)",
     [SQL_NOTIFY] = "SELECT pg_notify($1, $2)",
     [SQL_FINISH] = "WITH b AS (INSERT INTO @batch (number, session, lanes, workflows) VALUES ($1, $2, $3, $4))"
                    " UPDATE @meta SET batch = $1, next_page = $5, next_id = $6, next_lane = $7, next_workflow = $8,"
@@ -163,7 +165,8 @@ static const char *const templates[SQL_STATEMENTS] = {
     /* A row for each cancellation that was not told yet, or one of NULLs; none: the worker is gone. */
     [SQL_HEARTBEAT] = "WITH w AS (UPDATE @worker SET heard = " NOW ", expires = " NOW " + $2"
                       " WHERE id = $3 AND expires > " NOW " RETURNING id)"
-                      " SELECT a.id, a.lease, a.page, a.idx, a.driven_out FROM w"
+                      " SELECT a.id, a.lease, a.page, a.idx, a.driven_out, set_config('synchronous_commit', 'on', true)"
+                      " FROM w"
                       " LEFT JOIN @ask a ON a.worker = w.id AND a.id > $4 ORDER BY a.id",
     [SQL_WORKER_EXPIRES] = "SELECT expires FROM @worker WHERE id = $1",
 

@@ -20,6 +20,7 @@ enum sql_statement {
     /* of a batch */
     SQL_BEGIN,
     SQL_LOCK,
+    SQL_LOCAL,
     SQL_NOTIFY,
     SQL_FINISH,
     SQL_COMMIT,
@@ -125,6 +126,11 @@ enum sql_statement {
 struct sql {
     char *text[SQL_STATEMENTS];
 };
+
+/* What a connection of our own is told once, and one behind a pooler (SQL_LOCAL) for each transaction: the client's
+ * part of "nobody waits for ever", plans that do not depend on an old idea of how large tables are, and that a COMMIT
+ * does not wait for the disk, which SQL_FLUSH does after it. */
+extern const char schema_settings[];
 
 /* The statements for this schema. -ENOMEM. */
 int sql_make(struct sql *sql, const char *schema);

@@ -414,7 +414,7 @@ int wire_script(struct wire *wire, const char *script, int64_t within_us, struct
         return fail_lost(wire, "the connection broke", err);
     while (r == 0 && (r = next_result(wire, until, &answer)) == 0 && answer) {
         ExecStatusType status = PQresultStatus(answer);
-        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && sql == 0)
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY && sql == 0)
             sql = fail_sql(wire, answer, err);
         PQclear(answer);
         if (!wire->pg)
@@ -565,8 +565,5 @@ int wire_connect(struct wire *wire, int64_t within_us, struct err *err) {
     r = find_pooler(wire, until, err);
     if (r < 0)
         return r;
-    if (!PQenterPipelineMode(wire->pg))
-        return fail_lost(wire, "the connection broke", err);
-    wire->in_pipeline = true;
-    return 0;
+    return wire_script(wire, wire->pooled ? "" : schema_settings, until - mono_us(), err);
 }

@@ -244,7 +244,8 @@ void postgres_server_uri(const struct postgres_server *server, enum postgres_way
         snprintf(ret_uri, size, "postgres:///postgres?host=%s&port=%d&user=froe&%s", server->folder, server->port,
                  ours);
     else
-        snprintf(ret_uri, size, "postgresql://froe:%s@127.0.0.1:%d/postgres?%s", POSTGRES_PASSWORD,
+        snprintf(ret_uri, size, "postgresql://froe:%s@127.0.0.1:%d/postgres?sslmode=disable&gssencmode=disable&%s",
+                 POSTGRES_PASSWORD,
                  port                     ? port
                  : way == POSTGRES_POOLER ? server->pooler_port
                                           : server->port,
