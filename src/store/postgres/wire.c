@@ -503,11 +503,18 @@ static int fail_connect(struct wire *wire, bool timed_out, struct err *err) {
     return err_set(err, code, "%s%s", why.text, hint);
 }
 
+/* libpq would print what the server remarks; a library prints nothing. */
+static void ignore_notice(void *arg, const PGresult *notice) {
+    (void)arg;
+    (void)notice;
+}
+
 static int start(struct wire *wire, int64_t until_mono_us, struct err *err) {
     wire->pg =
         PQconnectStartParams((const char *const *)wire->place->keywords, (const char *const *)wire->place->values, 0);
     if (!wire->pg)
         return -ENOMEM;
+    PQsetNoticeReceiver(wire->pg, ignore_notice, NULL);
     if (PQstatus(wire->pg) == CONNECTION_BAD)
         return fail_connect(wire, false, err);
     PostgresPollingStatusType status = PGRES_POLLING_WRITING;

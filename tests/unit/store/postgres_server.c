@@ -252,6 +252,11 @@ void postgres_server_uri(const struct postgres_server *server, enum postgres_way
                  ours);
 }
 
+static void ignore_notice(void *arg, const PGresult *notice) {
+    (void)arg;
+    (void)notice;
+}
+
 static char last_value[4096];
 
 static const char *query(const struct postgres_server *server, const char *format, va_list args)
@@ -260,6 +265,7 @@ static const char *query(const struct postgres_server *server, const char *forma
     char text[4096];
     vsnprintf(text, sizeof text, format, args);
     PGconn *pg = connect_to(server, "postgres");
+    PQsetNoticeReceiver(pg, ignore_notice, NULL);
     PGresult *answer = PQexec(pg, text);
     bool rows = PQresultStatus(answer) == PGRES_TUPLES_OK;
     if (!rows && PQresultStatus(answer) != PGRES_COMMAND_OK)

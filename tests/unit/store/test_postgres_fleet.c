@@ -1,0 +1,677 @@
+/* test_postgres_fleet.c - several stores on one PostgreSQL: what each sees of the others, races, a server that crashes
+ * under load, what an idle store costs, and who may open one at all. */
+#include "cleanup.h"
+#include "postgres_proxy.h"
+#include "postgres_server.h"
+#include "postgres_store.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+static struct postgres_server server;
+
+static struct err err; /* of the last call */
+#define MUST(call_)                                            \
+    do {                                                       \
+        if ((call_) < 0)                                       \
+            fail_msg("%s: %d %s", #call_, err.code, err.text); \
+    } while (0)
+
+static void pause_us(int64_t us) {
+    nanosleep(&(struct timespec){.tv_sec = us / US_PER_S, .tv_nsec = us % US_PER_S * 1000}, NULL);
+}
+
+/* ---- short ways to say what a test does ---- */
+
+struct host {
+    struct store *store;
+    int64_t worker, workflow;
+    struct store_claimed claimed;
+};
+
+static void open_host(struct host *host, const struct store_options *options, uint32_t max_runs) {
+    char uri[256];
+    const struct store_rule rule = {STORE_GROUP_ROUND_ROBIN, max_runs, 0};
+    *host = (struct host){0};
+    postgres_server_uri(&server, POSTGRES_SOCKET, 0, "fleet", uri, sizeof uri);
+    MUST(store_open(uri, options, &host->store, &err));
+    MUST(store_begin(host->store, &err));
+    MUST(store_workflow_put(host->store, BYTES("w"), &rule, 1, &host->workflow, &err));
+    MUST(store_commit(host->store, &err));
+    MUST(store_worker_add(host->store, BYTES("host"), 10, &host->worker, &err));
+}
+
+static void close_host(struct host *host) {
+    store_claimed_free(&host->claimed);
+    store_close(host->store);
+}
+
+static struct store_spawned spawn(struct host *host, const char *group, int from, int n, const char *generation) {
+    struct store_item items[100];
+    char keys[100][24];
+    struct bytes key = bytes_str(group);
+    for (int i = 0; i < n; i++) {
+        snprintf(keys[i], sizeof keys[i], "key-%05d", from + i);
+        items[i] = (struct store_item){.child_key = bytes_str(keys[i]), .generation = bytes_str(generation)};
+    }
+    struct store_page page = {.workflow = host->workflow, .keys = &key, .n_keys = 1, .items = items, .n = (size_t)n};
+    struct store_spawned spawned;
+    MUST(store_begin(host->store, &err));
+    MUST(store_spawn(host->store, &page, &spawned, &err));
+    MUST(store_commit(host->store, &err));
+    return spawned;
+}
+
+#define assert_spawned(spawned_, created_, duplicates_, superseded_) \
+    do {                                                             \
+        struct store_spawned it_ = (spawned_);                       \
+        assert_int_equal(it_.created, (created_));                   \
+        assert_int_equal(it_.duplicates, (duplicates_));             \
+        assert_int_equal(it_.superseded, (superseded_));             \
+    } while (0)
+
+static size_t claim(struct host *host, uint32_t runs) {
+    struct store_claim what = {.worker = host->worker,
+                               .new_lanes = 9,
+                               .new_runs = runs,
+                               .new_tokens = runs,
+                               .workflows = &host->workflow,
+                               .n_workflows = 1};
+    store_claimed_free(&host->claimed);
+    MUST(store_claim(host->store, &what, &host->claimed, &err));
+    size_t n = 0;
+    for (size_t i = 0; i < host->claimed.n; i++)
+        n += host->claimed.leases[i].n;
+    return n;
+}
+
+/* Settles all that the last claim gave. */
+static size_t settle(struct host *host, enum store_outcome outcome) {
+    struct store_settled settled[200];
+    size_t n = 0, ignored = 0;
+    for (size_t i = 0; i < host->claimed.n; i++)
+        for (size_t j = 0; j < host->claimed.leases[i].n; j++) {
+            const struct store_run *run = &host->claimed.leases[i].runs[j];
+            settled[n++] = (struct store_settled){.lease = host->claimed.leases[i].id,
+                                                  .index = run->index,
+                                                  .outcome = outcome,
+                                                  .attempts = 1,
+                                                  .attempt = 1,
+                                                  .child_key = run->child_key,
+                                                  .generation = run->generation,
+                                                  .error = BYTES("why")};
+        }
+    MUST(store_begin(host->store, &err));
+    MUST(store_settle(host->store, host->worker, settled, n, &ignored, &err));
+    MUST(store_commit(host->store, &err));
+    return ignored;
+}
+
+static void check(struct host *host) {
+    MUST(store_check(host->store, &err));
+}
+
+static int fresh(void **state) {
+    (void)state;
+    postgres_server_wipe(&server, "fleet");
+    return 0;
+}
+
+/* ---- what each sees of the other ---- */
+
+static void a_child_key_lives_once_in_the_fleet(void **state) {
+    (void)state;
+    struct host a, b;
+    open_host(&a, NULL, 100);
+    open_host(&b, NULL, 100);
+    assert_int_equal(a.workflow, b.workflow);
+    assert_spawned(spawn(&a, "g", 0, 50, "1"), 50, 0, 0);
+    assert_spawned(spawn(&b, "g", 25, 50, "1"), 25, 25, 0);
+    assert_spawned(spawn(&a, "h", 0, 80, "1"), 5, 75, 0);
+    assert_int_equal(claim(&b, 50), 55);                  /* of g, and the 5 of h */
+    assert_spawned(spawn(&a, "g", 0, 50, "1"), 0, 50, 0); /* while the other runs them */
+    assert_int_equal(settle(&b, STORE_DONE), 0);
+    assert_spawned(spawn(&a, "g", 0, 50, "1"), 50, 0, 0); /* what it finished may come again */
+    assert_int_equal(claim(&b, 5), 5);
+    assert_int_equal(settle(&b, STORE_PARKED), 0);
+    check(&a);
+    check(&b);
+    assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM fleet.trouble WHERE state = 2"), 5);
+    struct store_spawned again = spawn(&a, "g", 0, 80, "1"), newer = spawn(&a, "g", 0, 80, "2");
+    assert_int_equal(again.created, 5);    /* of h, which are done */
+    assert_int_equal(newer.superseded, 5); /* parked by the other */
+    assert_int_equal(newer.created, 5);
+    uint64_t dropped = 9;
+    MUST(store_begin(b.store, &err));
+    MUST(store_parked_drop(b.store, &(struct store_parked_filter){0}, &dropped, &err));
+    MUST(store_commit(b.store, &err));
+    assert_int_equal(dropped, 0);
+    check(&a);
+    close_host(&a);
+    check(&b);
+    close_host(&b);
+}
+
+static void a_new_store_learns_what_is_live(void **state) {
+    (void)state;
+    struct host a, b;
+    open_host(&a, NULL, 100);
+    for (int i = 0; i < 30; i++) /* more pages than are read at once */
+        for (int j = 0; j < 10; j++)
+            assert_int_equal(spawn(&a, "g", i * 100 + j * 10, 10, "1").created, 10);
+    claim(&a, 20);
+    settle(&a, STORE_PARKED);
+    open_host(&b, NULL, 100);
+    for (int i = 0; i < 30; i++)
+        assert_spawned(spawn(&b, "g", i * 100, 100, "1"), 0, 100, 0);
+    check(&b);
+    close_host(&a);
+    close_host(&b);
+}
+
+static void limits_hold_over_hosts(void **state) {
+    (void)state;
+    struct host a, b;
+    open_host(&a, NULL, 7);
+    open_host(&b, NULL, 7);
+    spawn(&a, "g", 0, 50, "1");
+    assert_int_equal(claim(&a, 5), 5);
+    assert_int_equal(claim(&b, 5), 5);
+    assert_int_equal(a.claimed.n, 1);
+    assert_int_equal(b.claimed.leases[0].tokens, 2);
+    struct host c;
+    open_host(&c, NULL, 7);
+    assert_int_equal(claim(&c, 5), 0);
+    settle(&a, STORE_DONE);
+    assert_int_equal(claim(&c, 9), 9);
+    assert_int_equal(c.claimed.leases[0].tokens, 5);
+    MUST(store_begin(a.store, &err));
+    MUST(store_workflow_pause(a.store, BYTES("w"), true, &err));
+    MUST(store_commit(a.store, &err));
+    settle(&b, STORE_DONE);
+    settle(&c, STORE_DONE);
+    assert_int_equal(claim(&b, 9), 0);
+    MUST(store_begin(c.store, &err));
+    MUST(store_workflow_pause(c.store, BYTES("w"), false, &err));
+    MUST(store_commit(c.store, &err));
+    assert_int_equal(claim(&b, 9), 9);
+    check(&a);
+    close_host(&a);
+    close_host(&c);
+    check(&b);
+    close_host(&b);
+}
+
+static void a_zombie_changes_nothing(void **state) {
+    (void)state;
+    struct host a, b;
+    open_host(&a, &(struct store_options){.lease_us = 300 * US_PER_MS}, 100);
+    open_host(&b, NULL, 100);
+    spawn(&a, "g", 0, 10, "1");
+    assert_int_equal(claim(&a, 4), 4);
+    assert_int_equal(claim(&b, 6), 6);
+    pause_us(400 * US_PER_MS);
+    MUST(store_heartbeat(b.store, b.worker, NULL, &err)); /* takes nothing back, being alive */
+    settle(&b, STORE_DONE);
+    assert_int_equal(claim(&b, 9), 4);
+    assert_int_equal(settle(&a, STORE_DONE), 4); /* all ignored */
+    assert_int_equal(store_heartbeat(a.store, a.worker, NULL, NULL), -ESTALE);
+    struct store_claim what = {.worker = a.worker};
+    struct store_claimed none;
+    assert_int_equal(store_claim(a.store, &what, &none, NULL), -ESTALE);
+    assert_int_equal(settle(&b, STORE_DONE), 0);
+    struct store_lane_info info;
+    MUST(store_lane_get(b.store, 1, &info, &err));
+    assert_int_equal(info.done, 10);
+    assert_int_equal(info.tokens, 0);
+    check(&b);
+    close_host(&a);
+    close_host(&b);
+}
+
+static void a_cancellation_reaches_the_other_host(void **state) {
+    (void)state;
+    struct host a, b;
+    open_host(&a, NULL, 100);
+    open_host(&b, NULL, 100);
+    struct store_spawned spawned = spawn(&a, "g", 0, 3, "1");
+    assert_int_equal(claim(&a, 3), 3);
+    enum store_state was;
+    MUST(store_begin(b.store, &err));
+    MUST(store_run_cancel(b.store, spawned.page, 1, &was, &err));
+    MUST(store_commit(b.store, &err));
+    assert_int_equal(was, STORE_STATE_LEASED);
+    struct store_cancels cancels;
+    MUST(store_heartbeat(a.store, a.worker, &cancels, &err));
+    assert_int_equal(cancels.n, 1);
+    assert_int_equal(cancels.items[0].index, 1);
+    assert_int_equal(cancels.items[0].lease, a.claimed.leases[0].id);
+    store_cancels_free(&cancels);
+    MUST(store_heartbeat(a.store, a.worker, &cancels, &err));
+    assert_int_equal(cancels.n, 0); /* once */
+    settle(&a, STORE_RELEASED);
+    assert_int_equal(claim(&b, 9), 2); /* the one that was asked to end does not run again */
+    check(&b);
+    close_host(&a);
+    close_host(&b);
+}
+
+/* ---- waking ---- */
+
+static void count_wake(void *arg) {
+    (*(_Atomic int *)arg)++;
+}
+
+static void others_are_woken_when_there_is_work(void **state) {
+    (void)state;
+    struct host a, b;
+    _Atomic int woken = 0;
+    open_host(&a, &(struct store_options){.wake = count_wake, .wake_arg = (void *)&woken}, 100);
+    for (int i = 0; i < 200 && woken == 0; i++) /* it is when it begins to listen */
+        pause_us(10 * US_PER_MS);
+    open_host(&b, NULL, 100); /* no one else's rules change: no work, no waking */
+    pause_us(50 * US_PER_MS);
+    int before = woken;
+    assert_true(before >= 1);
+    spawn(&a, "g", 0, 3, "1");
+    pause_us(100 * US_PER_MS);
+    assert_int_equal(woken, before); /* not by itself */
+    spawn(&b, "h", 10, 3, "1");
+    for (int i = 0; i < 200 && woken == before; i++)
+        pause_us(10 * US_PER_MS);
+    assert_int_equal(woken, before + 1);
+    spawn(&b, "h", 20, 3, "1"); /* there is work already: no news */
+    pause_us(100 * US_PER_MS);
+    assert_int_equal(woken, before + 1);
+    postgres_server_sql(&server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'");
+    for (int i = 0; i < 300 && woken == before + 1; i++)
+        pause_us(10 * US_PER_MS);
+    assert_true(woken > before + 1); /* it listens again, and may have missed something */
+    close_host(&a);
+    close_host(&b);
+}
+
+static void an_idle_store_costs_next_to_nothing(void **state) {
+    (void)state;
+    struct host a;
+    open_host(&a, NULL, 100);
+    spawn(&a, "g", 0, 3, "1");
+    assert_int_equal(claim(&a, 3), 3); /* it works on something, and asks for more */
+    int64_t lane = a.claimed.leases[0].lane;
+    struct store_want want = {lane, 5, 3};
+    struct store_claim what = {.worker = a.worker,
+                               .wants = &want,
+                               .n_wants = 1,
+                               .new_lanes = 9,
+                               .new_runs = 9,
+                               .new_tokens = 9,
+                               .workflows = &a.workflow,
+                               .n_workflows = 1};
+    int64_t before = postgres_server_number(&server, "SELECT pg_current_wal_insert_lsn() - '0/0'");
+    for (int i = 0; i < 20; i++) {
+        struct store_claimed claimed;
+        MUST(store_claim(a.store, &what, &claimed, &err));
+        assert_int_equal(claimed.n, 0);
+        assert_int_equal(claimed.held[0], 3);
+        store_claimed_free(&claimed);
+    }
+    int64_t after = postgres_server_number(&server, "SELECT pg_current_wal_insert_lsn() - '0/0'");
+    assert_true(after - before < 2000); /* asking in vain writes nothing (but the server's own notes) */
+    close_host(&a);
+}
+
+/* ---- races ---- */
+
+#define RACE_KEYS 400
+#define RACE_MAX 6
+#define RACE_HOSTS 3
+static struct {
+    _Atomic int running[2], key_running[RACE_KEYS], done;
+    _Atomic uint64_t spawned, lost;
+    _Atomic bool crashes, over;
+} race;
+
+struct racer {
+    pthread_t thread;
+    struct rng rng;
+    struct host host;
+    const char *trouble;
+};
+
+static int in_batch(struct racer *racer, int (*change)(struct racer *racer, struct err *why)) {
+    struct err why = {0};
+    int r;
+    do {
+        r = store_begin(racer->host.store, &why);
+        if (r == 0)
+            r = change(racer, &why);
+        if (r == 0)
+            r = store_commit(racer->host.store, &why);
+        race.lost += r == STORE_ERR_LOST;
+    } while (r == STORE_ERR_LOST);
+    if (r < 0 && !racer->trouble) {
+        racer->trouble = "a batch failed";
+        fprintf(stderr, "%d %s\n", r, why.text);
+    }
+    return r;
+}
+
+static struct store_item race_items[RACE_KEYS];
+static char race_keys[RACE_KEYS][16];
+
+struct race_spawn {
+    struct store_page page;
+    struct bytes key;
+    struct store_spawned spawned;
+};
+static _Thread_local struct race_spawn spawning;
+static _Thread_local struct store_settled settling[100];
+static _Thread_local size_t n_settling, ignored;
+
+static int race_spawn(struct racer *racer, struct err *why) {
+    return store_spawn(racer->host.store, &spawning.page, &spawning.spawned, why);
+}
+
+static int race_settle(struct racer *racer, struct err *why) {
+    return store_settle(racer->host.store, racer->host.worker, settling, n_settling, &ignored, why);
+}
+
+static void race_run(struct racer *racer) {
+    struct host *host = &racer->host;
+    struct err why = {0};
+    struct store_claim what = {.worker = host->worker,
+                               .new_lanes = 1 + (uint32_t)rng_below(&racer->rng, 2),
+                               .new_runs = 1 + (uint32_t)rng_below(&racer->rng, 9),
+                               .new_tokens = 1 + (uint32_t)rng_below(&racer->rng, 5),
+                               .workflows = &host->workflow,
+                               .n_workflows = 1};
+    int r;
+    while ((r = store_claim(host->store, &what, &host->claimed, &why)) == STORE_ERR_LOST)
+        race.lost++;
+    if (r < 0) {
+        racer->trouble = "a claim failed";
+        fprintf(stderr, "%d %s\n", r, why.text);
+        return;
+    }
+    n_settling = 0;
+    /* As an engine: of each lane no more at once than it has tokens. */
+    for (size_t i = 0; i < host->claimed.n; i++) {
+        const struct store_lease *lease = &host->claimed.leases[i];
+        int group = lease->group.p[0] == 'g';
+        if (atomic_fetch_add(&race.running[group], (int)lease->tokens) + (int)lease->tokens > RACE_MAX)
+            racer->trouble = "more tokens than the limit";
+        for (size_t j = 0; j < lease->n; j++) {
+            long key = strtol(lease->runs[j].child_key.p + 4, NULL, 10);
+            if (atomic_fetch_add(&race.key_running[key], 1) > 0)
+                racer->trouble = "a key runs twice";
+            settling[n_settling++] = (struct store_settled){
+                .lease = lease->id,
+                .index = lease->runs[j].index,
+                .attempts = 1,
+                .attempt = 1,
+                .outcome = rng_below(&racer->rng, 8)   ? STORE_DONE
+                           : rng_below(&racer->rng, 2) ? STORE_RETRY
+                                                       : STORE_RELEASED,
+                .child_key = lease->runs[j].child_key,
+            };
+        }
+        if (i + 1 < host->claimed.n && host->claimed.leases[i + 1].lane == lease->lane)
+            race.running[group] -= (int)lease->tokens; /* the same tokens */
+    }
+    for (size_t i = 0; i < n_settling; i++)
+        atomic_fetch_sub(&race.key_running[strtol(settling[i].child_key.p + 4, NULL, 10)], 1);
+    for (size_t i = 0; i < host->claimed.n; i++)
+        if (i + 1 == host->claimed.n || host->claimed.leases[i + 1].lane != host->claimed.leases[i].lane)
+            race.running[host->claimed.leases[i].group.p[0] == 'g'] -= (int)host->claimed.leases[i].tokens;
+    if (n_settling && in_batch(racer, race_settle) == 0) {
+        if (ignored)
+            racer->trouble = "a settlement was ignored";
+        for (size_t i = 0; i < n_settling; i++)
+            race.done += settling[i].outcome == STORE_DONE;
+    }
+    store_claimed_free(&host->claimed);
+}
+
+static void *race_thread(void *arg) {
+    struct racer *racer = arg;
+    while (!race.over && !racer->trouble) {
+        if (rng_below(&racer->rng, 3) == 0) {
+            size_t from = rng_below(&racer->rng, RACE_KEYS - 20);
+            spawning.key = rng_below(&racer->rng, 2) ? BYTES("g") : BYTES("h");
+            spawning.page = (struct store_page){.workflow = racer->host.workflow,
+                                                .keys = &spawning.key,
+                                                .n_keys = 1,
+                                                .items = race_items + from,
+                                                .n = 1 + rng_below(&racer->rng, 20)};
+            if (in_batch(racer, race_spawn) == 0)
+                race.spawned += spawning.spawned.created;
+        } else {
+            race_run(racer);
+        }
+    }
+    return NULL;
+}
+
+static void run_race(int64_t us, int crashes) {
+    struct racer racers[RACE_HOSTS] = {0};
+    memset(&race, 0, sizeof race);
+    for (int i = 0; i < RACE_KEYS; i++)
+        race_items[i].child_key =
+            bytes_of(race_keys[i], (size_t)snprintf(race_keys[i], sizeof race_keys[i], "key-%05d", i));
+    for (int i = 0; i < RACE_HOSTS; i++) {
+        open_host(&racers[i].host, NULL, RACE_MAX);
+        rng_seed(&racers[i].rng, (uint64_t)i + 1);
+    }
+    for (int i = 0; i < RACE_HOSTS; i++)
+        assert_int_equal(pthread_create(&racers[i].thread, NULL, race_thread, &racers[i]), 0);
+    for (int i = 0; i <= crashes; i++) {
+        pause_us(us);
+        if (i == crashes)
+            break;
+        postgres_server_crash(&server);
+        postgres_server_again(&server);
+    }
+    race.over = true;
+    for (int i = 0; i < RACE_HOSTS; i++)
+        pthread_join(racers[i].thread, NULL);
+    for (int i = 0; i < RACE_HOSTS; i++)
+        if (racers[i].trouble)
+            fail_msg("%s", racers[i].trouble);
+    struct host *host = &racers[0].host;
+    while (claim(host, 50) > 0) { /* what is left */
+        for (size_t i = 0; i < host->claimed.n; i++)
+            race.done += (int)host->claimed.leases[i].n;
+        assert_int_equal(settle(host, STORE_DONE), 0);
+    }
+    check(host);
+    check(&racers[1].host);
+    printf("race: %llu spawned, %llu batches lost\n", (unsigned long long)race.spawned, (unsigned long long)race.lost);
+    assert_true(race.spawned > 100);
+    assert_int_equal(race.done, race.spawned);
+    assert_int_equal(postgres_server_number(&server, "SELECT sum(done) FROM fleet.lane"), race.done);
+    if (crashes)
+        assert_true(race.lost > 0);
+    for (int i = 0; i < RACE_HOSTS; i++)
+        close_host(&racers[i].host);
+}
+
+static void hosts_race(void **state) {
+    (void)state;
+    run_race(3 * US_PER_S, 0);
+}
+
+static void the_server_crashes_under_load(void **state) {
+    (void)state;
+    run_race(US_PER_S, 4);
+}
+
+/* A host that is stopped while it has the lock holds up the others for some seconds, not for ever. */
+static void a_stopped_host_loses_the_lock(void **state) {
+    (void)state;
+    struct host a, b;
+    open_host(&a, NULL, 100);
+    open_host(&b, NULL, 100);
+    bool first;
+    MUST(store_begin(a.store, &err));
+    MUST(store_tick(a.store, a.workflow, 60, &first, &err)); /* takes the lock; and then nothing */
+    assert_true(first);
+    int64_t began = clock_mono_us(&clock_system);
+    assert_int_equal(spawn(&b, "g", 0, 5, "1").created, 5);
+    int64_t took = clock_mono_us(&clock_system) - began;
+    assert_in_range(took, 5 * US_PER_S, 13 * US_PER_S);
+    assert_int_equal(store_commit(a.store, &err), STORE_ERR_LOST);
+    MUST(store_begin(a.store, &err));
+    MUST(store_tick(a.store, a.workflow, 60, &first, &err));
+    assert_true(first); /* it had not been recorded */
+    MUST(store_commit(a.store, &err));
+    check(&a);
+    close_host(&a);
+    close_host(&b);
+}
+
+/* ---- opening ---- */
+
+static int open_as(const char *uri, struct err *why) {
+    struct store *store = NULL;
+    int r = store_open(uri, NULL, &store, why);
+    if (r == 0) {
+        assert_non_null(strstr(store_describe(store), "schema"));
+        assert_null(strstr(store_describe(store), POSTGRES_PASSWORD));
+    }
+    store_close(store);
+    return r;
+}
+
+static void *open_thread(void *arg) {
+    char uri[256];
+    struct err why = {0};
+    postgres_server_uri(&server, POSTGRES_SOCKET, 0, "starters", uri, sizeof uri);
+    *(int *)arg = open_as(uri, &why);
+    if (*(int *)arg < 0)
+        fprintf(stderr, "%s\n", why.text);
+    return NULL;
+}
+
+static void many_start_at_once(void **state) {
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        pthread_t threads[6];
+        int results[6] = {0};
+        postgres_server_wipe(&server, "starters");
+        for (int i = 0; i < 6; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, open_thread, &results[i]), 0);
+        for (int i = 0; i < 6; i++) {
+            pthread_join(threads[i], NULL);
+            assert_int_equal(results[i], 0);
+        }
+    }
+    postgres_server_wipe(&server, "starters");
+}
+
+static void a_newer_schema_is_refused(void **state) {
+    (void)state;
+    struct host a;
+    char uri[256];
+    open_host(&a, NULL, 9);
+    postgres_server_sql(&server, "UPDATE fleet.meta SET version = %d", SCHEMA_VERSION + 1);
+    postgres_server_uri(&server, POSTGRES_SOCKET, 0, "fleet", uri, sizeof uri);
+    assert_int_equal(open_as(uri, &err), STORE_ERR_CORRUPT);
+    assert_non_null(strstr(err.text, "update froe"));
+    /* Nor does one go on that runs while another brings the tables to a newer version. */
+    MUST(store_begin(a.store, &err));
+    assert_int_equal(store_value_put(a.store, BYTES("n"), BYTES("v"), &err), 0);
+    assert_int_equal(store_commit(a.store, &err), STORE_ERR_CORRUPT);
+    assert_int_equal(store_begin(a.store, &err), STORE_ERR_CORRUPT);
+    postgres_server_sql(&server, "UPDATE fleet.meta SET version = %d", SCHEMA_VERSION);
+    assert_int_equal(store_begin(a.store, &err), STORE_ERR_CORRUPT); /* it stays failed */
+    close_host(&a);
+    assert_int_equal(open_as(uri, &err), 0);
+}
+
+static void little_privilege_is_enough(void **state) {
+    (void)state;
+    char uri[300];
+    postgres_server_sql(&server, "REVOKE CREATE ON DATABASE postgres FROM PUBLIC");
+    postgres_server_sql(&server, "CREATE ROLE little LOGIN");
+    snprintf(uri, sizeof uri, "postgres:///postgres?host=%s&port=%d&user=little&froe_schema=little", server.folder,
+             server.port);
+    assert_int_equal(open_as(uri, &err), STORE_ERR_IO);
+    assert_non_null(strstr(err.text, "permission denied"));
+    postgres_server_sql(&server, "CREATE SCHEMA little AUTHORIZATION little");
+    if (open_as(uri, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_int_equal(open_as(uri, &err), 0);
+    postgres_server_sql(&server, "DROP SCHEMA little CASCADE");
+}
+
+static void passwords_stay_out_of_texts(void **state) {
+    (void)state;
+    static const char *const uris[] = {
+        "postgres://froe:hunter2secret@127.0.0.1:%d/postgres",
+        "postgres://froe:hunter2secret@127.0.0.1:1/postgres",
+        "postgres://froe:hunter2secret@127.0.0.1:%d/nowhere",
+        "postgres://froe:hunter2secret%%zz@127.0.0.1:%d/postgres",
+        "postgres://froe:hunter2secret@127.0.0.1:%d/postgres?nonsense=1",
+        "postgres://froe:hunter2secret@127.0.0.1:%d/postgres?froe_schema=Bad-Name",
+        "postgres://froe@127.0.0.1:%d/postgres?password=hunter2secret",
+        "postgress://froe:hunter2secret@127.0.0.1:%d/postgres",
+        "postgres://froe:hunter2secret@no.such.host.invalid:%d/postgres",
+    };
+    for (size_t i = 0; i < sizeof uris / sizeof uris[0]; i++) {
+        char uri[200];
+        const char *port = strstr(uris[i], "%d");
+        int before = port ? (int)(port - uris[i]) : (int)strlen(uris[i]);
+        snprintf(uri, sizeof uri, "%.*s", before, uris[i]);
+        if (port)
+            snprintf(uri + strlen(uri), sizeof uri - strlen(uri), "%d%s", server.port, port + 2);
+        int r = open_as(uri, &err);
+        assert_true(r == STORE_ERR_IO || r == -EINVAL);
+        assert_true(strlen(err.text) > 10);
+        if (strstr(err.text, "hunter2secret"))
+            fail_msg("%s", err.text);
+    }
+}
+
+static void a_server_that_is_down_is_an_error(void **state) {
+    (void)state;
+    assert_int_equal(open_as("postgres://froe@127.0.0.1:1/postgres", &err), STORE_ERR_IO);
+    assert_non_null(strstr(err.text, "127.0.0.1:1/postgres"));
+    assert_non_null(strstr(err.text, "refused"));
+}
+
+#define TEST(function_) cmocka_unit_test_setup(function_, fresh)
+
+int main(void) {
+    static const struct CMUnitTest tests[] = {
+        TEST(a_child_key_lives_once_in_the_fleet),
+        TEST(a_new_store_learns_what_is_live),
+        TEST(limits_hold_over_hosts),
+        TEST(a_zombie_changes_nothing),
+        TEST(a_cancellation_reaches_the_other_host),
+        TEST(others_are_woken_when_there_is_work),
+        TEST(an_idle_store_costs_next_to_nothing),
+        TEST(hosts_race),
+        TEST(the_server_crashes_under_load),
+        TEST(a_stopped_host_loses_the_lock),
+        TEST(many_start_at_once),
+        TEST(a_newer_schema_is_refused),
+        TEST(little_privilege_is_enough),
+        TEST(passwords_stay_out_of_texts),
+        TEST(a_server_that_is_down_is_an_error),
+    };
+    if (postgres_server_missing()) {
+        printf("skipped: there is no %s here\n", postgres_server_missing());
+        return 77;
+    }
+    postgres_server_start(&server);
+    if (getenv("FLEET_TEST")) /* one alone, by its name */
+        cmocka_set_test_filter(getenv("FLEET_TEST"));
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    postgres_server_stop(&server);
+    return failed;
+}
