@@ -43,23 +43,103 @@ void claims_ran(struct lane *lane, int64_t duration_us) {
         *averages[i] = *averages[i] == DURATION_UNKNOWN ? duration_us : *averages[i] + (duration_us - *averages[i]) / 8;
 }
 
-/* For lanes that nothing is known of yet, but for the workflows they may belong to. */
+/* For lanes that nothing is known of yet, but for the workflows they may belong to: as much as the fastest can do, or,
+ * where others may wait for what is too much, the slowest. The lane's own speed decides when it is refilled. */
 uint32_t claim_new_lane_runs(const struct froe *engine) {
-    uint32_t share = (engine->slots + engine->n_lanes) / (engine->n_lanes + 1), most = 0;
+    uint32_t share = (engine->slots + engine->n_lanes) / (engine->n_lanes + 1), most = 0, fewest = UINT32_MAX;
     for (size_t i = 0; i < engine->n_workflows; i++) {
         const struct workflow *workflow = engine->workflows[i];
-        uint32_t runs = workflow->registered ? lease_runs(workflow->duration_us, share ? share : 1, engine->slots) : 0;
-        if (runs > most)
-            most = runs;
+        if (!workflow->registered)
+            continue;
+        uint32_t runs = lease_runs(workflow->duration_us, share ? share : 1, engine->slots);
+        most = runs > most ? runs : most;
+        fewest = runs < fewest ? runs : fewest;
     }
-    return most ? most : 1;
+    uint32_t runs = engine->shared ? fewest : most;
+    return most ? runs : 1;
 }
 
 static bool lane_is_dry(const struct froe *engine, const struct lane *lane) {
     return lane->dry && lane->wanted_stir == engine->stir && lane->wanted_group_stir == lane->group->stir;
 }
 
+/* Its rule has limits, and other workers may be waiting for what it gives. */
+static bool is_shared_out(const struct lane *lane) {
+    const struct workflow *workflow = lane->workflow;
+    return !workflow->takes_turns && workflow->group_rule < workflow->n_rules &&
+           workflow->rules[workflow->group_rule].store.max_runs > 0;
+}
+
+static uint32_t least(uint32_t a, uint32_t b) {
+    return a < b ? a : b;
+}
+
+/* How many slots it could use. */
+static uint32_t demand(const struct lane *lane) {
+    if (lane->group->paused_until_mono_us != 0)
+        return lane->running;
+    uint32_t most = is_shared_out(lane) ? lane->workflow->rules[lane->workflow->group_rule].store.max_runs : UINT32_MAX;
+    most = least(most, lane->group->limit);
+    bool more = !lane->dry && !lane->workflow->takes_turns; /* the store may have more for it */
+    uint64_t here = (uint64_t)lane->running + lane->unstarted + !list_empty(&lane->again);
+    return more || here > most ? most : (uint32_t)here;
+}
+
+static uint64_t slots_used(const struct froe *engine, uint32_t share) {
+    uint64_t sum = 0;
+    LIST_EACH (link, &engine->lanes)
+        sum += least(demand(LIST_ENTRY(link, struct lane, in_lanes)), share);
+    return sum;
+}
+
+void claim_share_out(froe *engine) {
+    uint32_t low = 1, high = engine->slots; /* the smallest share with which all slots are used */
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (slots_used(engine, middle) >= engine->slots)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    uint64_t used = slots_used(engine, low), over = used > engine->slots ? used - engine->slots : 0;
+    LIST_EACH (link, &engine->lanes) {
+        struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        uint32_t share = low;
+        if (over > 0 && low > 1 && demand(lane) >= low) {
+            share--;
+            over--;
+        }
+        if (!is_shared_out(lane))
+            share = UINT32_MAX;
+        if (share != lane->share) {
+            lane->share = share;
+            held_update(engine, lane);
+        }
+        if (claim_has_spare(lane))
+            engine->thirsty = true;
+    }
+}
+
+bool claim_has_spare(const struct lane *lane) {
+    return !lane->wanted && lane->tokens > lane->share && lane->tokens > lane->running;
+}
+
+/* All its tokens are in use, and it may have more. */
+static bool lacks_tokens(const struct froe *engine, const struct lane *lane) {
+    return lane->share != UINT32_MAX && lane->running == lane->tokens &&
+           lane->tokens < least(lane->share, demand(lane)) && lane->unstarted > 0 &&
+           !(lane->capped && lane->wanted_stir == engine->stir);
+}
+
+/* Never less than run already: the rule counts those. */
+uint32_t claim_want_tokens(const struct froe *engine, const struct lane *lane) {
+    uint32_t share = least(lane->share, engine->slots);
+    return share > lane->running ? share : lane->running;
+}
+
 bool claim_wants(const struct froe *engine, const struct lane *lane) {
+    if (!lane->wanted && lane->group->paused_until_mono_us == 0 && lacks_tokens(engine, lane))
+        return true;
     return lane->unstarted < lane->low_water && !engine->more && !lane->workflow->takes_turns && !lane->wanted &&
            lane->group->paused_until_mono_us == 0 && lane->group->limit > 0 && !lane_is_dry(engine, lane);
 }

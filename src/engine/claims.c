@@ -272,8 +272,10 @@ static void finish_wants(struct froe *engine, struct claim_request *claim, bool 
             lane->tokens = claim->tokens[i];
             held_update(engine, lane);
         }
-        lane->dry = answered && lane->got_runs < lane->want_runs;
-        if (answered && !lane->dry && !lane->workflow->takes_turns) {
+        if (lane->want_runs > 0 || lane->workflow->takes_turns)
+            lane->dry = answered && lane->got_runs < lane->want_runs;
+        lane->capped = answered && lane->tokens < lane->want_tokens;
+        if (answered && !lane->dry && lane->want_runs > 0 && !lane->workflow->takes_turns) {
             if (lane->unstarted == lane->got_runs && lane->boost < 64)
                 lane->boost *= 2; /* it ran empty meanwhile */
             else if (lane->unstarted - lane->got_runs > lane->low_water / 2 && lane->boost > 1)
@@ -323,17 +325,22 @@ static void finish_claim(struct request *request, struct froe *engine) {
 
 /* What is asked for a lane; false: nothing. */
 static bool make_want(struct froe *engine, struct lane *lane, bool refill, struct store_want *ret_want) {
-    bool idles = claim_idles(engine, lane);
-    if (!idles && !claim_wants(engine, lane))
+    bool idles = claim_idles(engine, lane), wants = claim_wants(engine, lane);
+    if (!idles && !wants && !claim_has_spare(lane))
         return false;
-    *ret_want = (struct store_want){.lane = lane->id, .tokens = engine->slots};
+    *ret_want = (struct store_want){.lane = lane->id, .tokens = claim_want_tokens(engine, lane)};
+    if (ret_want->tokens < lane->tokens) {
+        lane->tokens = ret_want->tokens; /* from now on: the store may give the others to somebody before it answers */
+        held_update(engine, lane);
+    }
+    lane->want_tokens = ret_want->tokens;
     if (idles && !refill) {
         lane->offered = true;
         engine->offers += lane->running < lane->tokens;
         ret_want->tokens = lane->running;
     } else {
         lane->offered = false;
-        ret_want->runs = claim_want_runs(engine, lane);
+        ret_want->runs = idles || wants ? claim_want_runs(engine, lane) : 0;
     }
     lane->wanted = true;
     lane->wanted_stir = engine->stir;
@@ -407,13 +414,18 @@ void claims_pump(froe *engine, int64_t now) {
         engine->next_due_utc_us = 0;
         claims_stir(engine, NULL);
     }
+    engine->share_paced = engine->shared && now - engine->shared_out_mono_us < CLAIM_PACE_US;
+    if (engine->shared && !engine->share_paced) {
+        engine->shared_out_mono_us = now;
+        claim_share_out(engine);
+    }
     if (engine->claim_inflight || (!engine->look && !engine->thirsty))
         return;
     size_t n_wants = 0, n_idle = 0;
     if (engine->thirsty)
         LIST_EACH (link, &engine->lanes) {
             const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
-            n_wants += claim_wants(engine, lane);
+            n_wants += claim_wants(engine, lane) || claim_has_spare(lane);
             n_idle += claim_idles(engine, lane);
         }
     uint32_t lanes = engine->look || (n_idle > 0 && !engine->refill) ? claim_new_lanes(engine) : 0;
@@ -448,5 +460,7 @@ int64_t claims_next_mono_us(const froe *engine, int64_t now) {
         next = engine->woken_mono_us + WAKE_PACE_US;
     if (engine->claim_paced && engine->claim_sent_mono_us + CLAIM_PACE_US < next)
         next = engine->claim_sent_mono_us + CLAIM_PACE_US;
+    if (engine->share_paced && engine->n_lanes > 0 && engine->shared_out_mono_us + CLAIM_PACE_US < next)
+        next = engine->shared_out_mono_us + CLAIM_PACE_US;
     return next;
 }

@@ -148,11 +148,11 @@ struct lane {
     bool capped; /* the rule had less to give than want_tokens, as of wanted_stir */
     bool dry;    /* the store had less than was asked for, as of the two stirs above */
     uint32_t want_runs, got_runs;
-    bool offered;        /* takes turns: it gave back the tokens that it had no runs for */
-    uint64_t dry_offers; /* of the engine, as of the last claim for it */
-    uint32_t low_water;  /* fewer runs to start than that: ask for more */
-    uint32_t boost;      /* goes up when it ran empty although there was more */
-    int64_t came_mono_us;
+    bool offered;                         /* takes turns: it gave back the tokens that it had no runs for */
+    uint64_t dry_offers;                  /* of the engine, as of the last claim for it */
+    uint32_t low_water;                   /* fewer runs to start than that: ask for more */
+    uint32_t boost;                       /* goes up when it ran empty although there was more */
+    int64_t came_mono_us, leased_mono_us; /* the lane; its newest lease */
 };
 
 enum task_state { TASK_RUNNING, TASK_WAITING, TASK_READY };
@@ -517,7 +517,7 @@ uint32_t claim_want_tokens(const froe *engine, const struct lane *lane);
 
 /* settle.c */
 extern const struct store_settled settle_released; /* its error is for a run that somebody wanted cancelled meanwhile */
-int settle_reserve(froe *engine, size_t more); /* room for the ends of all tasks there are and some more; -ENOMEM */
+int settle_reserve(froe *engine, size_t more);     /* room for the ends of all tasks there are and some more; -ENOMEM */
 /* Gathers one settlement. Room for it was reserved. The item's lease, index, child key and input are filled in here;
  * takes the event, and the memory named by `own`. The lane may be gone afterwards. */
 void settle_add(froe *engine, struct lane *lane, struct lease *lease, uint32_t at, const struct store_settled *item,

@@ -16,7 +16,8 @@ struct lane *held_find(const froe *engine, int64_t id) {
 }
 
 static bool lane_startable(const struct lane *lane) {
-    return lane->running < lane->tokens && (lane->unstarted > 0 || !list_empty(&lane->again));
+    return lane->running < lane->tokens && lane->running < lane->share &&
+           (lane->unstarted > 0 || !list_empty(&lane->again));
 }
 
 void held_group_update(froe *engine, struct group *group) {
@@ -65,6 +66,7 @@ static struct lane *lane_make(froe *engine, const struct lease *lease) {
     lane->workflow = lease->workflow;
     lane->duration_us = lease->workflow->duration_us;
     lane->boost = 1;
+    lane->share = UINT32_MAX;
     lane->came_mono_us = engine_mono_us(engine);
     list_init(&lane->leases);
     list_init(&lane->again);
@@ -83,6 +85,7 @@ int held_add_lease(froe *engine, struct lease *lease, struct lane **ret_lane) {
     if (!lane)
         return -ENOMEM;
     lane->tokens = lease->store->tokens;
+    lane->leased_mono_us = engine_mono_us(engine);
     if (lease->workflow->schedule_timeout_us) {
         lease->start_by_mono_us = engine_mono_us(engine) + lease->workflow->schedule_timeout_us;
         if (lease->start_by_mono_us < engine->start_by_mono_us)
@@ -124,7 +127,6 @@ void held_run_settled(froe *engine, struct lane *lane) {
 void held_release(froe *engine, struct lane *lane) {
     if (lane->unstarted == 0 || settle_reserve(engine, lane->unstarted) < 0)
         return; /* without memory they stay leased, and come back with the worker's removal */
-    static const struct store_settled released = {.outcome = STORE_RELEASED};
     struct list leases;
     list_init(&leases);
     list_splice_back(&leases, &lane->leases);
@@ -135,7 +137,7 @@ void held_release(froe *engine, struct lane *lane) {
         struct lease *lease = LIST_ENTRY(link, struct lease, link);
         /* The lane may be gone after the very last one, the lease only later. */
         while (lease->next < lease->n)
-            settle_add(engine, lane, lease, lease_take(lease), &released, 0, NULL);
+            settle_add(engine, lane, lease, lease_take(lease), &settle_released, 0, NULL);
     }
 }
 

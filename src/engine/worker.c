@@ -147,13 +147,14 @@ static void finish_heartbeat(struct request *request, struct froe *engine) {
 }
 
 /* Where more lanes have work than may be held, one that holds on to its lease for long, because it turned slow, lets go
- * of what it has not started. */
+ * of what it has not started. Likewise, where others may be waiting for it, one that got its last lease long ago. */
 static void shed(struct froe *engine, int64_t now) {
-    if (!engine->more)
+    if (!engine->more && !engine->shared)
         return;
     LIST_EACH_SAFE (link, following, &engine->lanes) {
         struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
-        if (lane->group->paused_until_mono_us == 0 && now - lane->came_mono_us > engine->lease_us / 3)
+        int64_t since = engine->more ? lane->came_mono_us : lane->leased_mono_us;
+        if (lane->group->paused_until_mono_us == 0 && now - since > engine->lease_us / 3)
             held_release(engine, lane);
     }
 }
