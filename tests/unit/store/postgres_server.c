@@ -79,6 +79,9 @@ static pid_t start(const struct postgres_server *server, const char *const *argv
     pid_t parent = getpid(), pid = fork();
     if (pid != 0)
         return pid;
+    static const int heard[] = {SIGINT, SIGQUIT, SIGTERM};
+    for (size_t i = 0; i < sizeof heard / sizeof heard[0]; i++)
+        signal(heard[i], SIG_DFL); /* a shell ignores some for what runs in its background */
     int null = open("/dev/null", O_RDONLY), out = open(log, O_WRONLY | O_CREAT | O_APPEND, 0600);
     dup2(null, 0);
     dup2(out, 1);
