@@ -1,0 +1,212 @@
+"""Several workers on one PostgreSQL when much goes wrong: workers are killed and frozen, the database is restarted and frozen, the
+wire between is cut. Whatever happens: nothing is deleted that was not processed, and nothing is lost."""
+import os
+import random
+import time
+
+import pytest
+from fleet import NEVER, Relay, Worker
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
+
+
+def some_luck():
+    seed = int(os.environ.get("SEED") or time.time_ns())
+    print(f"SEED={seed}")
+    return random.Random(seed)
+
+
+@pytest.mark.core
+@pytest.mark.needs("strict_auth")  # the fake and Ceph
+def test_workers_are_killed_in_rotation(server, fleet, patience):
+    rng = some_luck()
+    fake = server.name == "fake"
+    kills, sizes = (32, {"a": 900, "b": 250, "c": 60, "d": 10}) if fake else (8, {"a": 300, "b": 90, "c": 30, "d": 5})
+    if patience > 1:
+        kills = 8
+    fleet.fill(sizes)
+    fleet.options |= {"lease": "1s" if patience == 1 else "4s"}
+    fleet.takes = ["30", "*7", "400"]
+    fleet.start(4)
+    fleet.until_ended(1)
+    later = 0
+    for kill in range(kills):
+        worker = fleet.workers[kill % 4]
+        time.sleep(rng.random() * 0.7 * patience)
+        assert worker.alive(), worker.running.result()
+        worker.kill()
+        fleet.nothing_deleted_unprocessed()
+        if rng.random() < 0.3:  # the others have to find out
+            time.sleep(1.2 * patience)
+        worker.start()
+        if len(fleet.everything) - fleet.number_ended() < 100:
+            fleet.add("a", (f"later-{later + i}" for i in range(200)))
+            later += 200
+    fleet.until_drained()
+    fleet.stop()
+    fleet.nothing_lost()
+    fleet.caps_held()
+    begun = len(fleet.begun())
+    print(f"{server.name}: {len(fleet.everything)} objects, {kills} kills, {begun} begun")
+    # Only what was running at a kill ran again.
+    assert begun <= len(fleet.everything) + kills * fleet.options["slots"]
+
+
+@pytest.mark.parametrize("programs", [True, False], ids=["with its programs", "alone"])
+def test_a_zombie(fake, fleet, programs):
+    """A worker is frozen for longer than its lease and comes back when others have done its work and somebody has put the same
+    objects there again, byte for byte: it deletes none of them before it, or another, has processed them anew."""
+    fleet.options |= {"slots": 4, "max_runs_per_bucket": 12}
+    fleet.takes = ["300", "*3", "1200"]
+    fleet.add_bucket("a", 120)
+    bucket = fleet.froe.prefix + "a"
+    # It makes no ticks: when it comes back nothing is listed.
+    zombie = Worker(fleet, "zombie").start(cron=NEVER)
+    fleet.workers.append(zombie)
+    others = fleet.start(2)[1:]
+    fleet.until("the zombie has something in hand", lambda: len(fleet.in_hand(zombie)) >= 2)
+    zombie.freeze(programs)
+    in_hand = fleet.in_hand(zombie)
+    frozen = time.monotonic()
+    fleet.until("others have taken its work over and all is drained",
+                lambda: not fleet.left() and not any(fleet.in_hand(other) for other in others))
+    assert time.monotonic() - frozen > 2, "the lease had not ended"
+    fleet.nothing_deleted_unprocessed()
+    for other in others:
+        other.stop()
+    again = {(b, key) for b, key in in_hand if b == bucket}
+    fleet.server.raw.fill(bucket, ((key, b"x") for _, key in again))
+    back = time.monotonic() * 1000
+    said = len(zombie.log())
+    zombie.thaw()
+    time.sleep(4)
+    anew = {line.pid for line in fleet.begun() if line.ms > back}
+    processed = {(line.bucket, line.key) for line in fleet.ended() if line.pid in anew}
+    gone = again - fleet.left()
+    assert gone <= processed, f"the zombie deleted {sorted(gone - processed)} without having processed them anew"
+    assert zombie.alive(), zombie.running.result()
+    assert any(line["level"] == "error" for line in zombie.log()[said:]), "it does not say that it lost its leases"
+    others[0].start()
+    fleet.until("those are drained, too", lambda: not fleet.left(), all_alive=False)
+    fleet.until("nothing runs", lambda: not any(fleet.in_hand(worker) for worker in fleet.workers), all_alive=False)
+    fleet.stop()
+    assert fleet.parked() == []
+    fleet.counted(len(again))
+
+
+@pytest.mark.core
+def test_postgres_is_restarted_under_load(fake, fleet, patience):
+    fleet.fill({"a": 500, "b": 200} if patience > 1 else {"a": 1200, "b": 400})
+    fleet.options |= {"lease": f"{int(4 * patience)}s"}
+    fleet.takes = ["30"]
+    fleet.start(3)
+    for mode, away in (("fast", 0), ("immediate", 0.5), ("fast", 1), ("immediate", 0)):
+        fleet.until_ended(80)
+        fleet.postgres.stop(mode)
+        time.sleep(away)
+        fleet.postgres.start()
+    fleet.until_drained()
+    fleet.stop()
+    fleet.nothing_lost()
+    fleet.caps_held()
+    fleet.counted()
+    # Away for less than a lease: nobody lost anything.
+    fleet.begun_once()
+
+
+@pytest.mark.parametrize("how", ["frozen", "stopped"])
+def test_postgres_is_away_for_longer_than_a_lease(fake, fleet, how):
+    """By the time at which others might have got the leases, had the database been there for them, all have stopped."""
+    fleet.fill({"a": 500})
+    lease = 2
+    fleet.takes = ["100", "*5", "5000"]
+    fleet.options |= {"max_runs_per_bucket": 20}
+    fleet.start(3)
+    fleet.until_ended(60)
+    if how == "frozen":
+        fleet.postgres.freeze()
+    else:
+        fleet.postgres.stop("fast")
+    gone = time.monotonic()
+    time.sleep(lease)
+    deletes = fake.stats()["buckets"][fleet.froe.prefix + "a"]["deletes"]
+    began = len(fleet.begun())
+    fleet.nothing_deleted_unprocessed()
+    time.sleep(2.5)
+    assert fake.stats()["buckets"][fleet.froe.prefix + "a"]["deletes"] == deletes, "something was deleted after the leases"
+    assert len(fleet.begun()) == began, "something was begun after the leases"
+    for worker in fleet.workers:
+        assert not any(pid != worker.pid and b"witness" in command(pid) for pid in worker.tree()), "a program outlived the leases"
+        assert any(line["level"] == "error" for line in worker.log()), "it does not say why it stopped"
+    if how == "frozen":
+        fleet.postgres.thaw()
+    else:
+        fleet.postgres.start()
+    back = time.monotonic()
+    fleet.until_ended(1)
+    print(f"{how} for {back - gone:.1f} s; work again {time.monotonic() - back:.1f} s later")
+    fleet.until_drained()
+    fleet.stop()
+    fleet.nothing_lost()
+    fleet.caps_held()
+    fleet.counted()
+
+
+def command(pid):
+    try:
+        return open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0")[0]
+    except OSError:
+        return b""
+
+
+def test_one_worker_is_cut_off(fake, fleet):
+    """The wire between one worker and the database: it has stopped before the others take over, so no object is with two programs at
+    once; and what it had said into the dead wire comes to nothing."""
+    fleet.fill({"a": 700})
+    fleet.options |= {"lease": "3s", "max_runs_per_bucket": 20, "slots": 6}
+    fleet.takes = ["50", "*[05]5", "6000"]
+    relay = Relay(fleet.postgres.port)
+    try:
+        lonely = Worker(fleet, "lonely", fleet.postgres.uri(fleet.schema, relay.port)).start()
+        fleet.workers.append(lonely)
+        fleet.start(2)
+        fleet.until("it has slow work in hand", lambda: any(key.endswith("5") for _, key in fleet.in_hand(lonely)))
+        relay.cut()
+        in_hand = {(bucket, key) for bucket, key in fleet.in_hand(lonely) if key.endswith("5")}
+        cut = time.monotonic() * 1000
+        fleet.until("others have begun its work", lambda: in_hand <= {(line.bucket, line.key) for line in fleet.begun()
+                                                                      if line.worker != "lonely"})
+        fleet.nothing_deleted_unprocessed()
+        latest = max(line.ms for line in fleet.begun() if line.worker == "lonely")
+        assert latest - cut < 3000, "it began something after its lease"
+        relay.join()
+        joined = time.monotonic() * 1000
+        fleet.until("it works again", lambda: any(line.worker == "lonely" and line.ms > joined for line in fleet.begun()))
+        fleet.takes = ["20"]
+        fleet.until_drained()
+        fleet.stop()
+    finally:
+        relay.close()
+    fleet.nothing_lost()
+    fleet.caps_held()
+    fleet.counted()
+
+
+def test_connections_are_broken(fake, fleet):
+    """As by a failing wire or an impatient firewall: connections end in the middle of whatever they are at."""
+    rng = some_luck()
+    fleet.fill({"a": 900, "b": 300})
+    fleet.options |= {"lease": "5s"}
+    fleet.takes = ["20"]
+    fleet.start(3)
+    fleet.until_ended(20)
+    for _ in range(25):
+        time.sleep(rng.random() * 0.4)
+        fleet.postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'froe' AND random() < 0.5")
+        fleet.nothing_deleted_unprocessed()
+    fleet.until_drained()
+    fleet.stop()
+    fleet.nothing_lost()
+    fleet.caps_held()
+    fleet.counted()
+    fleet.begun_once()
