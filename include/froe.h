@@ -558,8 +558,8 @@ typedef struct froe_workflow_info {
 int froe_workflows_list(froe *froe, void (*each)(void *arg, const froe_workflow_info *workflow), froe_counted_fn *done,
                         void *arg, froe_error *error);
 /* Of a paused workflow no run is leased any more, on no host, until it is resumed, and this engine starts none. Another
- * host may still start what it has leased already, about a second of work. Runs can still be added, and its cron ticks;
- * what runs goes on. Durable. FROE_ERR_NOT_FOUND. */
+ * host gives back what it has leased and not started when it hears of it, within about two seconds or when the next of
+ * its runs ends. Runs can still be added, and its cron ticks; what runs goes on. Durable. FROE_ERR_NOT_FOUND. */
 int froe_workflow_pause(froe *froe, const char *workflow, int paused, void (*done)(void *arg, const froe_error *error),
                         void *arg, froe_error *error);
 

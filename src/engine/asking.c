@@ -147,6 +147,8 @@ static void finish_numbers(struct request *request, struct froe *engine) {
     struct numbers_request *numbers = (struct numbers_request *)(void *)request;
     if (request->r == 0 && snapshot_apply(engine, numbers->snapshot) < 0)
         engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+    else if (request->r == 0)
+        snapshot_heed_pauses(engine, numbers->snapshot);
     engine->renumbering = false;
     if (!list_empty(&engine->to_renumber))
         read_numbers(engine);

@@ -42,3 +42,8 @@ struct renumbering {
     void (*told)(struct renumbering *renumbering, froe *engine);
 };
 void numbers_renew(froe *engine, struct renumbering *renumbering);
+
+/* Gives back what this worker has leased of a paused workflow (NULL: nothing) and did not start. */
+void pause_put_back(froe *engine, const struct workflow *workflow);
+/* Does so for what others have paused, as just read. */
+void snapshot_heed_pauses(froe *engine, const struct snapshot *snapshot);

@@ -154,6 +154,7 @@ struct seen_lane {
     int64_t lane;
     size_t workflow_at, workflow_n, group_at, group_n; /* in `names` */
     uint64_t live, waiting, parked, done, failed, cancelled;
+    bool paused;
 };
 
 struct snapshot {
@@ -185,6 +186,7 @@ static int see_lane(void *arg, const struct store_lane_info *info) {
         .done = info->done,
         .failed = info->failed,
         .cancelled = info->cancelled,
+        .paused = info->paused,
     };
     int r = buf_add_bytes(&snapshot->names, info->workflow_name);
     if (r == 0)
@@ -236,6 +238,15 @@ int snapshot_apply(froe *engine, const struct snapshot *snapshot) {
         group->cancelled += lane->cancelled;
     }
     return 0;
+}
+
+void snapshot_heed_pauses(froe *engine, const struct snapshot *snapshot) {
+    for (size_t i = 0; i < snapshot->n; i++) {
+        const struct seen_lane *lane = &snapshot->lanes[i];
+        if (lane->paused)
+            pause_put_back(engine, workflow_find_or_add(
+                                       engine, bytes_of(snapshot->names.p + lane->workflow_at, lane->workflow_n)));
+    }
 }
 
 void snapshot_free(struct snapshot *snapshot) {

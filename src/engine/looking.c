@@ -287,8 +287,19 @@ static int execute_pause(struct request *request, struct store *store, struct er
     return r == -ENOENT ? err_set(err, r, "there is no workflow \"%s\"", pause->workflow) : r;
 }
 
+static bool has_unstarted(const froe *engine, const struct workflow *workflow) {
+    LIST_EACH (link, &engine->lanes) {
+        const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        if (lane->workflow == workflow && (lane->unstarted > 0 || !list_empty(&lane->again) || lane->group->again > 0))
+            return true;
+    }
+    return false;
+}
+
 /* Claims that were answered before it may have given runs that were not started yet: they go back. */
-static void put_back(froe *engine, const struct workflow *workflow) {
+void pause_put_back(froe *engine, const struct workflow *workflow) {
+    if (engine->state != WORKER_RUNNING || !workflow || !has_unstarted(engine, workflow))
+        return;
     tasks_release_waiting(engine); /* of all workflows: it is rare, and they are claimed again at once */
     LIST_EACH_SAFE (link, following, &engine->lanes) {
         struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
@@ -303,8 +314,8 @@ static void finish_pause(struct request *request, struct froe *engine) {
     froe_error storage;
     const froe_error *failed = asking_failed(request, &storage);
     const struct workflow *workflow = workflow_find(engine, pause->workflow);
-    if (!failed && pause->paused && workflow && engine->state == WORKER_RUNNING)
-        put_back(engine, workflow);
+    if (!failed && pause->paused)
+        pause_put_back(engine, workflow);
     else if (!failed && !pause->paused)
         claims_stir(engine, NULL);
     if (pause->done)

@@ -318,6 +318,7 @@ struct store_lane_info {
     uint32_t tokens;                          /* held by all workers */
     uint32_t max_runs;                        /* of the first round-robin rule; 0: no limit */
     int64_t last_granted_utc_us;              /* 0: never, or not since the store was opened */
+    bool paused;                              /* its workflow is */
 };
 /* Every lane that has runs or numbers. `each` returns < 0 to stop with that code. */
 int store_lanes_each(struct store *store, int (*each)(void *arg, const struct store_lane_info *info), void *arg,

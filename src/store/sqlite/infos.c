@@ -22,6 +22,7 @@ static struct store_lane_info info_of(const struct lane *lane) {
         .tokens = (uint32_t)(lane->tokens < UINT32_MAX ? lane->tokens : UINT32_MAX),
         .max_runs = robin < workflow->n_rules && robin < lane->n_keys ? workflow->rules[robin].max_runs : 0,
         .last_granted_utc_us = lane->last_granted_utc_us,
+        .paused = workflow->paused,
     };
 }
 

@@ -279,6 +279,45 @@ static void test_work_of_others_is_found(void **state) {
     assert_int_equal(fixture_group(fx, "w", "").live, 0); /* never less than nothing */
 }
 
+static uint64_t leased;
+
+static void note_leased(void *arg, const froe_worker_info *worker) {
+    (void)arg;
+    leased = worker->leased;
+}
+
+/* A second later: are the runs that are started all that the worker has? */
+static bool has_given_back(struct fixture *fx) {
+    pass(fx, 1);
+    size_t before = fx->done_calls;
+    assert_int_equal(froe_workers_list(fx->froe, note_leased, fixture_counted, fx, &fx->error), FROE_OK);
+    UNTIL(fx, fx->done_calls > before);
+    return leased == fx->n_held;
+}
+
+static void test_pauses_of_others_are_heeded(void **state) {
+    FX;
+    fx->run = NULL;
+    fixture_workflow(fx, "w", NULL, 0, NULL);
+    fixture_start(fx);
+    fixture_spawn_keys(fx, "w", NULL, "k", 0, 100);
+    UNTIL(fx, fx->n_held == 8); /* and others are leased */
+    fixture_linger(fx, 100 * US_PER_MS);
+    struct store *store = failing_store(failing);
+    struct err err;
+    assert_int_equal(store_begin(store, &err), 0);
+    assert_int_equal(store_workflow_pause(store, BYTES("w"), true, &err), 0);
+    assert_int_equal(store_commit(store, &err), 0);
+    froe_task_succeed(fixture_release(fx, 0)); /* what others did is only of interest while something happens */
+    UNTIL(fx, has_given_back(fx));
+    while (fx->n_held > 0)
+        froe_task_succeed(fixture_release(fx, 0));
+    pass(fx, 3);
+    assert_true(fx->n_ran <= 9);
+    UNTIL(fx, fixture_group(fx, "w", "").done == fx->n_ran);
+    assert_int_equal(fixture_group(fx, "w", "").live, 100 - fx->n_ran);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 #define T_SHARED(name) cmocka_unit_test_setup_teardown(name, setup_shared, fixture_teardown)
@@ -290,6 +329,7 @@ int main(void) {
         cmocka_unit_test(test_restarts_at_every_call),
         T_SHARED(test_an_idle_worker_asks_little),
         T_SHARED(test_work_of_others_is_found),
+        T_SHARED(test_pauses_of_others_are_heeded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
