@@ -119,13 +119,15 @@ const struct command command_table[] = {
          "  show RUN        all about one run: input, result, each attempt, its log lines\n"
          "  watch [RUN]     the run's changes until it is finished; without RUN those of all that match, until Ctrl-C\n"
          "  logs [RUN]      log lines, of all runs or one\n"
-         "  cancel RUN...   ends runs; one that is running is asked to end\n"
+         "  cancel RUN...   ends runs; one that is running is asked to end. The object stays in its bucket, and the\n"
+         "                  next listing finds it again: to leave it alone, --exclude it or pause the workflow\n"
          "  retry RUN...    queues parked runs again, with no attempts counted\n"
          "  replay RUN...   does finished runs once more, as new runs\n"
          "\n"
          "A RUN is an id as in the lists, like 4711:12. Instead of ids cancel, retry and replay take a filter, or\n"
          "--all. Finished runs are known as long as the --history of froe run says. Reaches the froe that runs on an\n"
-         "SQLite store, and opens the store itself when none does."},
+         "SQLite store, and opens the store itself when none does. Running is what a worker has in hand: some of it\n"
+         "may wait there for its turn, as froe status tells."},
     [COMMAND_WORKFLOWS] =
         {"workflows", "froe workflows list|pause|resume [NAME] [OPTION...]",
          "see workflows and their groups; pause one",
