@@ -149,8 +149,9 @@ static void test_closing_what_never_started(void **state) {
 /* ---- a server that starts again, at any moment ---- */
 
 static void run_mixed(struct fixture *fx, froe_task *task) {
-    const char *key = froe_task_child_key(task, NULL);
-    int n = key ? atoi(key + 1) : 0;
+    size_t key_n;
+    const char *key = froe_task_child_key(task, &key_n);
+    int n = key[key_n - 1] - '0'; /* no NUL follows it */
     if (n % 5 == 1 && froe_task_attempt(task) == 1)
         froe_task_fail(task, 0, "at first");
     else if (n % 5 == 2)
