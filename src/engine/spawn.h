@@ -16,7 +16,7 @@ struct keyset {
 struct spawn_page {
     const struct keyset *set;
     size_t first, n;
-    struct keyset *own; /* made, in one piece of memory, when the page is written: its keys depend on its id */
+    struct keyset *own;      /* made, in one piece of memory, when the page is written: its keys depend on its id */
     struct store_page given; /* a store may read it as late as at the commit */
     struct store_spawned spawned;
 };

@@ -234,7 +234,7 @@ static void test_a_newer_run_drives_out(void **state) {
     assert_int_equal(fx->spawned.driven_out, 0); /* it runs: it is only asked */
     froe_run_id third = spawn_one(fx, "w", "{\"branch\":\"a\"}");
     /* The second never starts, whether it was queued still or leased already. */
-    spawn_one(fx, "w", "{\"branch\":\"b\"}");    /* of another branch */
+    spawn_one(fx, "w", "{\"branch\":\"b\"}"); /* of another branch */
     UNTIL(fx, fx->n_held == 2);
     fixture_linger(fx, 30 * US_PER_MS);
     assert_int_equal(fx->n_held, 2); /* the third waits until the first has ended */

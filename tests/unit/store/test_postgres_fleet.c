@@ -271,7 +271,7 @@ static void others_are_woken_when_there_is_work(void **state) {
     (void)state;
     struct host a, b;
     _Atomic int woken = 0;
-    open_host(&a, &(struct store_options){.wake = count_wake, .wake_arg = (void *)&woken}, 100);
+    open_host(&a, &(struct store_options){.wake = count_wake, .wake_arg = (void *)(uintptr_t)&woken}, 100);
     for (int i = 0; i < 200 && woken == 0; i++) /* it is when it begins to listen */
         pause_us(10 * US_PER_MS);
     open_host(&b, NULL, 100); /* no one else's rules change: no work, no waking */
@@ -373,6 +373,12 @@ static _Thread_local struct race_spawn spawning;
 static _Thread_local struct store_settled settling[100];
 static _Thread_local size_t n_settling, ignored;
 
+static long key_number(struct bytes key) {
+    char text[16];
+    snprintf(text, sizeof text, "%.*s", (int)key.n, key.p);
+    return strtol(text + 4, NULL, 10);
+}
+
 static int race_spawn(struct racer *racer, struct err *why) {
     return store_spawn(racer->host.store, &spawning.page, &spawning.spawned, why);
 }
@@ -406,7 +412,7 @@ static void race_run(struct racer *racer) {
         if (atomic_fetch_add(&race.running[group], (int)lease->tokens) + (int)lease->tokens > RACE_MAX)
             racer->trouble = "more tokens than the limit";
         for (size_t j = 0; j < lease->n; j++) {
-            long key = strtol(lease->runs[j].child_key.p + 4, NULL, 10);
+            long key = key_number(lease->runs[j].child_key);
             if (atomic_fetch_add(&race.key_running[key], 1) > 0)
                 racer->trouble = "a key runs twice";
             settling[n_settling++] = (struct store_settled){
@@ -424,7 +430,7 @@ static void race_run(struct racer *racer) {
             race.running[group] -= (int)lease->tokens; /* the same tokens */
     }
     for (size_t i = 0; i < n_settling; i++)
-        atomic_fetch_sub(&race.key_running[strtol(settling[i].child_key.p + 4, NULL, 10)], 1);
+        atomic_fetch_sub(&race.key_running[key_number(settling[i].child_key)], 1);
     for (size_t i = 0; i < host->claimed.n; i++)
         if (i + 1 == host->claimed.n || host->claimed.leases[i + 1].lane != host->claimed.leases[i].lane)
             race.running[host->claimed.leases[i].group.p[0] == 'g'] -= (int)host->claimed.leases[i].tokens;
