@@ -95,6 +95,16 @@ void pg_args_now(const struct postgres_store *store, struct args *args) {
         args_null_int(args);
 }
 
+void pg_set_now(struct postgres_store *store, int64_t now_utc_us) {
+    store->now_utc_us = now_utc_us;
+    store->now_mono_us = clock_mono_us(&clock_system);
+}
+
+int64_t pg_now(const struct postgres_store *store) {
+    return store->own_clock ? clock_utc_us(store->own_clock)
+                            : store->now_utc_us + clock_mono_us(&clock_system) - store->now_mono_us;
+}
+
 /* ---- memory ---- */
 
 static int absorb_meta(struct postgres_store *store, const PGresult *answer, struct err *err) {
@@ -113,7 +123,7 @@ static int absorb_meta(struct postgres_store *store, const PGresult *answer, str
     for (int i = 0; i < 10; i++)
         *into[i] = wire_int(answer, 0, 1 + i);
     store->sched.hash_key = (struct hash_key){(uint64_t)wire_int(answer, 0, 11), (uint64_t)wire_int(answer, 0, 12)};
-    store->now_utc_us = wire_int(answer, 0, 13);
+    pg_set_now(store, wire_int(answer, 0, 13));
     store->locked_next_page = store->meta.next_page;
     return 0;
 }

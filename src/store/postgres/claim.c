@@ -42,13 +42,13 @@ struct claiming {
 /* ---- the server's view: times and workers ---- */
 
 struct look {
-    int64_t now_utc_us, retry_due, delayed_due, start_due, expires, own_expires; /* 0: none */
+    int64_t retry_due, delayed_due, start_due, expires, own_expires; /* 0: none */
 };
 
 static int absorb_look(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)err;
     struct look *look = arg;
-    look->now_utc_us = store->now_utc_us = wire_int(answer, 0, 0);
+    pg_set_now(store, wire_int(answer, 0, 0));
     look->retry_due = wire_int(answer, 0, 1);
     look->delayed_due = wire_int(answer, 0, 2);
     look->start_due = wire_int(answer, 0, 3);

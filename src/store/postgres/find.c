@@ -340,7 +340,7 @@ static int find_ids(struct postgres_store *store, const struct store_runs_filter
     int r = pg_look(store, err);
     if (r < 0)
         return r;
-    store->now_utc_us = wire_int(now, 0, 13);
+    pg_set_now(store, wire_int(now, 0, 13));
     *ret_n = (size_t)wire_rows(answer);
     for (size_t i = 0; i < *ret_n; i++)
         ids[i] = wire_int(answer, (int)i, 0);
@@ -383,7 +383,7 @@ static int read_one(struct postgres_store *store, int64_t page, struct reading *
     int r = pg_look(store, err);
     if (r < 0)
         return r;
-    store->now_utc_us = wire_int(now, 0, 13);
+    pg_set_now(store, wire_int(now, 0, 13));
     return open_paging(paging, page, err);
 }
 

@@ -80,7 +80,7 @@ static int requeue(struct postgres_store *store, struct trouble_row *trouble, ui
         return 0;
     sched_add(&store->sched, lane, LN_PARKED, -1);
     trouble->attempts = 0;
-    trouble->due_utc_us = store->now_utc_us;
+    trouble->due_utc_us = pg_now(store);
     pg_trouble_queue(store, trouble);
     (*count)++;
     return 0;

@@ -94,9 +94,9 @@ struct postgres_store {
     bool meta_changed; /* numbers were taken */
     unsigned others;   /* how often others were seen to write lately */
     struct meta meta;
-    int64_t locked_next_page; /* as the lock found it */
-    int64_t now_utc_us;       /* the server's, at the lock */
-    int64_t *changed_lanes;   /* that this batch has written */
+    int64_t locked_next_page;        /* as the lock found it */
+    int64_t now_utc_us, now_mono_us; /* the server's time at the lock, and ours */
+    int64_t *changed_lanes;          /* that this batch has written */
     size_t n_changed_lanes, cap_changed_lanes;
 
     struct sched sched;
@@ -131,6 +131,8 @@ static inline struct postgres_store *pg_of(struct store *store) {
 int pg_connect(struct postgres_store *store, struct err *err);
 /* The parameter that NOW stands for in statements: the server's time, but for tests. */
 void pg_args_now(const struct postgres_store *store, struct args *args);
+void pg_set_now(struct postgres_store *store, int64_t now_utc_us); /* as the server says */
+int64_t pg_now(const struct postgres_store *store);                /* the server's time by now, as far as we can tell */
 /* A want to be filled in with args_*; NULL never: without memory the next pg_load fails. */
 struct args *pg_want(struct postgres_store *store, enum sql_statement statement, pg_absorb_fn *absorb, void *arg);
 /* The answer to the last want is the caller's afterwards. */

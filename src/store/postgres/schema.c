@@ -163,11 +163,10 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_WORKERS] = "SELECT id, name FROM @worker WHERE id = ANY ($1)",
     [SQL_WORKERS_EXPIRED] = "SELECT id, name FROM @worker WHERE expires <= " NOW " FOR UPDATE",
     /* A row for each cancellation that was not told yet, or one of NULLs; none: the worker is gone. */
-    [SQL_HEARTBEAT] = "WITH w AS (UPDATE @worker SET heard = " NOW ", expires = " NOW " + $2"
-                      " WHERE id = $3 AND expires > " NOW " RETURNING id)"
+    [SQL_HEARTBEAT] = "WITH n AS (SELECT " NOW " AS at), w AS (UPDATE @worker SET heard = at, expires = at + $2 FROM n"
+                      " WHERE id = $3 AND expires > at RETURNING id)"
                       " SELECT a.id, a.lease, a.page, a.idx, a.driven_out, set_config('synchronous_commit', 'on', true)"
-                      " FROM w"
-                      " LEFT JOIN @ask a ON a.worker = w.id AND a.id > $4 ORDER BY a.id",
+                      " FROM w LEFT JOIN @ask a ON a.worker = w.id AND a.id > $4 ORDER BY a.id",
     [SQL_WORKER_EXPIRES] = "SELECT expires FROM @worker WHERE id = $1",
 
     [SQL_KEYS_ALL] = "SELECT id, n, live, keys FROM @page WHERE workflow = $1 AND place <> 0 AND id > $2"
