@@ -153,8 +153,13 @@ bool claim_idles(const struct froe *engine, const struct lane *lane) {
 uint32_t claim_want_runs(const struct froe *engine, const struct lane *lane) {
     if (!lane->workflow->takes_turns)
         return lease_runs(lane->duration_us, at_once(engine, lane) * lane->boost, lane->tokens);
-    uint32_t busy = engine->running + engine->n_hanging, free_slots = engine->slots > busy ? engine->slots - busy : 1;
-    return lease_runs(lane->duration_us, at_once(engine, lane), free_slots);
+    return lane->workflow->rated ? claim_free_slots(engine)
+                                 : lease_runs(lane->duration_us, at_once(engine, lane), claim_free_slots(engine));
+}
+
+uint32_t claim_free_slots(const struct froe *engine) {
+    uint32_t busy = engine->running + engine->n_hanging;
+    return engine->slots > busy ? engine->slots - busy : 1;
 }
 
 /* Lanes of paused groups are held for free, up to a point, so that they do not keep others out. */

@@ -31,6 +31,7 @@ struct claim_request {
     uint32_t *tokens;    /* the answer to each want */
     struct lane **lanes; /* of each want; they stay until the answer is here */
     bool refill;         /* lanes that offered their tokens get runs again */
+    bool rated;          /* for lanes of rate limits; otherwise for the others */
     int64_t sent_mono_us;
     struct grant *grant;
     struct lease **leases;
@@ -175,10 +176,12 @@ static int execute_claim(struct request *request, struct store *store, struct er
         mem_free(ids);
         return err_set(err, -ENOMEM, "out of memory");
     }
+    size_t n_ids = 0;
     for (size_t i = 0; i < engine->n_store_workflows; i++)
-        ids[i] = engine->store_workflows[i]->store_id;
+        if (engine->store_workflows[i]->rated == claim->rated)
+            ids[n_ids++] = engine->store_workflows[i]->store_id;
     claim->claim.workflows = ids;
-    claim->claim.n_workflows = engine->n_store_workflows;
+    claim->claim.n_workflows = n_ids;
     int r = store_claim(store, &claim->claim, &claim->grant->claimed, err);
     claim->claim.workflows = NULL;
     mem_free(ids);
@@ -199,7 +202,7 @@ static int execute_claim(struct request *request, struct store *store, struct er
 /* ---- asking ---- */
 
 void claims_look(froe *engine) {
-    engine->look = true;
+    engine->look[false] = engine->look[true] = true;
     engine->dirty = true;
 }
 
@@ -300,14 +303,15 @@ static void finish_claim(struct request *request, struct froe *engine) {
     int64_t now = engine_mono_us(engine);
     if (answered) {
         engine->round_trip_us += (now - claim->sent_mono_us - engine->round_trip_us) / 4;
-        engine->more = claim->more;
+        if (!claim->rated)
+            engine->more = claim->more;
         engine->next_due_utc_us = claim->next_due_utc_us;
         int64_t soon = engine_utc_us(engine) + OVERDUE_POLL_US;
         if (claim->next_due_utc_us && claim->next_due_utc_us <= engine_utc_us(engine))
             engine->next_due_utc_us = soon;
         if (claim->more && (claim->n_leases > 0 || claim->claim.new_lanes == 0))
-            claims_look(engine);
-        engine->refill = offered(claim) && claim->n_leases == 0 && !claim->more;
+            engine->look[claim->rated] = true;
+        engine->refill[claim->rated] = offered(claim) && claim->n_leases == 0 && !claim->more;
         take_answer(engine, claim);
         see_numbers(engine, claim);
     }
@@ -329,6 +333,8 @@ static bool make_want(struct froe *engine, struct lane *lane, bool refill, struc
     if (!idles && !wants && !claim_has_spare(lane))
         return false;
     *ret_want = (struct store_want){.lane = lane->id, .tokens = claim_want_tokens(engine, lane)};
+    if (lane->workflow->rated)
+        ret_want->tokens = lane->running + claim_free_slots(engine);
     if (ret_want->tokens < lane->tokens) {
         lane->tokens = ret_want->tokens; /* from now on: the store may give the others to somebody before it answers */
         held_update(engine, lane);
@@ -349,7 +355,7 @@ static bool make_want(struct froe *engine, struct lane *lane, bool refill, struc
     return true;
 }
 
-static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
+static int ask(froe *engine, bool rated, size_t n_wants, uint32_t lanes, int64_t now) {
     struct claim_request *claim = mem_zalloc(sizeof *claim);
     if (!claim)
         return -ENOMEM;
@@ -360,13 +366,14 @@ static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
         claim_free(claim);
         return -ENOMEM;
     }
-    claim->refill = engine->refill;
-    engine->refill = false;
+    claim->rated = rated;
+    claim->refill = engine->refill[rated];
+    engine->refill[rated] = false;
     size_t n = 0;
     LIST_EACH (link, &engine->lanes) {
         struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
         lane->got_runs = 0;
-        if (n == n_wants || !make_want(engine, lane, claim->refill, &claim->wants[n]))
+        if (n == n_wants || lane->workflow->rated != rated || !make_want(engine, lane, claim->refill, &claim->wants[n]))
             continue;
         claim->lanes[n++] = lane;
     }
@@ -380,8 +387,8 @@ static int ask(froe *engine, size_t n_wants, uint32_t lanes, int64_t now) {
         .wants = claim->wants,
         .n_wants = n,
         .new_lanes = lanes,
-        .new_runs = claim_new_lane_runs(engine),
-        .new_tokens = engine->slots,
+        .new_runs = rated ? claim_free_slots(engine) : claim_new_lane_runs(engine),
+        .new_tokens = rated ? claim_free_slots(engine) : engine->slots,
     };
     claim->sent_mono_us = engine->claim_sent_mono_us = now;
     engine->claim_inflight = true;
@@ -407,6 +414,39 @@ static void claims_others(froe *engine, int64_t now) {
     }
 }
 
+/* Lanes of rate limits are asked for apart, as what they lease should start at once. False: there is nothing to ask. */
+static bool pump_kind(froe *engine, bool rated, int64_t now) {
+    if ((rated ? engine->n_rated : engine->n_registered - engine->n_rated) == 0)
+        return engine->look[rated] = false;
+    size_t n_wants = 0, n_idle = 0;
+    if (engine->thirsty)
+        LIST_EACH (link, &engine->lanes) {
+            const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+            if (lane->workflow->rated != rated)
+                continue;
+            n_wants += claim_wants(engine, lane) || claim_has_spare(lane);
+            n_idle += claim_idles(engine, lane);
+        }
+    bool look = engine->look[rated], refill = engine->refill[rated];
+    uint32_t lanes = look || (n_idle > 0 && !refill) ? claim_new_lanes(engine) : 0;
+    if (n_wants + n_idle == 0)
+        engine->refill[rated] = false;
+    if (n_wants + n_idle == 0 && lanes == 0)
+        return false;
+    bool in_haste = slots_wait(engine) && (n_wants > 0 || look || refill);
+    engine->claim_paced = !in_haste && now - engine->claim_sent_mono_us < CLAIM_PACE_US;
+    if (engine->claim_paced)
+        return true;
+    /* The store hears of what ended before it is asked for more: a lane whose last run ended holds no tokens. */
+    settle_flush(engine);
+    engine->thirsty = false;
+    if (lanes > 0)
+        engine->look[rated] = false;
+    if (ask(engine, rated, n_wants + n_idle, lanes, now) < 0)
+        engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+    return true;
+}
+
 void claims_pump(froe *engine, int64_t now) {
     claims_others(engine, now);
     engine->claim_paced = false;
@@ -419,31 +459,13 @@ void claims_pump(froe *engine, int64_t now) {
         engine->shared_out_mono_us = now;
         claim_share_out(engine);
     }
-    if (engine->claim_inflight || (!engine->look && !engine->thirsty))
+    if (engine->claim_inflight || (!engine->look[false] && !engine->look[true] && !engine->thirsty))
         return;
-    size_t n_wants = 0, n_idle = 0;
-    if (engine->thirsty)
-        LIST_EACH (link, &engine->lanes) {
-            const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
-            n_wants += claim_wants(engine, lane) || claim_has_spare(lane);
-            n_idle += claim_idles(engine, lane);
-        }
-    uint32_t lanes = engine->look || (n_idle > 0 && !engine->refill) ? claim_new_lanes(engine) : 0;
-    if (n_wants + n_idle == 0)
-        engine->thirsty = engine->refill = false;
-    if (n_wants + n_idle == 0 && lanes == 0)
-        return;
-    bool in_haste = slots_wait(engine) && (n_wants > 0 || engine->look || engine->refill);
-    engine->claim_paced = !in_haste && now - engine->claim_sent_mono_us < CLAIM_PACE_US;
-    if (engine->claim_paced)
-        return;
-    /* The store hears of what ended before it is asked for more: a lane whose last run ended holds no tokens. */
-    settle_flush(engine);
-    engine->thirsty = false;
-    if (lanes > 0)
-        engine->look = false;
-    if (ask(engine, n_wants + n_idle, lanes, now) < 0)
-        engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
+    /* By turns. */
+    bool rated = engine->rated_turn;
+    engine->rated_turn = !rated;
+    if (!pump_kind(engine, rated, now) && !pump_kind(engine, !rated, now))
+        engine->thirsty = false;
 }
 
 int64_t claims_next_mono_us(const froe *engine, int64_t now) {

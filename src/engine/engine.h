@@ -126,8 +126,9 @@ struct lease {
     const char **inputs;      /* one per run */
     uint32_t n, next;         /* next: the first run that was not started, and was not taken out */
     int64_t start_by_mono_us; /* 0: none */
-    bool *taken_out;          /* one per run: cancelled before it was started; NULL: none was */
-    uint32_t unacked;         /* runs whose settlement the store has not confirmed, and abandoned tasks */
+    int64_t granted_mono_us, granted_utc_us;
+    bool *taken_out;  /* one per run: cancelled before it was started; NULL: none was */
+    uint32_t unacked; /* runs whose settlement the store has not confirmed, and abandoned tasks */
 };
 
 struct lane {
@@ -332,9 +333,11 @@ struct froe {
     /* claims.c */
     bool claim_inflight, more;
     bool claim_paced; /* the next one waits a little */
-    bool look;        /* lanes that are not held may have work for us */
+    bool look[2];     /* lanes that are not held may have work for us; [1]: those of rate limits */
     bool thirsty;     /* lanes that are held may have too little to start */
-    bool refill;      /* nobody took what lanes offered */
+    bool refill[2];   /* nobody took what lanes offered; likewise */
+    bool rated_turn;
+    size_t n_registered, n_rated; /* workflows; those with rate limits */
     uint64_t offers;
     uint64_t stir;
     int64_t shared_out_mono_us; /* when the lanes' shares were reckoned */
@@ -488,6 +491,7 @@ void held_drop_if_empty(froe *engine, struct lane *lane);
 void held_release(froe *engine,
                   struct lane *lane); /* gives back all that was not started; the lane may be gone afterwards */
 void held_release_all(froe *engine);
+bool held_stale(const froe *engine, const struct lane *lane); /* its next run was leased for a window that is over */
 void held_forget(froe *engine); /* all that was not started, without a word to the store: it is not ours any more */
 void held_free(froe *engine);
 uint32_t lease_take(struct lease *lease); /* the next run that was not started counts as started */
@@ -507,6 +511,7 @@ void claims_ran(struct lane *lane, int64_t duration_us);
 bool claim_wants(const froe *engine, const struct lane *lane); /* it runs low, and may be refilled */
 bool claim_idles(const froe *engine, const struct lane *lane); /* it takes turns, and has nothing to start */
 uint32_t claim_want_runs(const froe *engine, const struct lane *lane);
+uint32_t claim_free_slots(const froe *engine);    /* at least 1 */
 uint32_t claim_new_lanes(const froe *engine);     /* how many more may be held */
 uint32_t claim_new_lane_runs(const froe *engine); /* of each */
 void claim_set_low_water(const froe *engine, struct lane *lane);

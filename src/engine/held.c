@@ -7,6 +7,8 @@
 
 #include "mem.h"
 
+#define WINDOW_SLACK_US (100 * US_PER_MS) /* a run may start so much later than its window of a rate limit */
+
 static struct bytes id_key(const int64_t *id) {
     return bytes_of(id, sizeof *id);
 }
@@ -86,8 +88,10 @@ int held_add_lease(froe *engine, struct lease *lease, struct lane **ret_lane) {
         return -ENOMEM;
     lane->tokens = lease->store->tokens;
     lane->leased_mono_us = engine_mono_us(engine);
+    lease->granted_mono_us = engine_mono_us(engine);
+    lease->granted_utc_us = engine_utc_us(engine);
     if (lease->workflow->schedule_timeout_us) {
-        lease->start_by_mono_us = engine_mono_us(engine) + lease->workflow->schedule_timeout_us;
+        lease->start_by_mono_us = lease->granted_mono_us + lease->workflow->schedule_timeout_us;
         if (lease->start_by_mono_us < engine->start_by_mono_us)
             engine->start_by_mono_us = lease->start_by_mono_us;
     }
@@ -139,6 +143,21 @@ void held_release(froe *engine, struct lane *lane) {
         while (lease->next < lease->n)
             settle_add(engine, lane, lease, lease_take(lease), &settle_released, 0, NULL);
     }
+}
+
+bool held_stale(const froe *engine, const struct lane *lane) {
+    if (!lane->workflow->rated || lane->unstarted == 0)
+        return false;
+    const struct lease *lease = LIST_ENTRY(lane->leases.next, struct lease, link);
+    if (engine_mono_us(engine) - lease->granted_mono_us < WINDOW_SLACK_US)
+        return false;
+    int64_t now = engine_utc_us(engine);
+    for (size_t i = 0; i < lane->workflow->n_rules; i++) {
+        const struct store_rule *rule = &lane->workflow->rules[i].store;
+        if (rule->strategy == STORE_RATE_LIMIT && now / rule->period_us != lease->granted_utc_us / rule->period_us)
+            return true;
+    }
+    return false;
 }
 
 void held_release_all(froe *engine) {

@@ -98,6 +98,11 @@ void tasks_start(froe *engine) {
             engine->dirty = true;
             return;
         }
+        if (held_stale(engine, lane)) {
+            held_release(engine, lane); /* and it is claimed again, in this window */
+            claims_look(engine);
+            continue;
+        }
         froe_task *task = settle_reserve(engine, 1) == 0 ? task_take(engine, lane) : NULL;
         if (!task) {
             engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});

@@ -282,6 +282,8 @@ static int add(froe *engine, const froe_workflow *given, froe_error *error) {
         return r;
     }
     workflow->registered = true;
+    engine->n_registered++;
+    engine->n_rated += workflow->rated;
     workflow->run = given->run;
     workflow->cancel = given->cancel;
     workflow->arg = given->arg;

@@ -64,7 +64,7 @@ static void check_rate(struct world *world, const char *key, const froe_rule *ru
         rate->windows += window - rate->window;
         rate->window = window;
     }
-    /* A lease may start in the window after its own, but in all windows together there are no more units. */
+    /* What was leased at the very end of the window before the first may have started in it. */
     if (++rate->started > (uint64_t)(rate->windows + 1) * rate->max_runs)
         BROKEN(world, "%ju runs of '%s' were started in %jd windows of %u", (uintmax_t)rate->started, key,
                (intmax_t)rate->windows, rate->max_runs);
@@ -91,8 +91,14 @@ static void check_places(struct world *world, const struct running *new) {
         BROKEN(world, "more tasks than slots");
     for (size_t r = 0; r < new->workflow->n_rules; r++) {
         const froe_rule *rule = &new->workflow->rules[r].rule;
-        if (rule->strategy == FROE_RATE_LIMIT)
+        bool counted = false; /* by a rule before: a run is counted once */
+        for (size_t before = 0; before < r; before++)
+            counted = counted || (new->workflow->rules[before].rule.strategy ==
+                                  FROE_RATE_LIMIT &&strcmp(new->keys[before], new->keys[r]) == 0);
+        if (rule->strategy == FROE_RATE_LIMIT && !counted)
             check_rate(world, new->keys[r], rule);
+        else if (rule->strategy == FROE_RATE_LIMIT)
+            continue;
         else if (rule->max_runs && places[r] >= rule->max_runs)
             BROKEN(world, "%s: more than %u of '%s' run (rule %zu, strategy %d)", new->workflow->name, rule->max_runs,
                    new->keys[r], r + 1, (int)rule->strategy);

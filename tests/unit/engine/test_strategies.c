@@ -21,6 +21,14 @@ static void next_minute(struct fixture *fx) {
     fixture_move(fx, US_PER_MIN - now % US_PER_MIN + US_PER_MS);
 }
 
+static int one_slot(void **state) {
+    fixture_setup_closed(state);
+    struct fixture *fx = *state;
+    fx->options.slots = 1;
+    fixture_open(fx);
+    return 0;
+}
+
 static size_t ran(const struct fixture *fx, const char *workflow) {
     size_t n = 0;
     for (size_t i = 0; i < fx->n_ran; i++)
@@ -105,6 +113,31 @@ static void test_a_chain_with_a_rate(void **state) {
     for (n = 0; fx->n_held > 0; n++)
         froe_task_succeed(fixture_release(fx, 0));
     UNTIL(fx, fx->n_ran == 10);
+}
+
+/* What was leased for one window, and found no slot in it, does not come on top of the next one's. */
+static void test_a_rate_counts_starts(void **state) {
+    FX;
+    froe_rule rule = {"'api'", 3, FROE_RATE_LIMIT, US_PER_MIN};
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    fixture_workflow(fx, "long", NULL, 0, NULL);
+    fx->run = NULL;
+    next_minute(fx);
+    spawn_n(fx, "long", NULL, 1, 0);
+    fixture_start(fx);
+    UNTIL(fx, fx->n_held == 1); /* the only slot */
+    spawn_n(fx, "w", NULL, 10, 0);
+    fixture_linger(fx, 50 * US_PER_MS);
+    fx->run = run_succeed;
+    for (size_t minute = 1; minute <= 2; minute++) {
+        next_minute(fx);
+        fixture_linger(fx, 50 * US_PER_MS);
+        if (fx->n_held)
+            froe_task_succeed(fixture_release(fx, 0));
+        UNTIL(fx, ran(fx, "w") == 3 * minute);
+        fixture_linger(fx, 50 * US_PER_MS);
+        assert_int_equal(ran(fx, "w"), 3 * minute);
+    }
 }
 
 /* ---- run ids ---- */
@@ -215,14 +248,6 @@ static void test_priorities(void **state) {
 
 /* ---- not started in time ---- */
 
-static int one_slot(void **state) {
-    fixture_setup_closed(state);
-    struct fixture *fx = *state;
-    fx->options.slots = 1;
-    fixture_open(fx);
-    return 0;
-}
-
 static void test_not_started_in_time(void **state) {
     FX;
     fx->run = NULL;
@@ -308,6 +333,7 @@ int main(void) {
         T(test_a_rate_is_kept),
         T(test_a_rate_is_shared_and_holds_no_slot),
         T(test_a_chain_with_a_rate),
+        cmocka_unit_test_setup_teardown(test_a_rate_counts_starts, one_slot, fixture_teardown),
         T(test_keys_of_run_ids),
         cmocka_unit_test(test_run_id_texts),
         T(test_each_item_knows_its_run),
