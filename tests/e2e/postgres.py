@@ -147,6 +147,22 @@ class Postgres:
     def thaw(self):
         self._signal_all(signal.SIGCONT)
 
+    def revive(self):
+        """Whatever a test left behind."""
+        if self.process:
+            self.thaw()
+        else:
+            self.start()
+
+    def cpu_seconds(self):
+        """Of all its processes that live now."""
+        ticks = 0
+        for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            if parent_of(stat) == self.process.pid:
+                with contextlib.suppress(OSError):
+                    ticks += sum(map(int, stat.read_text().rsplit(")", 1)[1].split()[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def statements(self):
         """How many statements were carried out so far, for all but the superuser."""
         [[calls]] = self.sql("SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements JOIN pg_roles r ON r.oid = userid "

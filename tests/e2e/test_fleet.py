@@ -180,6 +180,8 @@ def test_an_idle_fleet_costs_next_to_nothing(fake, fleet):
     fleet.until_drained()
     time.sleep(15)  # the excitement of the beginning is over
     postgres, seconds = fleet.postgres, 20
+    if time.time() % 60 > 35:  # the cron's tick of the minute is work, and what follows it
+        time.sleep(75 - time.time() % 60)
     began, statements, (transactions, wal) = time.monotonic(), postgres.statements(), postgres.counters()
     time.sleep(seconds)
     took = time.monotonic() - began
