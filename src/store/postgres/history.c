@@ -11,6 +11,7 @@
 #include "cleanup.h"
 
 enum { HAS_ERROR = 8, HAS_RESULT = 16, OUTCOME = 7 };
+#define LOOK_BACK 256        /* rows of a batch that one more record may belong to */
 #define TIDY_EVERY_COMMITS 8 /* or ... */
 #define TIDY_EVERY_US (200 * US_PER_MS)
 #define TIDY_LEAST 32
@@ -103,11 +104,25 @@ int pg_history_next(struct bytes *what, struct record *ret_record) {
     return 1;
 }
 
+/* Of a page and a worker in this batch. The one last asked for comes first: lanes take turns, so that ends of a few
+ * dozen pages come mixed. */
+static struct ended_row *row_of(struct rows *rows, int64_t page, struct bytes worker) {
+    struct ended_row **at = &rows->ended, *row;
+    for (int i = 0; (row = *at) && i < LOOK_BACK; at = &row->next, i++) {
+        if (row->page != page || !bytes_equal(row->worker, worker))
+            continue;
+        *at = row->next;
+        row->next = rows->ended;
+        return rows->ended = row;
+    }
+    return NULL;
+}
+
 int pg_history_add(struct postgres_store *store, int64_t page, struct bytes worker, const struct record *record) {
     if (store->history_us < 0)
         return 0;
-    struct ended_row *row = store->rows.ended;
-    if (!row || row->page != page || !bytes_equal(row->worker, worker)) {
+    struct ended_row *row = row_of(&store->rows, page, worker);
+    if (!row) {
         row = mem_zalloc(sizeof *row + worker.n);
         if (!row)
             return -ENOMEM;
