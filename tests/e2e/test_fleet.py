@@ -191,3 +191,52 @@ def test_an_idle_fleet_costs_next_to_nothing(fake, fleet):
           f"{(wal_after - wal) / took:.0f} bytes of WAL a second")
     fleet.stop()
     assert statements < 5
+
+
+def bytes_of_tables(fleet):
+    [[n]] = fleet.postgres.sql("SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relkind = 'r' "
+                               f"AND relnamespace = '{fleet.schema}'::regnamespace")
+    return int(n)
+
+
+def rows_written(fleet):
+    [[n]] = fleet.postgres.sql(f"SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE schemaname = '{fleet.schema}'")
+    return int(n)
+
+
+def test_what_objects_cost_the_database(fake, fleet):
+    """Bytes for each that is queued and for each that is kept in the history; rows, statements, log and time to drain them."""
+    n = 20000
+    fleet.options |= {"discard": True, "look_ahead": 100000, "lease": "30s", "max_runs_per_bucket": 0, "slots": 40}
+    fleet.start(1)
+    fleet.until("workflows are known", lambda: "process_object" in fleet.ask("workflows", "list", "--json"))
+    fleet.ask("workflows", "pause", "process_object")
+    empty = bytes_of_tables(fleet)
+    for i, part in enumerate((12000, 6000, 2000)):
+        # Keys as long as in real life: bucket and key are 67 bytes, what the benchmarks use, too.
+        prefix = "2026/11/22/camera-7/take/".ljust(67 - 8 - 1 - len(fleet.froe.prefix + "a"), "x")
+        fleet.server.seed(fleet.froe.prefix + "abc"[i], part, prefix=prefix)
+    backlog = lambda: sum(one["backlog"] for one in fleet.json_lines("workflows", "list", "--groups")  # noqa: E731
+                          if one["workflow"] == "process_object")
+    fleet.until("all is listed", lambda: backlog() == n)
+    queued = (bytes_of_tables(fleet) - empty) / n
+    fleet.start(2)
+    time.sleep(1)
+    postgres = fleet.postgres
+    rows, statements, (transactions, wal), cpu = rows_written(fleet), postgres.statements(), postgres.counters(), postgres.cpu_seconds()
+    began = time.monotonic()
+    fleet.ask("workflows", "resume", "process_object")
+    fleet.until("all is drained", lambda: not any(fleet.server.keys(fleet.froe.prefix + name) for name in "abc"), timeout=120)
+    took, cpu = time.monotonic() - began, postgres.cpu_seconds() - cpu
+    time.sleep(1.5)  # the server's counters come a little later
+    rows, statements = rows_written(fleet) - rows, postgres.statements() - statements
+    transactions, wal = (after - before for after, before in zip(postgres.counters(), (transactions, wal)))
+    fleet.stop()
+    kept = (bytes_of_tables(fleet) - empty) / n
+    [[batches]] = postgres.sql(f"SELECT max(number) FROM {fleet.schema}.batch")
+    print(f"{queued:.0f} bytes for each queued object; {kept:.0f} for each in the history, with room in its pages to be used again\n"
+          f"drained {n / took:.0f}/s by three workers, {n / int(batches):.0f} objects a batch; for 1000 objects {rows * 1000 / n:.0f} rows written, "
+          f"{statements * 1000 / n:.0f} statements, {transactions * 1000 / n:.0f} transactions, {wal * 1000 / n / 1024:.0f} KiB of log, "
+          f"{cpu * 1e6 / n:.0f} ms of CPU")
+    # The slower the machine the smaller are the batches, as they are made every 20 ms.
+    assert queued < 100 and kept < 200 and rows * 1000 / n < 1000 and wal * 1000 / n < 300 * 1024
