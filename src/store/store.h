@@ -56,9 +56,9 @@
  * be closed: what was committed before is safe, and a new open starts from there; every other call gives the same error
  * again. STORE_ERR_LOST: the connection to a server broke. The batch is gone as if store_begin had not been called,
  * and the store goes on: begin again and repeat the batch (a store finds out by itself whether a commit whose answer
- * was lost had taken effect; store_commit then returned 0). store_begin reconnects; it blocks for about a second at
- * most and gives STORE_ERR_LOST again while that fails. -EINVAL refusals (also: a change outside of a batch) change
- * nothing and do not hurt the batch.
+ * was lost had taken effect; store_commit then returned 0). store_begin reconnects; it blocks for about a second
+ * (up to ten when the second was too short, again and again) and gives STORE_ERR_LOST while that fails. -EINVAL
+ * refusals (also: a change outside of a batch) change nothing and do not hurt the batch.
  *
  * All stores pass tests/unit/store/conformance.c. */
 #pragma once

@@ -211,7 +211,8 @@ static void back_off(struct postgres_store *store) {
 
 static int reconnect(struct postgres_store *store, struct err *err) {
     back_off(store);
-    int r = wire_connect(&store->wire, CONNECT_US, err);
+    /* A server or a host under load may need longer than the first tries allow. */
+    int r = wire_connect(&store->wire, CONNECT_US << (store->failures < 3 ? store->failures : 3), err);
     if (r == STORE_ERR_IO) /* it took us once; a password or a rule that was changed may be changed back */
         r = STORE_ERR_LOST;
     store->failures = r < 0 ? store->failures + 1 : 0;

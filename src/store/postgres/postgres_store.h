@@ -31,7 +31,7 @@
 #include "wire.h"
 
 #define ANSWER_US (15 * US_PER_S) /* how long the server may take for anything */
-#define CONNECT_US (US_PER_S)
+#define CONNECT_US (US_PER_S)     /* to connect again, at first; up to eight times as much when that did not do */
 
 /* The row of `meta`, as the lock found it and as the batch leaves it. */
 struct meta {
