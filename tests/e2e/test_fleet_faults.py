@@ -96,7 +96,7 @@ def test_a_zombie(fake, fleet, programs):
 
 @pytest.mark.core
 def test_postgres_is_restarted_under_load(fake, fleet, patience):
-    fleet.fill({"a": 500, "b": 200} if patience > 1 else {"a": 1200, "b": 400})
+    fleet.fill({"a": 2400, "b": 800})  # enough for all the restarts
     fleet.options |= {"lease": f"{int(4 * patience)}s"}
     fleet.takes = ["30"]
     fleet.start(3)
