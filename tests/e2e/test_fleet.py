@@ -178,7 +178,7 @@ def test_an_idle_fleet_costs_next_to_nothing(fake, fleet):
     fleet.fill({"a": 3})
     fleet.start(10)
     fleet.until_drained()
-    time.sleep(15)  # the excitement of the beginning is over
+    time.sleep(12)  # the excitement of the beginning is over
     postgres, seconds = fleet.postgres, 20
     if time.time() % 60 > 35:  # the cron's tick of the minute is work, and what follows it
         time.sleep(75 - time.time() % 60)
