@@ -31,7 +31,8 @@ bool cache_get(const struct page_cache *cache, int64_t page, struct cached *ret_
 void cache_put(struct page_cache **cache, int64_t page, struct bytes keys, struct bytes rest) {
     struct cached there;
     size_t size = keys.n + rest.n;
-    if (size > ENTRY_MAX || cache_get(*cache, page, &there))
+    /* Empty: there is nothing to keep, or the server left it out as it was here, and meanwhile it gave way. */
+    if (size == 0 || size > ENTRY_MAX || cache_get(*cache, page, &there))
         return;
     if (!*cache)
         *cache = mem_zalloc(sizeof **cache);

@@ -23,6 +23,7 @@ struct lane_work {
     bool all_retries, all_pages;
     int64_t last_rank;
     bool asked;
+    int64_t as_of[LANE_NUMBERS]; /* the lane's numbers when it was asked for */
     struct lane_work *next;
 };
 
@@ -181,6 +182,7 @@ static int want_work(struct claiming *claiming, struct lane *lane, uint64_t max)
     if (work->asked || max == 0)
         return 0;
     work->asked = true;
+    memcpy(work->as_of, lane->v, sizeof work->as_of);
     work->max = (uint32_t)least(max, UINT32_MAX);
     work->all_retries = lane->v[LN_RETRIES] == 0 || lane->v[LN_RETRY_DUE] > store->now_utc_us;
     work->all_pages = lane->v[LN_PAGES] == 0;
@@ -671,15 +673,14 @@ static int serve_round(struct claiming *claiming, struct candidates *candidates,
 static int serve_new_lanes(struct claiming *claiming, bool *ret_more, struct err *err) {
     const struct store_claim *claim = claiming->claim;
     uint32_t left = claim->new_runs && claim->new_tokens ? claim->new_lanes : 0;
-    struct candidates candidates;
+    struct candidates candidates = {0};
     int r = find_candidates(claiming, &candidates);
     *ret_more = false;
     while (r == 0 && candidates.n)
         r = serve_round(claiming, &candidates, &left, ret_more, err);
     if (r == 0 && claiming->cut_short)
         *ret_more = true;
-    if (r == 0 || candidates.lanes)
-        mem_free(candidates.lanes);
+    mem_free(candidates.lanes);
     return r;
 }
 
@@ -731,14 +732,73 @@ static int cancel_late(struct claiming *claiming, struct err *err) {
     return r;
 }
 
+/* ---- what is read with the lock ---- */
+
+static int read_early(struct claiming *claiming) {
+    const struct store_claim *claim = claiming->claim;
+    struct sched *sched = &claiming->store->sched;
+    struct candidates candidates;
+    if (claiming->store->stale)
+        return 0;
+    int r = find_candidates(claiming, &candidates);
+    if (r < 0)
+        return r;
+    sched->mark++;
+    for (size_t i = 0; i < claim->n_wants && r == 0; i++) {
+        struct lane *lane = sched_lane(sched, claim->wants[i].lane);
+        if (lane && !lane->workflow->paused)
+            r = want_work(claiming, lane, claim->wants[i].runs);
+    }
+    uint32_t left = claim->new_runs && claim->new_tokens ? claim->new_lanes : 0;
+    for (size_t i = 0; i < candidates.n && left > 0 && r == 0; i++) {
+        struct lane *lane = candidates.lanes[i];
+        uint32_t runs = claim->new_runs, tokens = claim->new_tokens;
+        if (lane->group->mark == sched->mark)
+            continue;
+        lane->group->mark = sched->mark;
+        limits(lane, NULL, claiming->store->now_utc_us, &runs, &tokens);
+        r = want_work(claiming, lane, runs);
+        left--;
+    }
+    mem_free(candidates.lanes);
+    return r;
+}
+
+static void forget_work(struct lane_work *work) {
+    PQclear(work->retries);
+    PQclear(work->pages);
+    *work = (struct lane_work){.lane = work->lane, .last_rank = -1, .next = work->next};
+}
+
+/* Forgets what was read of lanes that are not as they were expected to be. */
+static void keep_what_holds(struct claiming *claiming, uint64_t generation, bool time_changed) {
+    const struct sched *sched = &claiming->store->sched;
+    for (struct lane_work **at = &claiming->works, *work; (work = *at);) {
+        if (generation != sched->generation) {
+            *at = work->next;
+            forget_work(work);
+            mem_free(work);
+            continue;
+        }
+        const int64_t *v = work->lane->v;
+        bool came_due = !work->retries && v[LN_RETRIES] > 0 && v[LN_RETRY_DUE] <= claiming->store->now_utc_us;
+        if (time_changed || came_due || memcmp(work->as_of, v, sizeof work->as_of) != 0)
+            forget_work(work);
+        at = &work->next;
+    }
+}
+
 /* Looks at the clock, under the lock, until nothing is left to be done. */
 static int let_time_pass(struct claiming *claiming, struct look *look, struct err *err) {
     struct postgres_store *store = claiming->store;
-    for (;;) {
+    uint64_t generation = store->sched.generation;
+    int r = read_early(claiming);
+    for (bool first = true; r == 0; first = false) {
         want_look(store, claiming->claim->worker, look);
         pg_want_holds(store, claiming->claim->worker);
         want_rates(store);
-        int r = pg_load(store, err);
+        r = pg_load(store, err);
+        keep_what_holds(claiming, generation, !first);
         if (r < 0)
             return r;
         if (look->expires && look->expires <= store->now_utc_us)
@@ -749,9 +809,8 @@ static int let_time_pass(struct claiming *claiming, struct look *look, struct er
             r = cancel_late(claiming, err);
         else
             return 0;
-        if (r < 0)
-            return r;
     }
+    return r;
 }
 
 static int64_t earlier(int64_t a, int64_t b) {
@@ -847,13 +906,15 @@ static void keep_pages(struct postgres_store *store, const struct lane_work *wor
     }
 }
 
+/* What was not read with the lock. */
 static int want_wants(struct claiming *claiming, struct err *err) {
     const struct store_claim *claim = claiming->claim;
     bool any = false;
     int r = 0;
     for (size_t i = 0; i < claim->n_wants && r == 0; i++) {
         struct lane *lane = sched_lane(&claiming->store->sched, claim->wants[i].lane);
-        if (!hold_of(claiming, lane) || claim->wants[i].runs == 0)
+        struct lane_work *work = hold_of(claiming, lane) && claim->wants[i].runs ? work_of(claiming, lane) : NULL;
+        if (!work || work->asked)
             continue;
         r = want_work(claiming, lane, claim->wants[i].runs);
         any = true;

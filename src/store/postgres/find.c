@@ -69,14 +69,16 @@ static int read_records(struct paging *paging, struct err *err) {
         struct record record;
         while ((r = pg_history_next(&what, &record)) > 0) {
             struct last *last = &paging->last[record.index];
-            bool final = last->final || pg_history_is_final(record.outcome);
-            uint32_t before = last->highest;
-            *last = (struct last){record,
-                                  wire_int(ended, row, 1),
-                                  wire_bytes(ended, row, 2),
-                                  true,
-                                  final,
-                                  record.attempt > before ? record.attempt : before};
+            uint32_t highest = record.attempt > last->highest ? record.attempt : last->highest;
+            last->highest = highest;
+            if (last->final) /* in one batch records of different workers have no order */
+                continue;
+            *last = (struct last){.record = record,
+                                  .at_utc_us = wire_int(ended, row, 1),
+                                  .worker = wire_bytes(ended, row, 2),
+                                  .known = true,
+                                  .final = pg_history_is_final(record.outcome),
+                                  .highest = highest};
         }
         if (r < 0)
             return pg_corrupt(reading->store, err, "the history of page %lld is damaged", (long long)paging->id);

@@ -49,9 +49,12 @@ static int take_schema(const char *uri, struct buf *rest, struct buf *schema) {
 }
 
 static int put(struct place *place, size_t at, const char *keyword, const char *value) {
-    place->keywords[at] = mem_strdup(keyword);
     place->values[at] = mem_strdup(value);
-    return place->keywords[at] && place->values[at] ? 0 : -ENOMEM;
+    place->keywords[at] = place->values[at] ? mem_strdup(keyword) : NULL; /* the last one ends at its keyword */
+    if (place->keywords[at])
+        return 0;
+    mem_free(TAKE_PTR(place->values[at]));
+    return -ENOMEM;
 }
 
 static const char *value_of(const PQconninfoOption *options, const char *keyword) {

@@ -525,6 +525,8 @@ void sched_free(struct sched *sched) {
     map_free(&sched->rates_by_hash);
     free_values(&sched->rates);
     struct hash_key hash_key = sched->hash_key;
+    uint64_t generation = sched->generation + 1;
     sched_init(sched);
     sched->hash_key = hash_key;
+    sched->generation = generation;
 }

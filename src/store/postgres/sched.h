@@ -107,6 +107,7 @@ struct sched {
     bool workflows_dirty;
     bool woke; /* something may be leased that could not be before */
     uint64_t mark;
+    uint64_t generation; /* how often it was freed: pointers of before are void */
     struct hash_key hash_key;
 };
 

@@ -17,6 +17,15 @@ int pg_settle_check(const struct store_settled *settled, size_t n, struct err *e
     return 0;
 }
 
+/* Is the lease in memory, with the row of what it is on? Leases alone are read to ask their holders to end. */
+static bool is_here(const struct rows *rows, int64_t id) {
+    const struct lease_row *lease = rows_lease(rows, id);
+    if (!lease)
+        return false;
+    return lease->retry < 0 ? rows_page(rows, lease->page) != NULL
+                            : rows_trouble(rows, lease->page, (uint32_t)lease->retry) != NULL;
+}
+
 int pg_settle_want(struct postgres_store *store, const struct op *op) {
     _cleanup_free_ int64_t *ids = mem_calloc(op->n + 1, sizeof *ids);
     if (!ids)
@@ -25,7 +34,7 @@ int pg_settle_want(struct postgres_store *store, const struct op *op) {
     bool retries = false;
     for (size_t i = 0; i < op->n; i++) {
         int64_t id = op->settled[i].lease;
-        if ((n && ids[n - 1] == id) || rows_lease(&store->rows, id))
+        if ((n && ids[n - 1] == id) || is_here(&store->rows, id))
             continue;
         ids[n++] = id;
         retries |= LEASE_IS_RETRY(id);

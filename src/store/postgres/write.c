@@ -429,6 +429,13 @@ static int write_ended(struct postgres_store *store) {
     struct args *args = pg_write(store);
     if (!args)
         return -ENOMEM;
+    struct ended_row *oldest = NULL; /* first, as numbers are given in the order of time */
+    for (struct ended_row *row = store->rows.ended, *next; row; row = next) {
+        next = row->next;
+        row->next = oldest;
+        oldest = row;
+    }
+    store->rows.ended = oldest;
     args_array(args, ARGS_INTS);
     for (const struct ended_row *row = store->rows.ended; row; row = row->next)
         args_array_int(args, pg_next_id(store));

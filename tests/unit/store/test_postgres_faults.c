@@ -208,6 +208,23 @@ static void run_workload(struct going *going) {
     store_claimed_free(&going->claimed);
 }
 
+/* The same without repeating: the first error, or 0. */
+static int run_once(struct going *going) {
+    going->cancel_page = 2;
+    int r = 0;
+    for (int step = 0; step < IN_BATCH_STEPS && r == 0; step++) {
+        r = before(going, step);
+        if (r == 0)
+            r = store_begin(going->store, &going->err);
+        if (r == 0)
+            r = batch(going, step);
+        if (r == 0)
+            r = store_commit(going->store, &going->err);
+    }
+    store_claimed_free(&going->claimed);
+    return r;
+}
+
 /* ---- what is there ---- */
 
 static int say_lane(void *arg, const struct store_lane_info *info) {
@@ -305,22 +322,22 @@ static void cut_everywhere(enum proxy_cut cut, int64_t away_us, uint64_t stride)
 
 static void cut_before_each_statement(void **state) {
     (void)state;
-    cut_everywhere(PROXY_BEFORE_STATEMENT, 0, 2);
+    cut_everywhere(PROXY_BEFORE_STATEMENT, 0, 3);
 }
 
 static void cut_after_each_statement(void **state) {
     (void)state;
-    cut_everywhere(PROXY_AFTER_STATEMENT, 0, 5);
+    cut_everywhere(PROXY_AFTER_STATEMENT, 0, 7);
 }
 
 static void cut_before_each_answer(void **state) {
     (void)state;
-    cut_everywhere(PROXY_BEFORE_ANSWER, 0, 3);
+    cut_everywhere(PROXY_BEFORE_ANSWER, 0, 4);
 }
 
 static void cut_before_each_sync(void **state) {
     (void)state;
-    cut_everywhere(PROXY_BEFORE_SYNC, 0, 1);
+    cut_everywhere(PROXY_BEFORE_SYNC, 0, 2);
 }
 
 /* No answer and no end of the connection: after a while that counts as lost. */
@@ -354,6 +371,43 @@ static void the_server_is_away_for_a_while(void **state) {
     cut_everywhere(PROXY_BEFORE_SYNC, 300 * US_PER_MS, 7);
 }
 
+/* An allocation that fails, anywhere: the store says so and takes nothing more, and what was committed is sound. */
+static void no_memory_is_an_error(void **state) {
+    (void)state;
+    char uri[256];
+    bool thorough = getenv("FROE_TEST_THOROUGH");
+    uint64_t n, failed = 0;
+    postgres_server_uri(&server, POSTGRES_SOCKET, 0, "faults", uri, sizeof uri);
+    for (n = 1;; n += thorough ? 1 : 1 + n / 12) {
+        static struct going going;
+        going = (struct going){.now_utc_us = clock_utc_us(&clock_system)};
+        postgres_server_wipe(&server, "faults");
+        mem_fail_at(n, 0);
+        int r = store_open(uri, NULL, &going.store, &going.err);
+        if (r == 0)
+            r = run_once(&going);
+        bool happened = mem_fail_count() >= n;
+        mem_fail_at(0, 0);
+        if (r < 0 && going.store) {
+            assert_int_equal(store_begin(going.store, NULL), r);
+            assert_int_equal(store_check(going.store, NULL), r);
+        }
+        store_close(going.store);
+        if (r < 0)
+            assert_int_equal(r, -ENOMEM);
+        failed += r < 0;
+        going.store = NULL;
+        must(&going, store_open(uri, NULL, &going.store, &going.err), "open", 0);
+        must(&going, store_check(going.store, &going.err), "check", 0);
+        store_close(going.store);
+        if (!happened)
+            break;
+    }
+    assert_true(failed > 40);
+    printf("no memory: up to the %lluth allocation, %llu failures\n", (unsigned long long)n,
+           (unsigned long long)failed);
+}
+
 static int setup(void **state) {
     (void)state;
     proxy_start(&proxy, server.port);
@@ -368,6 +422,7 @@ static int teardown(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_memory_is_an_error),
         cmocka_unit_test_setup_teardown(cut_before_each_statement, setup, teardown),
         cmocka_unit_test_setup_teardown(cut_after_each_statement, setup, teardown),
         cmocka_unit_test_setup_teardown(cut_before_each_answer, setup, teardown),
@@ -380,6 +435,8 @@ int main(void) {
         return 77;
     }
     postgres_server_start(&server);
+    if (getenv("FAULTS_TEST")) /* one alone, by its name */
+        cmocka_set_test_filter(getenv("FAULTS_TEST"));
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     postgres_server_stop(&server);
     return failed;
