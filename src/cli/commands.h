@@ -13,6 +13,7 @@ int command_workers(const struct options *options);
 int command_check(const struct options *options);
 int command_demo(const struct options *options);
 int command_cron(const struct options *options);
+int command_config(const struct options *options);
 
 /* "froe: TEXT" on stderr; returns the code. */
 int command_fail(int exit_code, const char *text);

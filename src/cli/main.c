@@ -80,6 +80,8 @@ static int dispatch(const struct options *options) {
         return command_demo(options);
     case COMMAND_CRON:
         return command_cron(options);
+    case COMMAND_CONFIG:
+        return command_config(options);
     case COMMAND_VERSION:
         printf("froe %s\n", froe_version());
         return flushed();

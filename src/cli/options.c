@@ -1,48 +1,23 @@
-/* options.c - the command line and the environment, by the table. */
+/* options.c - the command line, the environment and the file, by the table. */
 #include "options_table.h"
 
+#include "config_rules.h"
+#include "doc.h"
 #include "mem.h"
+#include "nearest.h"
 #include "store_uri.h"
 
 #include <stdlib.h>
 
 /* ---- the command line ---- */
 
-/* Edit distance, for the nearest known name; names are short. */
-static size_t distance(const char *a, const char *b) {
-    size_t n = strlen(b), row[64];
-    if (n >= 64)
-        return 64;
-    for (size_t j = 0; j <= n; j++)
-        row[j] = j;
-    for (size_t i = 0; a[i]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i + 1;
-        for (size_t j = 1; j <= n; j++) {
-            size_t best = diagonal + (a[i] != b[j - 1]);
-            if (row[j] + 1 < best)
-                best = row[j] + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
 static int unknown_option(const char *name, enum command_id command, struct err *err) {
-    const char *nearest = NULL;
-    size_t best = 4; /* farther is no help */
-    for (size_t i = 0; i < n_options; i++) {
-        size_t d = option_table[i].commands & (1u << command) ? distance(name, option_table[i].name) : best;
-        if (d < best) {
-            best = d;
-            nearest = option_table[i].name;
-        }
-    }
-    if (nearest)
-        return err_set(err, -EINVAL, "unknown option '--%.100s'; did you mean --%s?", name, nearest);
+    struct nearest nearest = {.name = bytes_str(name)};
+    for (size_t i = 0; i < n_options; i++)
+        if (option_is_for(&option_table[i], command))
+            nearest_offer(&nearest, option_table[i].name);
+    if (nearest.found)
+        return err_set(err, -EINVAL, "unknown option '--%.100s'; did you mean --%s?", name, nearest.found);
     return err_set(err, -EINVAL, "unknown option '--%.100s'; see froe help %s", name, command_table[command].name);
 }
 
@@ -52,8 +27,7 @@ static int parse_option(struct options *options, int argc, char **argv, int *i, 
     size_t n = equals ? (size_t)(equals - name) : strlen(name);
     for (size_t o = 0; o < n_options; o++) {
         const struct option *option = &option_table[o];
-        if (!(option->commands & (1u << options->command)) || strlen(option->name) != n ||
-            memcmp(option->name, name, n) != 0)
+        if (!option_is_for(option, options->command) || strlen(option->name) != n || memcmp(option->name, name, n) != 0)
             continue;
         char origin[64];
         snprintf(origin, sizeof origin, "--%s", option->name);
@@ -67,6 +41,7 @@ static int parse_option(struct options *options, int argc, char **argv, int *i, 
             value = argv[++*i];
         }
         *given |= UINT64_C(1) << o;
+        options->origins[o] = (struct option_origin){.from = FROM_COMMAND_LINE, .given = value ? value : "true"};
         return option_set(options, option, value, origin, err);
     }
     char cut[101];
@@ -91,23 +66,53 @@ static int default_store(struct options *options, struct err *err) {
     return 0;
 }
 
-/* What the command line left open comes from the environment, then from the table. */
-static int fill_in(struct options *options, uint64_t given, struct err *err) {
+static int take_variable(struct options *options, size_t at, const char *value, struct err *err) {
+    options->origins[at] = (struct option_origin){.from = FROM_VARIABLE, .given = value};
+    return option_set(options, &option_table[at], value, option_table[at].variable, err);
+}
+
+/* Before anything else: the file has values for the other options. */
+static int open_file(struct options *options, uint64_t given, struct err *err) {
     for (size_t o = 0; o < n_options; o++) {
         const struct option *option = &option_table[o];
-        if ((given >> o & 1) || !(option->commands & (1u << options->command)))
+        if (option->offset != OPTION_AT(config) || !option_is_for(option, options->command))
             continue;
-        const char *value = option->variable ? secure_getenv(option->variable) : NULL;
-        const char *origin = option->variable;
-        if (!value) {
-            value = option->initial;
-            origin = option->name;
-        }
-        int r = value ? option_set(options, option, value, origin, err) : 0;
+        const char *value = given >> o & 1 ? NULL : secure_getenv(option->variable);
+        int r = value ? take_variable(options, o, value, err) : 0;
         if (r < 0)
             return r;
     }
-    if (!options->store && ((FOR_RUN | FOR_LOOKING) & (1u << options->command)))
+    return options->config ? options_load_file(options, err) : 0;
+}
+
+/* What the command line left open comes from the environment, then from the file, then from the table. */
+static int fill_in(struct options *options, uint64_t given, struct err *err) {
+    int r = open_file(options, given, err);
+    for (size_t o = 0; r == 0 && o < n_options; o++) {
+        const struct option *option = &option_table[o];
+        if ((given >> o & 1) || !option_is_for(option, options->command) || option->offset == OPTION_AT(config))
+            continue;
+        char key[OPTION_KEY_MAX];
+        const struct doc_node *entry = NULL;
+        if (options->doc && option_in_file(option))
+            entry = doc_get(options->doc->root, option_key(option, key));
+        const char *value = option->variable ? secure_getenv(option->variable) : NULL;
+        if (value) {
+            r = take_variable(options, o, value, err);
+        } else if (entry) {
+            options->origins[o] = (struct option_origin){
+                .from = FROM_FILE, .line = entry->line, .given = entry->kind == DOC_TEXT ? entry->text.p : NULL};
+            r = option_set_from_file(options, option, entry, err);
+        } else if (option->initial) {
+            options->origins[o] = (struct option_origin){.from = FROM_DEFAULT, .given = option->initial};
+            r = option_set(options, option, option->initial, option->name, err);
+        }
+    }
+    if (r == 0 && options->doc)
+        r = options_program_from_file(options, err);
+    if (r < 0)
+        return r;
+    if (!options->store && ((FOR_RUN | FOR_LOOKING | FOR_CONFIG) & (1u << options->command)))
         return default_store(options, err);
     if (!options->store && options->command == COMMAND_CHECK && default_store(options, err) == -ENOMEM)
         return -ENOMEM; /* without a place for one there is just none to look at */
@@ -115,8 +120,8 @@ static int fill_in(struct options *options, uint64_t given, struct err *err) {
 }
 
 static bool has_action(enum command_id command) {
-    static const enum command_id those[] = {COMMAND_PARKED,  COMMAND_RUNS, COMMAND_WORKFLOWS,
-                                            COMMAND_WORKERS, COMMAND_CRON, COMMAND_HELP};
+    static const enum command_id those[] = {COMMAND_PARKED, COMMAND_RUNS,   COMMAND_WORKFLOWS, COMMAND_WORKERS,
+                                            COMMAND_CRON,   COMMAND_CONFIG, COMMAND_HELP};
     for (size_t i = 0; i < sizeof those / sizeof those[0]; i++)
         if (those[i] == command)
             return true;
@@ -132,6 +137,21 @@ static int add_name(struct options *options, const char *name, struct err *err) 
     return 0;
 }
 
+static void take_program(struct options *options, char **program) {
+    options->program = program;
+    options->program_origin = (struct option_origin){.from = FROM_COMMAND_LINE};
+}
+
+/* `froe config check FILE`. */
+static void take_config(struct options *options, const char *file, uint64_t *given) {
+    options->config = file;
+    for (size_t o = 0; o < n_options; o++)
+        if (option_table[o].offset == OPTION_AT(config)) {
+            options->origins[o] = (struct option_origin){.from = FROM_COMMAND_LINE, .given = file};
+            *given |= UINT64_C(1) << o;
+        }
+}
+
 static int show_store(struct options *options, struct err *err) {
     struct buf shown = {0};
     if (!options->store)
@@ -143,7 +163,7 @@ static int show_store(struct options *options, struct err *err) {
 }
 
 int options_parse(int argc, char **argv, struct options *ret_options, struct err *err) {
-    struct options options = {.command = COMMAND_HELP};
+    struct options options = {.command = COMMAND_HELP, .argc = argc, .argv = argv};
     if (argc < 2)
         return err_set(err, -EINVAL, "no command; see froe help");
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -154,11 +174,11 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
                                               : options_command(argv[1], &options.command, err);
     uint64_t given = 0;
     for (int i = 2; r == 0 && i < argc; i++) {
-        if (strcmp(argv[i], "--") == 0 && options.command == COMMAND_RUN) {
+        if (strcmp(argv[i], "--") == 0 && (options.command == COMMAND_RUN || options.command == COMMAND_CONFIG)) {
             if (i + 1 == argc)
                 r = err_set(err, -EINVAL, "no program after --");
             else
-                options.program = argv + i + 1;
+                take_program(&options, argv + i + 1);
             break;
         }
         if (strcmp(argv[i], "-h") == 0)
@@ -169,6 +189,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
             options.action = argv[i];
         else if (options.command == COMMAND_RUNS || options.command == COMMAND_WORKFLOWS)
             r = add_name(&options, argv[i], err);
+        else if (options.command == COMMAND_CONFIG && !options.config)
+            take_config(&options, argv[i], &given);
         else if (options.command == COMMAND_CRON)
             r = err_set(err, -EINVAL, "unexpected '%.100s'; put the expression in quotes: froe cron \"*/5 * * * *\"",
                         argv[i]);
@@ -195,6 +217,12 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
 }
 
 void options_free(struct options *options) {
+    config_rules_free(options->rules);
+    mem_free(options->file_program);
+    doc_free(options->doc);
+    options->rules = NULL;
+    options->file_program = NULL;
+    options->doc = NULL;
     mem_free(options->store);
     mem_free(options->store_shown);
     mem_free(options->meta_name);

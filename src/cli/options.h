@@ -1,7 +1,7 @@
-/* options.h - the command line and the environment, from one table: parsing, defaults, help.
+/* options.h - the command line, the environment and the configuration file, from one table: parsing, defaults, help.
  *
- * Precedence: command line, variable, default. A value that does not parse is an error that names where it came from.
- */
+ * Precedence: command line, variable, file, default. A value that does not parse is an error that names where it came
+ * from. */
 #pragma once
 
 #include "bytes.h"
@@ -32,11 +32,23 @@ enum command_id {
     COMMAND_CHECK,
     COMMAND_DEMO,
     COMMAND_CRON,
+    COMMAND_CONFIG,
     COMMAND_VERSION,
     COMMAND_HELP
 };
 
 #define GLOBS_MAX 64
+#define OPTIONS_MAX 64 /* in the table */
+
+/* Where a value came from. */
+struct option_origin {
+    enum { FROM_NOWHERE, FROM_DEFAULT, FROM_FILE, FROM_VARIABLE, FROM_COMMAND_LINE } from;
+    uint32_t line;     /* FROM_FILE */
+    const char *given; /* as it was written; NULL: none, or a list */
+};
+
+struct doc;
+struct config_rules;
 
 struct options {
     enum command_id command;
@@ -69,7 +81,15 @@ struct options {
     const char *tz, *from; /* froe cron */
     uint32_t count;
     const char *action; /* froe parked list|retry|drop and the like; froe help COMMAND; froe cron EXPRESSION */
-    char **program;     /* after `--`: NULL-terminated, NULL when none was given */
+    char **program;     /* after `--`, or of the file: NULL-terminated, NULL when none was given */
+
+    const char *config;         /* the file; NULL: none */
+    struct doc *doc;            /* owned: strings of the options point into it */
+    char **file_program;        /* owned; its strings are the document's */
+    struct config_rules *rules; /* owned, config_rules.h; NULL: the file has none, or there is no file */
+    struct option_origin origins[OPTIONS_MAX], program_origin; /* of each entry of the table */
+    int argc;                                                  /* as given, to be read again */
+    char **argv;
 };
 
 /* Reads argv (argv[0] skipped) and the environment. Strings of the result point into argv and the environment. -EINVAL

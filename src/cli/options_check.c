@@ -1,6 +1,8 @@
 /* options_check.c - what does not go together on a command line, and what is missing. */
 #include "options_table.h"
 
+#include "config_rules.h"
+#include "doc.h"
 #include "text.h"
 
 #include <froe.h>
@@ -27,12 +29,22 @@ static int check_object(const struct options *options, struct err *err) {
     return 0;
 }
 
-static int check_run(const struct options *options, struct err *err) {
-    if (options->dry_run)
+static int check_handler(const struct options *options, struct err *err) {
+    if (!options->program || !options->discard)
         return 0;
-    if (options->program && options->discard)
-        return err_set(err, -EINVAL, "a program and --discard exclude each other");
-    if (!options->program && !options->discard)
+    if (options->program_origin.from == FROM_FILE)
+        return doc_error(options->doc, doc_get(options->doc->root, "program"), err,
+                         "a program and discard exclude each other");
+    return err_set(err, -EINVAL, "a program and --discard exclude each other");
+}
+
+static int check_run(const struct options *options, struct err *err) {
+    int r = options->dry_run ? 0 : check_handler(options, err);
+    if (r < 0)
+        return r;
+    if (options->rules)
+        return config_rules_settle(options, !options->dry_run, err);
+    if (!options->dry_run && !options->program && !options->discard)
         return err_set(
             err, -EINVAL,
             "nothing to do with the objects: give a program (froe run ... -- PROGRAM [ARG...]), or --discard to "
@@ -97,6 +109,17 @@ static int check_runs(const struct options *options, struct err *err) {
     return 0;
 }
 
+static int check_config(const struct options *options, struct err *err) {
+    static const char *const words[] = {"check", "show", "schema", NULL};
+    int r = check_action(options, words, "a configuration file", "check, show or schema", err);
+    if (r < 0)
+        return r;
+    if (is(options, "check") && !options->config)
+        return err_set(err, -EINVAL, "which file? froe config check FILE, or set FROE_CONFIG");
+    r = check_handler(options, err);
+    return r == 0 && options->rules ? config_rules_settle(options, false, err) : r;
+}
+
 static int check_workflows(const struct options *options, struct err *err) {
     static const char *const words[] = {"list", "pause", "resume", NULL};
     int r = check_action(options, words, "workflows", "list, pause or resume", err);
@@ -132,6 +155,8 @@ int options_check(const struct options *options, struct err *err) {
         if (!options->action)
             return err_set(err, -EINVAL, "give the expression in quotes: froe cron \"*/5 * * * *\"");
         return 0;
+    case COMMAND_CONFIG:
+        return check_config(options, err);
     case COMMAND_STATUS:
     case COMMAND_CHECK:
     case COMMAND_DEMO:

@@ -6,6 +6,8 @@
 #define DAY_US ((uint64_t)(24 * US_PER_HOUR))
 
 const struct option option_table[] = {
+    {"config", "FROE_CONFIG", "FILE", KIND_TEXT, FOR_RUN | FOR_CHECK | FOR_LOOKING | FOR_CONFIG, OPTION_AT(config), 0,
+     0, NULL, "a file with options and rules, see docs/config.md; what is given otherwise wins"},
     {"bucket-prefix", "S3_WORKER_BUCKET_PREFIX", "PREFIX", KIND_PREFIX, FOR_RUN | FOR_CHECK, OPTION_AT(bucket_prefix),
      0, 0, "bucket-", "drain the buckets whose names start with PREFIX"},
     {"max-pollers", "S3_WORKER_MAX_CONCURRENT_BUCKET_POLLERS", "N", KIND_U32, FOR_RUN, OPTION_AT(max_pollers), 1, 10000,
@@ -76,7 +78,7 @@ const struct option option_table[] = {
     {"count", NULL, "N", KIND_U32, FOR_CRON, OPTION_AT(count), 1, 10000, "5", "how many firings"},
     {"from", NULL, "TIME", KIND_TEXT, FOR_CRON, OPTION_AT(from), 0, 0, NULL,
      "not before 2026-03-29, \"2026-03-29 01:30\" (in the zone) or 2026-03-29T00:30:00Z (default: now)"},
-    {"json", NULL, NULL, KIND_FLAG, FOR_LOOKING | FOR_CHECK | FOR_CRON, OPTION_AT(json), 0, 0, NULL,
+    {"json", NULL, NULL, KIND_FLAG, FOR_LOOKING | FOR_CHECK | FOR_CRON | FOR_CONFIG, OPTION_AT(json), 0, 0, NULL,
      "machine-readable output"},
     {"log", "FROE_LOG", "text|json", KIND_LOG, FOR_RUN | FOR_DEMO, OPTION_AT(log_format), 0, 0, NULL,
      "form of the log on stderr (default: text on a terminal, json otherwise)"},
@@ -85,11 +87,32 @@ const struct option option_table[] = {
     {"help", NULL, NULL, KIND_FLAG, ~0u, OPTION_AT(help), 0, 0, NULL, "show this text"},
 };
 const size_t n_options = sizeof option_table / sizeof option_table[0];
-_Static_assert(sizeof option_table / sizeof option_table[0] <= 64, "options.c keeps a bit for each");
+_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MAX, "options.c keeps a bit for each");
+
+bool option_is_for(const struct option *option, enum command_id command) {
+    unsigned commands = option->commands;
+    if (commands & FOR_RUN)
+        commands |= FOR_CONFIG;
+    return commands & (1u << command);
+}
+
+bool option_in_file(const struct option *option) {
+    return (option->commands & FOR_RUN) && option->offset != OPTION_AT(help) && option->offset != OPTION_AT(config);
+}
+
+const char *option_key(const struct option *option, char key[OPTION_KEY_MAX]) {
+    size_t i = 0;
+    for (; option->name[i] && i < OPTION_KEY_MAX - 1; i++)
+        key[i] = option->name[i] == '-' ? '_' : option->name[i];
+    key[i] = '\0';
+    return key;
+}
 
 const struct command command_table[] = {
     [COMMAND_RUN] =
-        {"run", "froe run [OPTION...] -- PROGRAM [ARG...]\n       froe run [OPTION...] --discard",
+        {"run",
+         "froe run [OPTION...] -- PROGRAM [ARG...]\n       froe run [OPTION...] --discard\n"
+         "       froe run --config FILE [OPTION...]",
          "drain buckets until told to stop, or once",
          "Lists the buckets with the prefix, runs PROGRAM once per object with the object's body on its standard\n"
          "input, and deletes each object that it processed (exit code 0), exactly as it was read. Exit code 75\n"
@@ -99,7 +122,7 @@ const struct command command_table[] = {
          "variables and ~/.aws.\n"
          "\n"
          "The first SIGTERM or SIGINT finishes what runs and starts nothing new; a second stops now. Nothing is\n"
-         "lost either way.\n"
+         "lost either way. With a configuration file SIGHUP reads it again.\n"
          "\n"
          "Exit codes: 0 drained, or stopped as asked; 1 internal error; 2 usage; 3 no valid credentials;\n"
          "4 S3 unreachable; 5 store unusable; 6 drained but for parked objects (--once); 7 interrupted;\n"
@@ -153,6 +176,16 @@ const struct command command_table[] = {
          "\n"
          "Where clocks jump by less than three hours, an expression neither minute nor hour of which begins with\n"
          "* fires once: a skipped time right after the jump, a repeated one the first time. Others follow the clock."},
+    [COMMAND_CONFIG] =
+        {"config",
+         "froe config check [FILE]\n       froe config show [OPTION...] [-- PROGRAM [ARG...]]\n"
+         "       froe config schema",
+         "look at a configuration file",
+         "  check    says what is wrong with the file, with line and column, or that nothing is\n"
+         "  show     every value as froe run would have it, and where it came from; takes the options of froe run\n"
+         "  schema   a JSON Schema of the file, for editors\n"
+         "\n"
+         "The file is FILE, --config FILE or $FROE_CONFIG."},
     [COMMAND_VERSION] = {"version", "froe version", "show the version", ""},
     [COMMAND_HELP] = {"help", "froe help [COMMAND]", "show help", ""},
 };

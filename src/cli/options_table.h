@@ -15,6 +15,7 @@ enum {
     FOR_CHECK = 1 << COMMAND_CHECK,
     FOR_DEMO = 1 << COMMAND_DEMO,
     FOR_CRON = 1 << COMMAND_CRON,
+    FOR_CONFIG = 1 << COMMAND_CONFIG,
 };
 #define FOR_LOOKING (FOR_STATUS | FOR_PARKED | FOR_RUNS | FOR_WORKFLOWS | FOR_WORKERS)
 
@@ -52,7 +53,15 @@ struct option {
 #define OPTION_AT(member) offsetof(struct options, member)
 
 extern const struct option option_table[];
-extern const size_t n_options; /* at most 64 */
+extern const size_t n_options; /* at most OPTIONS_MAX */
+
+/* Does the command take the option? `froe config` takes all of froe run, to show what becomes of them. */
+bool option_is_for(const struct option *option, enum command_id command);
+/* Has it a key in the configuration file? All of froe run that mean something there. */
+bool option_in_file(const struct option *option);
+#define OPTION_KEY_MAX 64
+/* Its key: the option's name with '_' for '-'. */
+const char *option_key(const struct option *option, char key[OPTION_KEY_MAX]);
 
 struct command {
     const char *name, *usage, *summary, *text;
@@ -63,6 +72,15 @@ extern const size_t n_commands;
 /* options_values.c. `origin` names where the value came from: "--slots" or "S3_WORKER_SLOTS". -EINVAL, -ENOMEM. */
 int option_set(struct options *options, const struct option *option, const char *value, const char *origin,
                struct err *err);
+/* config_options.c: the file's value for the option, of the right shape and read by option_set. `entry` is the file's.
+ */
+struct doc_node;
+int option_set_from_file(struct options *options, const struct option *option, const struct doc_node *entry,
+                         struct err *err);
+/* Reads options->config into options->doc and checks all that can be checked of it alone: keys, values, rules. */
+int options_load_file(struct options *options, struct err *err);
+/* The program of the file, unless the command line has one. */
+int options_program_from_file(struct options *options, struct err *err);
 /* options_check.c: what does not go together, or is missing. -EINVAL. `given`: bits of the options on the command line.
  */
 int options_check(const struct options *options, struct err *err);

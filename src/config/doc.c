@@ -128,7 +128,8 @@ int doc_check_keys(const struct doc *doc, const struct doc_node *map, const char
         if (is_known(entry->key->text, known))
             continue;
         _cleanup_buf_ struct buf shown = {0};
-        if (text_add_printable(&shown, bytes_of(entry->key->text.p, entry->key->text.n < 64 ? entry->key->text.n : 64)) < 0)
+        if (text_add_printable(&shown,
+                               bytes_of(entry->key->text.p, entry->key->text.n < 64 ? entry->key->text.n : 64)) < 0)
             return err_set(err, -ENOMEM, "out of memory");
         struct nearest nearest = {.name = entry->key->text};
         for (const char *const *name = known; *name; name++)

@@ -1,9 +1,9 @@
 /* doc.h - a configuration file: the part of YAML that such a file needs, read into a tree that knows its places.
  *
  * Mappings, lists and texts, in block or flow style, one document. Refused, each with its place: anchors, aliases and
- * tags (so that no small file can stand for a big one), keys that stand twice, keys that are no text, a second document, and
- * whatever is not YAML. What a text means (a number, a length of time ...) is for who reads the tree; `plain` tells
- * whether it was written without quotes.
+ * tags (so that no small file can stand for a big one), keys that stand twice, keys that are no text, a second
+ * document, and whatever is not YAML. What a text means (a number, a length of time ...) is for who reads the tree;
+ * `plain` tells whether it was written without quotes.
  *
  * Errors read "FILE:LINE:COLUMN: what is wrong", lines and columns from 1, columns counted in characters. */
 #pragma once
@@ -30,9 +30,9 @@ struct doc_node {
 };
 
 struct doc {
-    char *name;                   /* as in errors */
-    const struct doc_node *root;  /* NULL: the file is empty, or comments alone */
-    struct doc_chunk *chunks;     /* where all lives */
+    char *name;                  /* as in errors */
+    const struct doc_node *root; /* NULL: the file is empty, or comments alone */
+    struct doc_chunk *chunks;    /* where all lives */
     size_t n_nodes;
 };
 

@@ -9,7 +9,8 @@ struct parse {
     struct doc *doc;
     struct err *err;
     yaml_parser_t yaml;
-    /* What is open, outermost first. `last`: where the next child goes; `key`: of a mapping's entry whose value is due. */
+    /* What is open, outermost first. `last`: where the next child goes; `key`: of a mapping's entry whose value is due.
+     */
     struct {
         struct doc_node *node;
         const struct doc_node **last;
@@ -177,8 +178,7 @@ static int parse_all(struct parse *parse) {
 
 int doc_parse(const char *name, struct bytes bytes, struct doc **ret_doc, struct err *err) {
     if (bytes.n > DOC_BYTES_MAX)
-        return err_set(err, -E2BIG, "%s: larger than a configuration file may be (%d KiB)", name,
-                       DOC_BYTES_MAX / 1024);
+        return err_set(err, -E2BIG, "%s: larger than a configuration file may be (%d KiB)", name, DOC_BYTES_MAX / 1024);
     struct doc *doc = mem_zalloc(sizeof *doc);
     if (doc)
         doc->name = mem_strdup(name);

@@ -22,8 +22,8 @@ struct rule_when;
 
 /* -EINVAL with a text that points into the expression, -E2BIG, -ENOMEM. The source is copied. */
 int rule_when_compile(struct bytes source, struct rule_when **ret_when, struct err *err);
-void rule_when_free(struct rule_when *when);                   /* NULL is fine */
-bool rule_when_needs_headers(const struct rule_when *when);    /* content_type or metadata */
+void rule_when_free(struct rule_when *when);                /* NULL is fine */
+bool rule_when_needs_headers(const struct rule_when *when); /* content_type or metadata */
 const char *rule_when_source(const struct rule_when *when);
 
 struct rule_globs {

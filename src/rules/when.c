@@ -140,8 +140,8 @@ enum when_answer rule_when_ask(const struct rule_when *when, const struct rule_o
     struct cel_map map = {.entries = entries};
     for (size_t i = 0; i < n_metadata; i++)
         if (!stands_before(object, i))
-            entries[map.n++] = (struct cel_entry){string(&spare, object->metadata[i].name),
-                                                  string(&spare, object->metadata[i].value)};
+            entries[map.n++] =
+                (struct cel_entry){string(&spare, object->metadata[i].name), string(&spare, object->metadata[i].value)};
     if (when->needs_headers) {
         values[CONTENT_TYPE] = string(&spare, object->content_type);
         values[METADATA] = (struct cel_value){.kind = CEL_MAP, .map = &map};

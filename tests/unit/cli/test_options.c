@@ -35,6 +35,7 @@ static const char *const variables[] = {
     "FROE_LEASE",
     "FROE_HISTORY",
     "FROE_HISTORY_SIZE",
+    "FROE_CONFIG",
 };
 #define N_VARIABLES (sizeof variables / sizeof variables[0])
 
@@ -411,7 +412,7 @@ static void test_help_names_every_option_and_variable(void **state) {
         "--look-ahead",    "--once",         "--dry-run",
         "--log",           "--log-level",    "--discard",
         "--history",       "--history-size", "--worker",
-        "--lease",
+        "--lease",         "--config",
     };
     char *help = help_of(COMMAND_RUN);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
@@ -428,8 +429,8 @@ static void test_help_names_every_option_and_variable(void **state) {
 }
 
 static void test_help_of_every_command(void **state) {
-    static const char *const names[] = {"run",   "status", "parked", "runs",    "workflows", "workers",
-                                        "check", "demo",   "cron",   "version", "help"};
+    static const char *const names[] = {"run",   "status", "parked", "runs",   "workflows", "workers",
+                                        "check", "demo",   "cron",   "config", "version",   "help"};
     char *overview = help_of(COMMAND_HELP);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         enum command_id command;

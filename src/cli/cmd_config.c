@@ -1,0 +1,201 @@
+/* cmd_config.c - froe config: checks a configuration file, shows what becomes of it, describes it for editors. */
+#include "commands.h"
+#include "config_rules.h"
+#include "config_schema.h"
+#include "doc.h"
+#include "options_table.h"
+#include "text.h"
+
+static int flushed(void) {
+    return fflush(stdout) == 0 ? EXIT_DRAINED : command_fail(EXIT_INTERNAL, "cannot write to standard output");
+}
+
+static int print_json(json_t *value) {
+    if (!value)
+        return command_fail(EXIT_INTERNAL, "out of memory");
+    json_dumpf(value, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(value);
+    return flushed();
+}
+
+/* ---- check ---- */
+
+static int check(const struct options *options) {
+    const struct doc_node *root = options->doc->root;
+    size_t keys = root && root->kind == DOC_MAP ? root->n : 0, rules = options->rules ? options->rules->n : 0;
+    printf("%s: fine: %zu keys, %zu rules\n", options->config, keys, rules);
+    return flushed();
+}
+
+/* ---- show ---- */
+
+static int add_origin(struct buf *buf, const struct options *options, const struct option_origin *origin,
+                      const char *variable) {
+    switch (origin->from) {
+    case FROM_COMMAND_LINE:
+        return buf_add_str(buf, "command line");
+    case FROM_VARIABLE:
+        return buf_printf(buf, "variable %s", variable);
+    case FROM_FILE:
+        return buf_printf(buf, "%s:%u", options->config, origin->line);
+    case FROM_DEFAULT:
+    case FROM_NOWHERE:
+        break;
+    }
+    return buf_add_str(buf, "default");
+}
+
+static json_t *words(const char *const *items, size_t n) {
+    json_t *array = json_array();
+    for (size_t i = 0; array && i < n; i++) {
+        _cleanup_buf_ struct buf shown = {0};
+        struct bytes text = bytes_str(items[i]);
+        if (!text_is_utf8(text) && text_add_printable(&shown, text) == 0)
+            text = buf_bytes(&shown);
+        json_array_append_new(array, json_stringn(text.p, text.n));
+    }
+    return array;
+}
+
+/* As JSON: numbers and flags as such, lists as arrays, all else as it was written; null for what has no value. */
+static json_t *value_of(const struct options *options, const struct option *option,
+                        const struct option_origin *origin) {
+    const void *place = (const char *)options + option->offset;
+    switch (option->kind) {
+    case KIND_FLAG:
+        return json_boolean(*(const bool *)place);
+    case KIND_U32:
+        return json_integer(*(const uint32_t *)place);
+    case KIND_U64:
+        return json_integer((json_int_t) * (const uint64_t *)place);
+    case KIND_GLOB:
+        return option->offset == OPTION_AT(include) ? words(options->include, options->n_include)
+                                                    : words(options->exclude, options->n_exclude);
+    case KIND_STORE: /* never the one with a password */
+        return options->store_shown ? json_string(options->store_shown) : json_null();
+    default:
+        return origin->given ? json_string(origin->given) : json_null();
+    }
+}
+
+static size_t count_words(char *const *program) {
+    size_t n = 0;
+    while (program && program[n])
+        n++;
+    return n;
+}
+
+static json_t *program_of(char *const *program) {
+    return program ? words((const char *const *)program, count_words(program)) : json_null();
+}
+
+static json_t *entry(const struct options *options, const char *key, json_t *value, const struct option_origin *origin,
+                     const char *variable) {
+    _cleanup_buf_ struct buf from = {0};
+    if (add_origin(&from, options, origin, variable) < 0) {
+        json_decref(value);
+        return NULL;
+    }
+    return json_pack("{s:s,s:o,s:s}", "key", key, "value", value, "from", from.p);
+}
+
+static int add_duration(json_t *object, const char *name, int64_t us) {
+    _cleanup_buf_ struct buf text = {0};
+    return text_add_duration(&text, us) < 0 ? -1
+                                            : json_object_set_new(object, name, json_string(text.p ? text.p : "0s"));
+}
+
+static json_t *globs_of(const struct rule_globs *globs) {
+    return words(globs->globs, globs->n);
+}
+
+static json_t *rule_of(const struct options *options, const struct config_rule *rule, const struct rule *match) {
+    _cleanup_buf_ struct buf from = {0};
+    const char *when = rule->when ? rule_when_source(rule->when) : NULL;
+    if (buf_printf(&from, "%s:%u", options->config, rule->node->line) < 0)
+        return NULL;
+    json_t *handler = rule->handler == CONFIG_HANDLER_PROGRAM ? json_pack("{s:o}", "program", program_of(rule->program))
+                      : rule->handler == CONFIG_HANDLER_DISCARD ? json_string("discard")
+                                                                : json_null();
+    json_t *object =
+        json_pack("{s:s,s:o,s:{s:o,s:o},s:s?,s:o,s:i}", "from", from.p, "buckets", globs_of(&match->buckets), "keys",
+                  "include", globs_of(&match->include), "exclude", globs_of(&match->exclude), "when", when, "handler",
+                  handler, "retries", (int)rule->retries);
+    if (object && (add_duration(object, "timeout", rule->timeout_us) < 0 ||
+                   add_duration(object, "min_age", rule->min_age_us) < 0)) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
+}
+
+static json_t *gather(const struct options *options) {
+    json_t *answer = json_pack("{s:s?,s:[],s:[]}", "file", options->config, "options", "rules");
+    json_t *entries = json_object_get(answer, "options"), *rules = json_object_get(answer, "rules");
+    int r = answer ? 0 : -1;
+    for (size_t o = 0; o < n_options && r == 0; o++) {
+        const struct option *option = &option_table[o];
+        char key[OPTION_KEY_MAX];
+        if (option_in_file(option))
+            r = json_array_append_new(entries, entry(options, option_key(option, key),
+                                                     value_of(options, option, &options->origins[o]),
+                                                     &options->origins[o], option->variable));
+    }
+    if (r == 0)
+        r = json_array_append_new(
+            entries, entry(options, "program", program_of(options->program), &options->program_origin, NULL));
+    for (size_t i = 0; options->rules && i < options->rules->n && r == 0; i++)
+        r = json_array_append_new(rules, rule_of(options, &options->rules->rules[i], &options->rules->matches[i]));
+    if (r == 0)
+        return answer;
+    json_decref(answer);
+    return NULL;
+}
+
+/* One line: a text alone as it is, all else as JSON. */
+static void print_value(const json_t *value) {
+    if (json_is_null(value)) {
+        putchar('-');
+    } else if (json_is_string(value)) {
+        _cleanup_buf_ struct buf shown = {0};
+        text_add_printable(&shown, bytes_of(json_string_value(value), json_string_length(value)));
+        fputs(shown.p ? shown.p : "", stdout);
+    } else {
+        json_dumpf(value, stdout, JSON_ENCODE_ANY | JSON_COMPACT);
+    }
+}
+
+static int print_people(json_t *answer) {
+    size_t i;
+    json_t *item;
+    if (!answer)
+        return command_fail(EXIT_INTERNAL, "out of memory");
+    json_array_foreach(json_object_get(answer, "options"), i, item) {
+        printf("%-20s ", json_string_value(json_object_get(item, "key")));
+        print_value(json_object_get(item, "value"));
+        printf("   (%s)\n", json_string_value(json_object_get(item, "from")));
+    }
+    json_array_foreach(json_object_get(answer, "rules"), i, item) {
+        const char *key;
+        json_t *value;
+        printf("rule %zu   (%s)\n", i + 1, json_string_value(json_object_get(item, "from")));
+        json_object_foreach(item, key, value) {
+            if (strcmp(key, "from") == 0)
+                continue;
+            printf("  %-18s ", key);
+            print_value(value);
+            putchar('\n');
+        }
+    }
+    json_decref(answer);
+    return flushed();
+}
+
+int command_config(const struct options *options) {
+    if (strcmp(options->action, "check") == 0)
+        return check(options);
+    if (strcmp(options->action, "schema") == 0)
+        return print_json(config_schema());
+    return options->json ? print_json(gather(options)) : print_people(gather(options));
+}

@@ -1,0 +1,137 @@
+/* config_options.c - the options' values in a configuration file: one key for each option of froe run that means
+ * something there, by the table of options itself. */
+#include "options_table.h"
+
+#include "config_rules.h"
+#include "doc.h"
+#include "mem.h"
+#include "text.h"
+
+#define ORIGIN_MAX 200
+
+static int set_text(struct options *options, const struct option *option, const struct doc_node *value, const char *key,
+                    struct err *err) {
+    const struct doc *doc = options->doc;
+    if (doc_is_nothing(value))
+        return doc_error(doc, value, err, "%s has no value", key);
+    if (value->kind != DOC_TEXT)
+        return doc_error(doc, value, err, "%s is one value, not %s", key, doc_what(value));
+    bool number = option->kind == KIND_U32 || option->kind == KIND_U64;
+    if (number && !value->plain)
+        return doc_error(doc, value, err, "%s is a number: write it without quotes", key);
+    char origin[ORIGIN_MAX];
+    snprintf(origin, sizeof origin, "%.*s:%u:%u: %s", ORIGIN_MAX - 100, doc->name, value->line, value->column, key);
+    return option_set(options, option, value->text.p, origin, err);
+}
+
+static int set_flag(struct options *options, const struct option *option, const struct doc_node *value, const char *key,
+                    struct err *err) {
+    bool *place = (bool *)((char *)options + option->offset);
+    bool plain = value->kind == DOC_TEXT && value->plain;
+    if (plain && bytes_equal(value->text, BYTES("true")))
+        *place = true;
+    else if (plain && bytes_equal(value->text, BYTES("false")))
+        *place = false;
+    else
+        return doc_error(options->doc, value, err, "%s is true or false%s", key,
+                         doc_is_nothing(value) ? "; it has no value" : "");
+    return 0;
+}
+
+static int set_globs(struct options *options, const struct option *option, const struct doc_node *value,
+                     const char *key, struct err *err) {
+    if (value->kind != DOC_LIST)
+        return set_text(options, option, value, key, err);
+    for (const struct doc_node *item = value->first; item; item = item->next) {
+        int r = set_text(options, option, item, key, err);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int option_set_from_file(struct options *options, const struct option *option, const struct doc_node *entry,
+                         struct err *err) {
+    char key[OPTION_KEY_MAX];
+    option_key(option, key);
+    if (option->kind == KIND_FLAG)
+        return set_flag(options, option, entry, key, err);
+    if (option->kind == KIND_GLOB)
+        return set_globs(options, option, entry, key, err);
+    return set_text(options, option, entry, key, err);
+}
+
+static int check_keys(const struct doc *doc, struct err *err) {
+    char keys[OPTIONS_MAX][OPTION_KEY_MAX];
+    const char *known[OPTIONS_MAX + 3];
+    size_t n = 0;
+    for (size_t o = 0; o < n_options; o++)
+        if (option_in_file(&option_table[o])) {
+            known[n] = option_key(&option_table[o], keys[n]);
+            n++;
+        }
+    known[n++] = "program";
+    known[n++] = "rules";
+    known[n] = NULL;
+    return doc_check_keys(doc, doc->root, known, "", err);
+}
+
+/* Also of values that something else overrides: a file is right or wrong as it stands. */
+static int check_values(const struct options *options, struct err *err) {
+    struct options scratch = {.doc = options->doc};
+    int r = 0;
+    for (size_t o = 0; o < n_options && r == 0; o++) {
+        char key[OPTION_KEY_MAX];
+        const struct doc_node *entry = NULL;
+        if (option_in_file(&option_table[o]))
+            entry = doc_get(options->doc->root, option_key(&option_table[o], key));
+        if (entry)
+            r = option_set_from_file(&scratch, &option_table[o], entry, err);
+    }
+    scratch.doc = NULL; /* borrowed */
+    options_free(&scratch);
+    return r;
+}
+
+static bool needs_rules(enum command_id command) {
+    return command == COMMAND_RUN || command == COMMAND_CHECK || command == COMMAND_CONFIG;
+}
+
+int options_load_file(struct options *options, struct err *err) {
+    int r = doc_read(options->config, &options->doc, err);
+    if (r < 0)
+        return r == -ENOMEM ? r : -EINVAL;
+    struct doc *doc = options->doc;
+    if (!doc->root || doc_is_nothing(doc->root))
+        return 0;
+    if (doc->root->kind != DOC_MAP)
+        return doc_error(doc, doc->root, err, "a configuration file is a mapping, as in \"slots: 40\", not %s",
+                         doc_what(doc->root));
+    r = check_keys(doc, err);
+    if (r == 0)
+        r = check_values(options, err);
+    const struct doc_node *rules = doc_get(doc->root, "rules");
+    if (r == 0 && rules && needs_rules(options->command))
+        r = config_rules_parse(doc, rules, &options->rules, err);
+    return r;
+}
+
+/* What the command line says of the handler wins over all that the file says of it. */
+int options_program_from_file(struct options *options, struct err *err) {
+    const struct doc_node *program = doc_get(options->doc->root, "program");
+    struct option_origin *discard = NULL;
+    for (size_t o = 0; o < n_options; o++)
+        if (option_table[o].offset == OPTION_AT(discard))
+            discard = &options->origins[o];
+    int r = program ? config_program_parse(options->doc, program, &options->file_program, err) : 0;
+    if (r < 0)
+        return r;
+    if (options->program && discard->from == FROM_FILE) {
+        options->discard = false;
+        *discard = (struct option_origin){0};
+    } else if (program && !options->program && discard->from != FROM_COMMAND_LINE) {
+        options->program = options->file_program;
+        options->program_origin = (struct option_origin){.from = FROM_FILE, .line = program->line};
+    }
+    return 0;
+}
