@@ -132,3 +132,39 @@ struct handler_program_options {
 /* Copies the options. -ENOENT / -EACCES when the program cannot be found or executed, with a text. */
 int handler_program_new(uv_loop_t *loop, const struct handler_program_options *options, struct handler **ret_handler,
                         struct err *err);
+
+/* A pool of long-lived workers: processes of one program that are handed object after object, so that nobody pays for a
+ * process per object. docs/pool.md is the protocol: a line of JSON and then the body on stdin, a line of JSON back on
+ * stdout. stderr, environment (without FROE_*), process group, and SIGPIPE are as for programs.
+ *
+ * A body is whole for a worker only when it was verified: of one that is streamed the last byte is held back until
+ * handler_finish. Bodies below 64 KiB are handed over when they are verified, larger ones are streamed; with
+ * HANDLER_POOL_PATH each is first written to a private file, whose path is handed over. A job for which no worker is
+ * free waits, with its body held back, in the order in which the bodies became ready.
+ *
+ * End: what the worker says: "ok" OK, "retry" AGAIN, "fail" FAILED. FAILED too when it ends, writes what is no answer,
+ * or says ok without having read the whole body; it is then killed and another takes its place. A retry or fail may
+ * come before the body's end, at the same price. FAILED when the body's file cannot be written, and when the length of
+ * a body that is to be streamed was not known beforehand. NOT_RUN when no worker can be started now (processes, memory,
+ * descriptors), or the spawner died. `early` is never called.
+ *
+ * A worker that exits before it has read anything of an object, having answered for others, has not failed it: the
+ * object goes to another. Workers that end before their first answer are started again ever more slowly, up to a second
+ * apart. A worker that did not end its object well is dead before `done`, and so is its group. */
+enum handler_pool_body {
+    HANDLER_POOL_INLINE, /* after the line */
+    HANDLER_POOL_PATH,   /* in a file; the directory is a private one under TMPDIR, else /tmp */
+};
+struct handler_pool_options {
+    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
+    struct spawner *spawner; /* borrowed, outlives the handler; see spawner.h */
+    int64_t kill_grace_us;   /* between the end of its input, SIGTERM and SIGKILL; 0: SIGKILL at once on abort */
+    uint32_t workers;        /* at most so many at work; 0: as many as this process may use cores */
+    enum handler_pool_body body;
+    uint32_t recycle_objects; /* a worker is replaced after so many; 0: never */
+    int64_t recycle_bytes;    /* or when it has more than so many resident after an answer; 0: never */
+};
+/* Copies the options; starts no worker. -ENOENT / -EACCES as for programs, -ENOMEM, or what the directory of
+ * HANDLER_POOL_PATH could not be made for; with a text. */
+int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options, struct handler **ret_handler,
+                     struct err *err);

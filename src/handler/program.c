@@ -8,11 +8,11 @@
 
 #include "cleanup.h"
 #include "later.h"
+#include "program_command.h"
 #include "program_end.h"
 #include "program_env.h"
 #include "spawner.h"
 #include "stderr_tail.h"
-#include "text.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -31,8 +31,7 @@ struct program {
     uv_loop_t *loop;
     struct spawner *spawner;
     struct later later;
-    char *file, *description;
-    char **argv;
+    struct program_command command;
     struct program_env env;
     int stdout_fd;
     bool stdout_is_ours;
@@ -77,11 +76,7 @@ static void free_program(struct program *program) {
     if (program->stdout_is_ours)
         close(program->stdout_fd);
     program_env_free(&program->env);
-    for (char **text = program->argv; text && *text; text++)
-        mem_free(*text);
-    mem_free(program->argv);
-    mem_free(program->file);
-    mem_free(program->description);
+    program_command_free(&program->command);
     mem_free(program);
 }
 DEFINE_CLEANUP(struct program, free_program)
@@ -135,7 +130,7 @@ static int add_result_text(struct program_job *job, struct buf *text) {
     if (job->no_memory && !job->aborted)
         return buf_add_str(text, "out of memory while feeding the program");
     if (!job->aborted)
-        return program_end_text(&job->exit, program_of(job)->file, &job->tail, text);
+        return program_end_text(&job->exit, program_of(job)->command.file, &job->tail, text);
     int r = buf_add_str(text, job->reason ? job->reason : "aborted");
     if (r == 0 && job->tail.total)
         r = buf_add_str(text, ": ");
@@ -383,8 +378,8 @@ static int launch(struct program_job *job, const char *const *envp) {
     if (r < 0)
         return r;
     struct spawn_request request = {
-        .file = program->file,
-        .argv = (const char *const *)program->argv,
+        .file = program->command.file,
+        .argv = (const char *const *)program->command.argv,
         .envp = envp,
         .stdin_fd = their_input,
         .stdout_fd = program->stdout_fd,
@@ -449,27 +444,7 @@ static void program_close(struct handler *handler, void (*closed)(void *arg), vo
 }
 
 static const char *program_describe(const struct handler *handler) {
-    return ((const struct program *)handler)->description;
-}
-
-static int copy_argv(struct program *program, const char *const *argv) {
-    size_t n = 0;
-    while (argv[n])
-        n++;
-    program->argv = mem_calloc(n + 1, sizeof *program->argv);
-    if (!program->argv)
-        return -ENOMEM;
-    _cleanup_buf_ struct buf description = {0};
-    int r = buf_add_str(&description, "program");
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        program->argv[i] = mem_strdup(argv[i]);
-        r = program->argv[i] ? buf_add_byte(&description, ' ') : -ENOMEM;
-        if (r == 0)
-            r = text_add_printable(&description, bytes_str(argv[i]));
-    }
-    if (r == 0)
-        program->description = buf_detach(&description);
-    return r;
+    return ((const struct program *)handler)->command.description;
 }
 
 int handler_program_new(uv_loop_t *loop, const struct handler_program_options *options, struct handler **ret_handler,
@@ -482,8 +457,6 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
         .close = program_close,
         .describe = program_describe,
     };
-    if (!options->argv[0])
-        return err_set(err, -ENOENT, "no program was given");
     _cleanup_(cleanup_free_program) struct program *program = mem_zalloc(sizeof *program);
     if (!program)
         return err_set(err, -ENOMEM, "out of memory");
@@ -492,12 +465,10 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
     program->spawner = options->spawner;
     program->kill_grace_ms = (uint64_t)((options->kill_grace_us > 0 ? options->kill_grace_us : 0) + 999) / 1000;
     program->stdout_fd = STDOUT_FILENO;
-    int r = program_find(options->argv[0], &program->file, err);
+    int r = program_command_init(&program->command, "program", options->argv, err);
     if (r < 0)
         return r;
-    r = copy_argv(program, options->argv);
-    if (r == 0)
-        r = program_env_init(&program->env);
+    r = program_env_init(&program->env);
     if (r < 0)
         return err_set(err, r, "out of memory");
     if (fcntl(STDOUT_FILENO, F_GETFD) < 0) {

@@ -144,7 +144,7 @@ static int add_object(struct buf *text, const struct handler_object *object) {
 
 int program_env_build(struct program_env *env, const struct handler_object *object, const char *const **ret_envp) {
     buf_reset(&env->text);
-    int r = add_object(&env->text, object);
+    int r = object ? add_object(&env->text, object) : 0;
     if (r < 0)
         return r;
     size_t n = env->n_fixed;

@@ -16,8 +16,8 @@ struct program_env {
 
 int program_env_init(struct program_env *env); /* -ENOMEM */
 void program_env_free(struct program_env *env);
-/* The environment for one object (the list is in handler.h), NULL-terminated, valid until the next call. -ENOMEM,
- * -E2BIG over SPAWNER_STRINGS_MAX. */
+/* The environment for one object (the list is in handler.h), NULL-terminated, valid until the next call. Without an
+ * object it is what all have in common. -ENOMEM, -E2BIG over SPAWNER_STRINGS_MAX. */
 int program_env_build(struct program_env *env, const struct handler_object *object, const char *const **ret_envp);
 
 /* The absolute path of a program: of the name itself when it has a slash, else the first executable file of that name

@@ -476,3 +476,7 @@ void spawner_alive(struct spawner *spawner, int64_t for_us) {
 pid_t spawner_pid(const struct spawner *spawner) {
     return spawner->pid;
 }
+
+pid_t spawner_pid_of(const struct spawned *spawned) {
+    return spawned->pid;
+}

@@ -65,5 +65,7 @@ int spawner_start(struct spawner *spawner, const struct spawn_request *request,
 /* Sends a signal to the whole process group. No effect when it ended already. Of two signals sent before the first is
  * delivered one may be lost, but never a SIGKILL. */
 void spawner_kill(struct spawned *spawned, int signal);
+/* The program's process, 0 as long as it is not known to run. The number is its own until `exited`. */
+pid_t spawner_pid_of(const struct spawned *spawned);
 /* The spawner closes its copy of guard_fd. */
 void spawner_release(struct spawned *spawned);

@@ -1,0 +1,27 @@
+/* pool_protocol.h - the two lines of JSON between froe and a worker of a pool: docs/pool.md. Pure functions.
+ *
+ * A request is one line, and then exactly `body_bytes` bytes. It begins, to the letter, with {"id":N,"body_bytes":N, so
+ * that a worker without a JSON parser can take it apart with scanf. */
+#pragma once
+
+#include "bytes.h"
+#include "handler.h"
+
+#define POOL_REQUEST_MAX (128 * 1024) /* of a line; what the metadata may fill */
+#define POOL_ANSWER_MAX (64 * 1024)   /* of a line */
+#define POOL_REASON_MAX 4096          /* what is kept of a reason */
+
+/* Appends the members about the object, ending in '}', without a newline: what pool_add_request begins is added later,
+ * when it is known. -ENOMEM, -E2BIG over the buffer's limit. */
+int pool_add_object(struct buf *text, const struct handler_object *object);
+/* Appends the whole line. `size` is the body's real length; with a `path` (NULL: none) no byte of it follows. */
+int pool_add_request(struct buf *text, uint64_t id, uint64_t size, const char *path, struct bytes object);
+
+enum pool_status { POOL_OK, POOL_RETRY, POOL_FAIL };
+
+struct pool_answer {
+    enum pool_status status;
+    struct buf reason; /* as HANDLER_TEXT wants it; the caller frees it */
+};
+/* One line, without its newline. 0; -EINVAL with a text when it is no answer for that id; -ENOMEM. */
+int pool_parse_answer(struct bytes line, uint64_t id, struct pool_answer *ret_answer, struct err *err);
