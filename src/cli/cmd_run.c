@@ -5,6 +5,7 @@
 #include "aws.h"
 #include "commands.h"
 #include "control.h"
+#include "plan.h"
 #include "progress.h"
 #include "spawner.h"
 #include "text.h"
@@ -19,7 +20,8 @@ struct run {
     struct aws aws;
     froe *engine;
     struct spawner *spawner;
-    struct handler *handler;
+    struct plans plans;
+    struct reload *reload; /* NULL: there is no file to read again */
     struct pipeline *pipeline;
     struct control *control;
     struct admin admin;
@@ -30,6 +32,7 @@ struct run {
     bool alive_open, started;
     unsigned signals; /* how many came */
     bool stopping, drained;
+    struct plan *dry_plan;
     int exit_code;
 };
 
@@ -48,11 +51,7 @@ static void spawner_end(void *arg) {
 
 static void pipeline_closed(void *arg) {
     struct run *run = arg;
-    if (run->handler)
-        handler_close(run->handler, spawner_end, run);
-    else
-        spawner_end(run);
-    run->handler = NULL;
+    plans_close(&run->plans, spawner_end, run);
     aws_close(&run->aws, nothing, NULL);
 }
 
@@ -73,6 +72,9 @@ static void close_all(struct run *run) {
         uv_close((uv_handle_t *)&run->interrupt, NULL);
         run->signals_open = false;
     }
+    if (run->reload)
+        reload_close(run->reload);
+    run->reload = NULL;
     if (run->alive_open)
         uv_close((uv_handle_t *)&run->alive, NULL);
     run->alive_open = false;
@@ -228,18 +230,16 @@ static void raise_descriptor_limit(void) {
     }
 }
 
-static int open_handler(struct run *run, struct err *err) {
-    if (run->options->discard)
-        return handler_discard_new(&run->loop, &run->handler) < 0 ? err_set(err, -ENOMEM, "out of memory"),
-               EXIT_INTERNAL                                      : 0;
-    if (spawner_new(&run->loop, froe_lock_fd(run->engine), &run->spawner, err) < 0)
+#define KILL_GRACE_US (2 * US_PER_S)
+
+static int open_plan(struct run *run, struct err *err) {
+    const struct options *options = run->options;
+    bool only_discard = options->discard && !options->config;
+    if (!only_discard && spawner_new(&run->loop, froe_lock_fd(run->engine), &run->spawner, err) < 0)
         return EXIT_INTERNAL;
-    const struct handler_program_options options = {
-        .argv = (const char *const *)run->options->program,
-        .spawner = run->spawner,
-        .kill_grace_us = 2 * US_PER_S,
-    };
-    return handler_program_new(&run->loop, &options, &run->handler, err) < 0 ? EXIT_USAGE : 0;
+    run->plans = (struct plans){.loop = &run->loop, .spawner = run->spawner, .log = &run->log};
+    int r = plans_open(&run->plans, options, err);
+    return r < 0 ? (r == -ENOMEM ? EXIT_INTERNAL : EXIT_USAGE) : 0;
 }
 
 static int open_engine(struct run *run, struct err *err) {
@@ -271,15 +271,12 @@ static int open_pipeline(struct run *run, struct err *err) {
         .max_runs_per_bucket = options->max_runs_per_bucket,
         .slots = options->slots,
         .cron = options->cron,
-        .retries = options->retries,
-        .timeout_us = options->timeout_us,
         .backoff_us = options->backoff_us,
         .look_ahead = options->look_ahead,
-        .filter = {options->min_age_us, options->include, options->n_include, options->exclude, options->n_exclude},
+        .plan = plans_now(&run->plans),
         .once = options->once,
         .fleet = !options_store_path(options),
         .trust_if_match = run->aws.settings.endpoint == NULL,
-        .handler = run->handler,
         .s3 = run->aws.s3,
         .engine = run->engine,
         .log = &run->log,
@@ -340,11 +337,14 @@ static int begin(struct run *run, struct err *err) {
     run->signals_open = true;
     uv_signal_start(&run->term, signalled, SIGTERM);
     uv_signal_start(&run->interrupt, signalled, SIGINT);
+    if (options->config &&
+        reload_open(&run->loop, options, &run->plans, run->pipeline, &run->log, &run->reload, err) < 0)
+        return EXIT_INTERNAL;
     if (froe_recovered(run->engine) > 0)
         log_info(&run->log, "queued again what a froe that died left running",
                  LOG_INT("objects", (int64_t)froe_recovered(run->engine)));
     log_info(&run->log, "draining", LOG_STR("buckets", options->bucket_prefix),
-             LOG_STR("handler", handler_describe(run->handler)), LOG_INT("slots", options->slots),
+             LOG_STR("handler", plans_describe(&run->plans)), LOG_INT("slots", options->slots),
              LOG_STR("store", options->store_shown));
     return pipeline_begin(run->pipeline, err) < 0 ? EXIT_STORE : 0;
 }
@@ -383,6 +383,12 @@ static int exit_code_of(enum s3_status status) {
     }
 }
 
+static void dry_end(struct run *run) {
+    plan_free(run->dry_plan);
+    run->dry_plan = NULL;
+    aws_close(&run->aws, nothing, NULL);
+}
+
 static void dry_done(void *arg, const struct s3_result *failed, uint64_t buckets) {
     struct run *run = arg;
     if (failed) {
@@ -390,14 +396,16 @@ static void dry_done(void *arg, const struct s3_result *failed, uint64_t buckets
         run->exit_code = exit_code_of(failed->status);
     } else if (buckets == 0)
         printf("no bucket's name starts with '%s'\n", run->options->bucket_prefix);
-    aws_close(&run->aws, nothing, NULL);
+    dry_end(run);
 }
 
 static int dry_run(struct run *run, struct err *err) {
     const struct options *options = run->options;
+    if (plan_new(options, &run->dry_plan) < 0)
+        return err_set(err, -ENOMEM, "out of memory"), EXIT_INTERNAL;
     const struct dry_run_options dry = {
         .bucket_prefix = options->bucket_prefix,
-        .filter = {options->min_age_us, options->include, options->n_include, options->exclude, options->n_exclude},
+        .plan = &run->dry_plan->pipeline,
         .s3 = run->aws.s3,
         .bucket = dry_bucket,
         .done = dry_done,
@@ -419,7 +427,7 @@ int command_run(const struct options *options) {
     else if (r == 0) {
         r = open_engine(&run, &err);
         if (r == 0)
-            r = open_handler(&run, &err);
+            r = open_plan(&run, &err);
         raise_descriptor_limit(); /* after the spawner, whose programs get the limit that froe was given */
         if (r == 0)
             r = open_pipeline(&run, &err);
@@ -435,6 +443,7 @@ int command_run(const struct options *options) {
             close_all(&run);
     }
     uv_run(&run.loop, UV_RUN_DEFAULT);
+    plan_free(run.dry_plan);
     if (uv_loop_close(&run.loop) < 0 && run.exit_code == EXIT_DRAINED)
         return command_fail(EXIT_INTERNAL, "something was left open at the end");
     return run.exit_code;

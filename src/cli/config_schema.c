@@ -32,6 +32,8 @@ static json_t *of_kind(const struct option *option) {
         return json_pack("{s:s}", "$ref", "#/$defs/globs");
     case KIND_LOG:
         return json_pack("{s:[s,s]}", "enum", "text", "json");
+    case KIND_POOL_BODY:
+        return json_pack("{s:[s,s]}", "enum", "inline", "path");
     case KIND_LEVEL:
         return json_pack("{s:[s,s,s,s]}", "enum", "debug", "info", "warn", "error");
     case KIND_PREFIX:

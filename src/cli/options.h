@@ -65,6 +65,9 @@ struct options {
     const char *include[GLOBS_MAX], *exclude[GLOBS_MAX];
     size_t n_include, n_exclude;
     bool once, dry_run, discard, all, json, help;
+    bool pool, pool_path;                /* the latter: bodies as files */
+    uint32_t pool_workers, pool_recycle; /* 0: as many as cores; never */
+    int64_t pool_memory_bytes;           /* 0: no limit */
     bool log_format_set;
     enum log_format log_format;
     enum log_level log_level;

@@ -42,6 +42,9 @@ static int check_run(const struct options *options, struct err *err) {
     int r = options->dry_run ? 0 : check_handler(options, err);
     if (r < 0)
         return r;
+    if (!options->dry_run && options->pool && !options->program)
+        return err_set(err, -EINVAL,
+                       "--pool needs the program of its workers: froe run ... --pool -- PROGRAM [ARG...]");
     if (options->rules)
         return config_rules_settle(options, !options->dry_run, err);
     if (!options->dry_run && !options->program && !options->discard)

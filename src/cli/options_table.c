@@ -49,6 +49,16 @@ const struct option option_table[] = {
      "list, say what would be done, touch nothing"},
     {"discard", NULL, NULL, KIND_FLAG, FOR_RUN, OPTION_AT(discard), 0, 0, NULL,
      "instead of a program: read, verify and delete without processing"},
+    {"pool", NULL, NULL, KIND_FLAG, FOR_RUN, OPTION_AT(pool), 0, 0, NULL,
+     "keep processes of the program and hand them object after object: see docs/pool.md"},
+    {"pool-workers", "FROE_POOL_WORKERS", "N", KIND_U32, FOR_RUN, OPTION_AT(pool_workers), 0, 1000, "0",
+     "how many of them at most; 0: as many as cores"},
+    {"pool-body", "FROE_POOL_BODY", "inline|path", KIND_POOL_BODY, FOR_RUN, OPTION_AT(pool_path), 0, 0, "inline",
+     "how they get a body: on their standard input, or as the path of a file under TMPDIR"},
+    {"pool-recycle", "FROE_POOL_RECYCLE", "N", KIND_U32, FOR_RUN, OPTION_AT(pool_recycle), 0, 1000000000, "0",
+     "replace each after so many objects; 0: never"},
+    {"pool-memory", "FROE_POOL_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(pool_memory_bytes), 0, UINT64_C(1) << 50,
+     "0", "or when it has more than so much memory resident after an object; 0: never"},
     {"workflow", NULL, "NAME", KIND_TEXT, FOR_RUNS, OPTION_AT(workflow), 0, 0, NULL,
      "only runs of this workflow: process_object, fetch_s3_objects, fetch_s3_buckets"},
     {"bucket", NULL, "BUCKET", KIND_TEXT, FOR_PARKED, OPTION_AT(bucket), 0, 0, NULL,
@@ -120,6 +130,9 @@ const struct command command_table[] = {
          "FROE_SIZE, FROE_ETAG, FROE_VERSION_ID, FROE_ATTEMPT, FROE_RUN_ID, FROE_CONTENT_TYPE, FROE_KEY_URL and\n"
          "FROE_META_* (user metadata) in its environment. Credentials, region and endpoint come from the AWS\n"
          "variables and ~/.aws.\n"
+         "\n"
+         "With --pool processes of PROGRAM are kept. Each reads, for object after object, a line of JSON and the body\n"
+         "from its standard input, and answers with a line of JSON on its standard output: ok, retry or fail.\n"
          "\n"
          "The first SIGTERM or SIGINT finishes what runs and starts nothing new; a second stops now. Nothing is\n"
          "lost either way. With a configuration file SIGHUP reads it again.\n"

@@ -31,6 +31,7 @@ enum kind {
     KIND_GLOB,
     KIND_LOG,
     KIND_LEVEL,
+    KIND_POOL_BODY,
     KIND_STATES,
     KIND_META,
     KIND_TIME,

@@ -294,6 +294,11 @@ int option_set(struct options *options, const struct option *option, const char 
             }
         return err_set(err, -EINVAL, "%s: '%s' is not debug, info, warn or error", origin, value);
     }
+    case KIND_POOL_BODY:
+        if (strcmp(value, "inline") != 0 && strcmp(value, "path") != 0)
+            return err_set(err, -EINVAL, "%s: '%.100s' is neither inline nor path", origin, value);
+        *(bool *)place = value[0] == 'p';
+        return 0;
     case KIND_FLAG:
         *(bool *)place = true;
         return 0;
