@@ -395,7 +395,7 @@ void froe_task_succeed(froe_task *task);
  */
 int froe_task_succeed_with(froe_task *task, const char *result);
 enum {
-    FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once */
+    FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once; also of an attempt that timed out */
     FROE_FAIL_FORGET = 2, /* no more attempts, and not parked: settled, its child key is free, nothing is counted */
 };
 void froe_task_fail(froe_task *task, int flags,

@@ -63,7 +63,7 @@ static json_t *value_of(const struct options *options, const struct option *opti
                         const struct option_origin *origin) {
     const void *place = (const char *)options + option->offset;
     switch (option->kind) {
-    case KIND_FLAG:
+    case KIND_FLAG: /* a default has no text */
         return json_boolean(*(const bool *)place);
     case KIND_U32:
         return json_integer(*(const uint32_t *)place);
@@ -115,7 +115,8 @@ static json_t *rule_of(const struct options *options, const struct config_rule *
     const char *when = rule->when ? rule_when_source(rule->when) : NULL;
     if (buf_printf(&from, "%s:%u", options->config, rule->node->line) < 0)
         return NULL;
-    json_t *handler = rule->handler == CONFIG_HANDLER_PROGRAM ? json_pack("{s:o}", "program", program_of(rule->program))
+    json_t *handler = rule->program ? json_pack("{s:o}", rule->handler == CONFIG_HANDLER_POOL ? "pool" : "program",
+                                                program_of(rule->program))
                       : rule->handler == CONFIG_HANDLER_DISCARD ? json_string("discard")
                                                                 : json_null();
     json_t *object =

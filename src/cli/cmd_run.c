@@ -230,8 +230,6 @@ static void raise_descriptor_limit(void) {
     }
 }
 
-#define KILL_GRACE_US (2 * US_PER_S)
-
 static int open_plan(struct run *run, struct err *err) {
     const struct options *options = run->options;
     bool only_discard = options->discard && !options->config;

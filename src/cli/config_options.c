@@ -116,20 +116,31 @@ int options_load_file(struct options *options, struct err *err) {
     return r;
 }
 
+static struct option_origin *origin_of(struct options *options, size_t offset) {
+    size_t o = 0;
+    while (option_table[o].offset != offset)
+        o++;
+    return &options->origins[o];
+}
+
+static void drop_flag(struct options *options, size_t offset) {
+    struct option_origin *origin = origin_of(options, offset);
+    if (origin->from != FROM_FILE)
+        return;
+    *(bool *)((char *)options + offset) = false;
+    *origin = (struct option_origin){0};
+}
+
 /* What the command line says of the handler wins over all that the file says of it. */
 int options_program_from_file(struct options *options, struct err *err) {
     const struct doc_node *program = doc_get(options->doc->root, "program");
-    struct option_origin *discard = NULL;
-    for (size_t o = 0; o < n_options; o++)
-        if (option_table[o].offset == OPTION_AT(discard))
-            discard = &options->origins[o];
     int r = program ? config_program_parse(options->doc, program, &options->file_program, err) : 0;
     if (r < 0)
         return r;
-    if (options->program && discard->from == FROM_FILE) {
-        options->discard = false;
-        *discard = (struct option_origin){0};
-    } else if (program && !options->program && discard->from != FROM_COMMAND_LINE) {
+    bool discard = origin_of(options, OPTION_AT(discard))->from == FROM_COMMAND_LINE;
+    if (options->program || discard)
+        drop_flag(options, options->program ? OPTION_AT(discard) : OPTION_AT(pool));
+    else if (program) {
         options->program = options->file_program;
         options->program_origin = (struct option_origin){.from = FROM_FILE, .line = program->line};
     }

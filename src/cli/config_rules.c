@@ -83,7 +83,7 @@ static int read_when(const struct doc *doc, const struct doc_node *value, struct
 
 int config_program_parse(const struct doc *doc, const struct doc_node *node, char ***ret_program, struct err *err) {
     if (node->kind != DOC_LIST || node->n == 0)
-        return doc_error(doc, node, err, "program is a list of words, as in [convert, \"-\", png:-], not %s",
+        return doc_error(doc, node, err, "a program is a list of words, as in [convert, \"-\", png:-], not %s",
                          node->kind == DOC_LIST ? "an empty one" : doc_what(node));
     if (node->n > CONFIG_PROGRAM_MAX)
         return doc_error(doc, node, err, "program: more than %d words", CONFIG_PROGRAM_MAX);
@@ -106,20 +106,21 @@ int config_program_parse(const struct doc *doc, const struct doc_node *node, cha
 
 static int read_handler(const struct doc *doc, const struct doc_node *value, struct config_rule *rule,
                         struct rule *match, struct err *err) {
-    static const char *const known[] = {"program", NULL};
+    static const char *const known[] = {"program", "pool", NULL};
     (void)match;
     if (value->kind == DOC_TEXT && bytes_equal(value->text, BYTES("discard"))) {
         rule->handler = CONFIG_HANDLER_DISCARD;
         return 0;
     }
     if (value->kind != DOC_MAP)
-        return doc_error(doc, value, err, "handler: it is discard, or {program: [WORD, ...]}");
+        return doc_error(doc, value, err, "handler: it is discard, {program: [WORD, ...]} or {pool: [WORD, ...]}");
     int r = doc_check_keys(doc, value, known, "of a handler", err);
     if (r < 0)
         return r;
-    if (value->n == 0)
-        return doc_error(doc, value, err, "handler: it is discard, or {program: [WORD, ...]}");
-    rule->handler = CONFIG_HANDLER_PROGRAM;
+    if (value->n != 1)
+        return doc_error(doc, value, err, "handler: it is discard, {program: [WORD, ...]} or {pool: [WORD, ...]}");
+    bool pool = bytes_equal(value->first->key->text, BYTES("pool"));
+    rule->handler = pool ? CONFIG_HANDLER_POOL : CONFIG_HANDLER_PROGRAM;
     return config_program_parse(doc, value->first, &rule->program, err);
 }
 
@@ -182,10 +183,11 @@ const struct config_rule_key config_rule_keys[] = {
     {"when", "{\"type\":[\"string\",\"boolean\"],\"minLength\":1,\"maxLength\":4096}",
      "an expression (CEL) over bucket, key, size, etag, content_type, last_modified, metadata", read_when},
     {"handler",
-     "{\"anyOf\":[{\"const\":\"discard\"},{\"type\":\"object\",\"additionalProperties\":false,\"required\":["
-     "\"program\"],"
-     "\"properties\":{\"program\":{\"$ref\":\"#/$defs/program\"}}}]}",
-     "what is done with the object: discard, or a program; without it the general one", read_handler},
+     "{\"anyOf\":[{\"const\":\"discard\"},{\"type\":\"object\",\"additionalProperties\":false,\"minProperties\":1,"
+     "\"maxProperties\":1,\"properties\":{\"program\":{\"$ref\":\"#/$defs/program\"},"
+     "\"pool\":{\"$ref\":\"#/$defs/program\"}}}]}",
+     "what is done with the object: discard, a program, or a pool of its processes; without it the general one",
+     read_handler},
     {"retries", NULL, NULL, read_retries},
     {"timeout", NULL, NULL, read_timeout},
     {"min_age", NULL, NULL, read_min_age},

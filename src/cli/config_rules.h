@@ -7,7 +7,12 @@
 #define CONFIG_RULES_MAX 1000
 #define CONFIG_PROGRAM_MAX 1000 /* words of a program's command line */
 
-enum config_handler { CONFIG_HANDLER_GENERAL /* that of all */, CONFIG_HANDLER_DISCARD, CONFIG_HANDLER_PROGRAM };
+enum config_handler {
+    CONFIG_HANDLER_GENERAL /* that of all */,
+    CONFIG_HANDLER_DISCARD,
+    CONFIG_HANDLER_PROGRAM,
+    CONFIG_HANDLER_POOL
+};
 
 struct config_rule {
     const struct doc_node *node; /* where it stands */

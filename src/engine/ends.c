@@ -110,14 +110,14 @@ static void attempt_failed(froe_task *task, bool final, struct store_settled *it
     settle(task, item, 0, text, event);
 }
 
-static void timed_out(froe_task *task, struct store_settled *item, const char *more) {
+static void timed_out(froe_task *task, bool final, struct store_settled *item, const char *more) {
     char text[120];
     _cleanup_buf_ struct buf length = {0};
-    if (text_add_duration(&length, task->workflow->timeout_us) < 0)
+    if (text_add_duration(&length, task->deadline_mono_us - task->started_mono_us) < 0)
         snprintf(text, sizeof text, "timed out%s", more);
     else
         snprintf(text, sizeof text, "timed out after %s%s", length.p, more);
-    attempt_failed(task, false, item, bytes_str(text));
+    attempt_failed(task, final, item, bytes_str(text));
 }
 
 static void asked(froe_task *task, struct store_settled *item, const char *more) {
@@ -190,7 +190,7 @@ static void end_running(struct end_call *call) {
     if (engine->failed) {
         task_discard(task);
     } else if (cancelled == FROE_CANCELLED_TIMEOUT) {
-        timed_out(task, &item, "");
+        timed_out(task, call->end == END_FAIL_FINAL, &item, "");
     } else if (call->end == END_SUCCESS) {
         item.outcome = STORE_DONE;
         item.result = call->result;
@@ -244,7 +244,7 @@ void task_abandon(froe_task *task) {
     engine_ref(engine);
     task->lease->unacked++; /* what it may look at stays */
     if (!engine->failed && reason == FROE_CANCELLED_TIMEOUT) {
-        timed_out(task, &item, ", and did not end when it was told to");
+        timed_out(task, false, &item, ", and did not end when it was told to");
     } else if (!engine->failed && (reason == FROE_CANCELLED_ASKED || reason == FROE_CANCELLED_DRIVEN_OUT)) {
         asked(task, &item, "; it did not end when it was told to");
     } else {

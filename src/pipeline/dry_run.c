@@ -50,7 +50,7 @@ static void objects_listed(void *arg, const struct s3_result *result, const stru
     if (result->status == S3_OK) {
         int64_t now = clock_utc_us(run->options.clock);
         for (size_t i = 0; i < page->n; i++) {
-            enum pipeline_skip skip = pipeline_filter_object(&run->options.filter, &page->objects[i], now);
+            enum pipeline_skip skip = pipeline_plan_object(run->options.plan, run->bucket.name, &page->objects[i], now);
             run->bucket.skipped[skip]++;
             if (skip == SKIP_NOT) {
                 run->bucket.listed++;

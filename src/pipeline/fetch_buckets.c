@@ -60,10 +60,12 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
     size_t n = 0;
     for (size_t i = 0; i < page->n; i++) {
         struct bytes name = page->buckets[i].name;
+        run->found++;
+        if (!pipeline_plan_wants(pipeline->options.plan, name, NULL))
+            continue;
         struct bucket *bucket = bucket_get(pipeline, name);
         if (!bucket)
             return -ENOMEM;
-        run->found++;
         if (pipeline->options.once && !pipeline->options.fleet &&
             (bucket->lister_spawned || bucket->stats.listing != LISTING_NONE))
             continue; /* --once lists each bucket once */

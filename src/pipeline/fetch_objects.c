@@ -79,7 +79,7 @@ static void complete(struct objects_task *run) {
     save_cursor(run, BYTES_NONE);
     bucket->stats.listing = LISTING_COMPLETE;
     bucket->listing_failed = bucket->listing_denied = false;
-    memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
+    bucket_set_skipped(bucket, run->skipped);
     bucket_note_listing(bucket);
     froe_task_succeed(dispose(run));
 }
@@ -89,7 +89,7 @@ static void stop_at_look_ahead(struct objects_task *run) {
     save_cursor(run, buf_bytes(&run->cursor));
     bucket->stats.listing = LISTING_PARTIAL;
     bucket->listing_failed = bucket->listing_denied = false;
-    memcpy(bucket->stats.skipped, run->skipped, sizeof run->skipped);
+    bucket_set_skipped(bucket, run->skipped);
     bucket_note_listing(bucket);
     struct pipeline *pipeline = run->pipeline;
     if (pipeline->options.fleet) {
@@ -127,7 +127,7 @@ static int take_page(struct objects_task *run, const struct s3_object_page *page
         return r;
     for (size_t i = 0; i < page->n; i++) {
         const struct s3_object *object = &page->objects[i];
-        enum pipeline_skip skip = pipeline_filter_object(&pipeline->options.filter, object, now);
+        enum pipeline_skip skip = pipeline_plan_object(pipeline->options.plan, run->bucket->stats.name, object, now);
         run->skipped[skip]++;
         if (skip != SKIP_NOT)
             continue;
@@ -155,7 +155,7 @@ static void list_failed(struct objects_task *run, const struct s3_result *result
     }
     if (run->cursor.n > 0) { /* the pages before this one need not be listed again */
         save_cursor(run, buf_bytes(&run->cursor));
-        memcpy(run->bucket->stats.skipped, run->skipped, sizeof run->skipped);
+        bucket_set_skipped(run->bucket, run->skipped);
     }
     enum s3_status status = result->status;
     run->bucket->listing_denied = status == S3_DENIED;
@@ -259,6 +259,7 @@ static void cursor_read(void *arg, const void *data, size_t n, const froe_error 
     }
     if (run->cursor.n > 0) /* the pass goes on, and so does its count */
         memcpy(run->skipped, run->bucket->stats.skipped, sizeof run->skipped);
+    memset(run->bucket->late_skipped, 0, sizeof run->bucket->late_skipped);
     next_page(run);
 }
 

@@ -2,7 +2,8 @@
  *
  *     cursor/<bucket>    the key after which the next listing goes on (fetch_objects.c)
  *     listing/<bucket>   how the last pass ended and what it skipped: "complete marker=2 archived=0 excluded=0
- * too_young=0" guard/<bucket>     how its deletes are protected: "guarded" */
+ *                        too_young=0 no_rule=0"
+ *     guard/<bucket>     how its deletes are protected: "guarded" */
 #include "private.h"
 
 #include "text.h"
@@ -20,8 +21,20 @@ static int put(const struct bucket *bucket, const char *kind, struct bytes value
     return r < 0 ? r : froe_value_put(bucket->pipeline->options.engine, name.p, value.p, value.n, NULL, NULL, NULL);
 }
 
+void bucket_set_skipped(struct bucket *bucket, const uint64_t listed[SKIP_KINDS]) {
+    for (int skip = 0; skip < SKIP_KINDS; skip++)
+        bucket->stats.skipped[skip] = listed[skip] + bucket->late_skipped[skip];
+}
+
+void bucket_skip_late(struct bucket *bucket, enum pipeline_skip skip) {
+    bucket->late_skipped[skip]++;
+    bucket->stats.skipped[skip]++;
+    bucket->late_unnoted = true;
+}
+
 /* Notes are for people: one that cannot be kept is no reason to stop. */
 void bucket_note_listing(struct bucket *bucket) {
+    bucket->late_unnoted = false;
     _cleanup_buf_ struct buf value = {0};
     int r = buf_add_str(&value, listing_names[bucket->stats.listing]);
     for (int skip = SKIP_NOT + 1; skip < SKIP_KINDS && r == 0; skip++)

@@ -43,8 +43,8 @@ static int add_workflows(struct pipeline *pipeline, struct err *err) {
             .arg = pipeline,
             .rules = &per_bucket,
             .n_rules = 1,
-            .retries = options->retries,
-            .timeout_us = options->timeout_us,
+            .retries = PIPELINE_RETRIES_MAX, /* which attempt is the last is the rule's to say */
+            .timeout_us = pipeline->timeout_us,
             .backoff_us = options->backoff_us,
         },
     };
@@ -64,6 +64,7 @@ int pipeline_new(uv_loop_t *loop, const struct pipeline_options *options, struct
         return err_set(err, -ENOMEM, "out of memory");
     pipeline->loop = loop;
     pipeline->options = *options;
+    pipeline->timeout_us = options->plan->way.timeout_us;
     if (!pipeline->options.clock)
         pipeline->options.clock = &clock_system;
     list_init(&pipeline->free_objects);
@@ -134,15 +135,14 @@ void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struc
 }
 
 bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct bytes *key) {
-    if (bytes_starts(bucket, bytes_str(pipeline->prefix)) &&
-        (!key || pipeline_filter_key(&pipeline->options.filter, *key)))
+    if (bytes_starts(bucket, bytes_str(pipeline->prefix)) && pipeline_plan_wants(pipeline->options.plan, bucket, key))
         return true;
     if (!pipeline->left_alone)
-        log_info(
-            pipeline->options.log,
-            "the store has work of an earlier run that the prefix or the patterns leave out now; it is dropped, the "
-            "objects are left alone",
-            LOG_BYTES("bucket", bucket));
+        log_info(pipeline->options.log,
+                 "the store has work of an earlier run that the prefix, the patterns or the rules leave out now; it is "
+                 "dropped, the "
+                 "objects are left alone",
+                 LOG_BYTES("bucket", bucket));
     pipeline->left_alone = true;
     return false;
 }

@@ -13,6 +13,7 @@
 #include "err.h"
 #include "handler.h"
 #include "log.h"
+#include "rules.h"
 #include "s3.h"
 
 #include <froe.h>
@@ -20,6 +21,8 @@
 #define PIPELINE_FETCH_BUCKETS "fetch_s3_buckets"
 #define PIPELINE_FETCH_OBJECTS "fetch_s3_objects"
 #define PIPELINE_PROCESS_OBJECT "process_object"
+
+#define PIPELINE_RETRIES_MAX 1000
 
 struct pipeline;
 
@@ -37,14 +40,41 @@ enum pipeline_skip {
     SKIP_MARKER,    /* zero bytes and the key ends in '/': a folder marker */
     SKIP_ARCHIVED,  /* GLACIER or DEEP_ARCHIVE without a restored copy */
     SKIP_EXCLUDED,  /* by --include or --exclude */
-    SKIP_TOO_YOUNG, /* by --min-age */
+    SKIP_TOO_YOUNG, /* by --min-age, or its rule's */
+    SKIP_NO_RULE,   /* there are rules, and none matches */
     SKIP_KINDS,
 };
-const char *pipeline_skip_name(enum pipeline_skip skip); /* "marker", "archived", "excluded", "too_young" */
+const char *pipeline_skip_name(enum pipeline_skip skip); /* "marker", "archived" ... */
 /* Is the key one that the globs let through? */
 bool pipeline_filter_key(const struct pipeline_filter *filter, struct bytes key);
 enum pipeline_skip pipeline_filter_object(const struct pipeline_filter *filter, const struct s3_object *object,
                                           int64_t now_utc_us);
+
+/* What is done with an object. */
+struct pipeline_way {
+    struct handler *handler; /* borrowed */
+    uint32_t retries;        /* attempts after the first; at most PIPELINE_RETRIES_MAX */
+    int64_t timeout_us;      /* of an attempt */
+    int64_t min_age_us;      /* of a rule; without rules the filter's counts */
+};
+
+/* What is done with which object. All of it is borrowed and stays as it is while the pipeline has it. */
+struct pipeline_plan {
+    struct pipeline_filter filter;   /* of all objects; where there are rules, theirs is the age */
+    struct pipeline_way way;         /* without rules; with rules until it is known which one an object falls under */
+    const struct rule *rules;        /* the first that matches counts; an object that none matches is left alone */
+    const struct pipeline_way *ways; /* of each */
+    size_t n_rules;
+    /* Another plan is in force, and no object is left that was begun under this one: it is the caller's again. */
+    void (*unused)(void *arg);
+    void *arg;
+    uint32_t objects; /* the pipeline's: that were begun under it; 0 at first */
+};
+/* By what a listing tells; what can only be decided when the object is read is taken. */
+enum pipeline_skip pipeline_plan_object(const struct pipeline_plan *plan, struct bytes bucket,
+                                        const struct s3_object *object, int64_t now_utc_us);
+/* Could it take an object of the bucket, with that key (NULL: any)? */
+bool pipeline_plan_wants(const struct pipeline_plan *plan, struct bytes bucket, const struct bytes *key);
 
 /* How deletes of a bucket are protected. */
 enum pipeline_guard {
@@ -74,14 +104,12 @@ struct pipeline_options {
     uint32_t max_runs_per_bucket; /* 0: no cap */
     uint32_t slots;
     const char *cron;
-    uint32_t retries;
-    int64_t timeout_us, backoff_us;
-    uint64_t look_ahead;           /* keys a bucket that may be live at once */
-    struct pipeline_filter filter; /* strings are borrowed for the pipeline's life */
+    int64_t backoff_us;
+    uint64_t look_ahead; /* keys a bucket that may be live at once */
     bool once;
-    bool fleet;              /* other pipelines may work on the same store */
-    bool trust_if_match;     /* AWS itself: no probe needed */
-    struct handler *handler; /* borrowed, as all below */
+    bool fleet;                 /* other pipelines may work on the same store */
+    bool trust_if_match;        /* AWS itself: no probe needed */
+    struct pipeline_plan *plan; /* the first one; borrowed, as all below */
     struct s3_client *s3;
     froe *engine;
     struct log *log;
@@ -96,6 +124,10 @@ int pipeline_new(uv_loop_t *loop, const struct pipeline_options *options, struct
                  struct err *err);
 /* After froe_start: triggers a first fetch_s3_buckets at once instead of waiting for the cron. */
 int pipeline_begin(struct pipeline *pipeline, struct err *err);
+/* From now on objects are taken, and begun, by this plan; those under way end as they began. The old one's `unused` may
+ * come from inside this call. What is queued already and has no place in the new plan is dropped when its turn comes,
+ * and left alone. */
+void pipeline_set_plan(struct pipeline *pipeline, struct pipeline_plan *plan);
 /* After the engine has stopped. Calls `closed` from the loop; the pipeline is gone. */
 void pipeline_close(struct pipeline *pipeline, void (*closed)(void *arg), void *arg);
 
@@ -137,10 +169,10 @@ int pipeline_read_notes(froe *engine, const char *bucket, void (*done)(void *arg
 bool pipeline_listing_complete(const struct pipeline *pipeline);
 
 /* `--dry-run`: lists and counts, without an engine, handler or store, and touches nothing. `bucket` is called per
- * bucket with its numbers (listed: would be processed; bytes: of those), `done` once. */
+ * bucket with its numbers (listed: would be processed, or read to decide that; bytes: of those), `done` once. */
 struct dry_run_options {
     const char *bucket_prefix;
-    struct pipeline_filter filter;
+    const struct pipeline_plan *plan;
     struct s3_client *s3;
     const struct clock *clock;
     void (*bucket)(void *arg, const struct pipeline_bucket *bucket,

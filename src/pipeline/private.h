@@ -24,7 +24,9 @@ struct bucket {
     char *name;
     struct buf cursor;
     struct throttle throttle;
-    uint32_t running;       /* process_object tasks */
+    uint64_t late_skipped[SKIP_KINDS]; /* of stats.skipped: when they were read, since the pass began */
+    bool late_unnoted;                 /* the last of them are not remembered in the store yet */
+    uint32_t running;                  /* process_object tasks */
     bool lister_spawned;    /* a fetch_s3_objects is queued or runs, as far as this process knows; fleet: runs here */
     bool listing_failed;    /* the last fetch_s3_objects gave up */
     bool listing_denied;    /* likewise, for lack of permission */
@@ -44,6 +46,7 @@ struct pipeline {
     struct pipeline_options options;
     uv_loop_t *loop;
     char *prefix, *cron;
+    int64_t timeout_us; /* of the workflow process_object */
     struct map buckets; /* name -> struct bucket */
     struct rng rng;
     struct guard guard;
@@ -83,10 +86,20 @@ void pipeline_end(struct pipeline *pipeline, enum pipeline_end end, const char *
  * alone. Says so, once, when it is not to be touched. */
 bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct bytes *key);
 
+/* An object is begun under the plan, and ends. */
+void plan_begin(struct pipeline_plan *plan);
+void plan_end(struct pipeline *pipeline, struct pipeline_plan *plan);
+/* By the object's headers: the way, or why it is left alone. -EINVAL: a rule's expression failed; -ENOMEM. */
+int plan_choose(const struct pipeline *pipeline, const struct pipeline_plan *plan, const struct bucket *bucket,
+                struct bytes key, const struct s3_object_info *info, struct pipeline_way *ret_way,
+                enum pipeline_skip *ret_skip, struct err *err);
+
 /* The bucket's record, made when it is new; NULL when memory is out. */
 struct bucket *bucket_get(struct pipeline *pipeline, struct bytes name);
 int bucket_set_cursor(struct bucket *bucket, struct bytes cursor);
 /* Set and remembered in the store, for `froe status` when nothing runs. */
+void bucket_set_skipped(struct bucket *bucket, const uint64_t listed[SKIP_KINDS]); /* so far in the pass */
+void bucket_skip_late(struct bucket *bucket, enum pipeline_skip skip);
 void bucket_note_listing(struct bucket *bucket); /* stats.listing and stats.skipped, as they are */
 void bucket_set_guard(struct bucket *bucket, enum pipeline_guard guard);
 /* Spawns fetch_s3_objects for a bucket whose listing stopped at the look-ahead, when its backlog is low again. Nothing

@@ -11,6 +11,11 @@ struct object_task {
     struct bucket *bucket;
     froe_task *task;
     struct bytes key;
+    struct pipeline_plan *plan; /* under which it was begun */
+    struct pipeline_way way;    /* the rule's, once the headers told which one it is */
+    enum pipeline_skip left;    /* not SKIP_NOT: they told that it is left alone */
+    bool hopeless;              /* another attempt would end the same way */
+    int64_t began_mono_us, timeout_us;
 
     struct s3_call *get; /* NULL: not running */
     enum s3_status get_status;
@@ -56,6 +61,10 @@ static froe_task *put_back(struct object_task *run) {
     struct pipeline *pipeline = run->pipeline;
     froe_task *task = run->task;
     run->bucket->running--;
+    if (run->bucket->running == 0 && run->bucket->late_unnoted)
+        bucket_note_listing(run->bucket);
+    plan_end(pipeline, run->plan);
+    run->plan = NULL;
     run->task = NULL;
     list_push_front(&pipeline->free_objects, &run->link);
     return task;
@@ -88,13 +97,20 @@ static void end_gone(struct object_task *run, const char *what) {
 
 static void end_failed(struct object_task *run) {
     struct bucket *bucket = run->bucket;
+    bool last = run->hopeless || froe_task_attempt(run->task) > run->way.retries;
     bucket->stats.failed++;
-    froe_task_fail(put_back(run), 0, text_of(run));
+    froe_task_fail(put_back(run), last ? FROE_FAIL_FINAL : 0, text_of(run));
     bucket_refill(bucket); /* it may be parked now */
 }
 
 static void end_again(struct object_task *run, int64_t delay_us) {
     froe_task_again(put_back(run), delay_us, text_of(run));
+}
+
+static void end_left(struct object_task *run, enum pipeline_skip skip, const char *what) {
+    bucket_skip_late(run->bucket, skip);
+    froe_task_log(run->task, FROE_INFO, "skipped: %s", what);
+    froe_task_fail(put_back(run), FROE_FAIL_FORGET, what);
 }
 
 /* ---- the delete ---- */
@@ -200,6 +216,10 @@ static void decide(struct object_task *run) {
             end_again(run, 0);
         return;
     }
+    if (run->left != SKIP_NOT) {
+        end_left(run, run->left, run->left == SKIP_NO_RULE ? "no rule matches it" : "younger than its rule's min_age");
+        return;
+    }
     if (run->job_started && (run->job_end == HANDLER_FAILED || run->job_end == HANDLER_AGAIN)) {
         end_failed(run);
         return;
@@ -216,9 +236,7 @@ static void decide(struct object_task *run) {
         end_gone(run, "no such bucket");
         return;
     case S3_ARCHIVED:
-        run->bucket->stats.skipped[SKIP_ARCHIVED]++;
-        froe_task_log(run->task, FROE_INFO, "skipped: archived");
-        froe_task_fail(put_back(run), FROE_FAIL_FORGET, "archived");
+        end_left(run, SKIP_ARCHIVED, "archived");
         return;
     case S3_THROTTLED:
     case S3_UNREACHABLE:
@@ -274,6 +292,34 @@ static void job_done(void *arg, const struct handler_result *result) {
 /* A program that is done without its whole input changes nothing here: the body must be verified all the same. */
 static const struct handler_events job_events = {.room = job_room, .done = job_done};
 
+/* In place of what the attempt was given so far, from its beginning. */
+static void set_timeout(struct object_task *run, int64_t timeout_us) {
+    if (timeout_us == run->timeout_us)
+        return;
+    run->timeout_us = timeout_us;
+    int64_t took_us = pipeline_mono_us(run->pipeline) - run->began_mono_us;
+    froe_task_refresh_timeout(run->task, timeout_us > took_us ? timeout_us - took_us : 0);
+}
+
+/* The rule that the object falls under. False: it is not to be handed over, and the download ends. */
+static bool choose(struct object_task *run, const struct s3_object_info *info) {
+    struct err err = {0};
+    int r = plan_choose(run->pipeline, run->plan, run->bucket, run->key, info, &run->way, &run->left, &err);
+    if (r == 0 && run->left == SKIP_NOT) {
+        set_timeout(run, run->way.timeout_us);
+        return true;
+    }
+    if (r < 0)
+        set_text(run, err.text);
+    if (r == -EINVAL) {
+        run->hopeless = true;
+        run->job_started = true;
+        run->job_end = HANDLER_FAILED;
+    }
+    s3_cancel(run->get);
+    return false;
+}
+
 static void get_info(void *arg, const struct s3_object_info *info) {
     struct object_task *run = arg;
     const struct read_state read = {info->etag, info->version_id};
@@ -292,6 +338,8 @@ static void get_info(void *arg, const struct s3_object_info *info) {
         return;
     }
     run->etag_n = info->etag.n;
+    if (!choose(run, info))
+        return;
 
     _cleanup_free_ struct handler_meta *metadata = NULL;
     if (info->n_metadata) {
@@ -312,9 +360,8 @@ static void get_info(void *arg, const struct s3_object_info *info) {
         .n_metadata = metadata ? info->n_metadata : 0,
     };
     struct err err = {0};
-    int r = info->n_metadata && !metadata
-                ? err_set(&err, -ENOMEM, "out of memory")
-                : handler_start(run->pipeline->options.handler, &object, &job_events, run, &run->job, &err);
+    int r = info->n_metadata && !metadata ? err_set(&err, -ENOMEM, "out of memory")
+                                          : handler_start(run->way.handler, &object, &job_events, run, &run->job, &err);
     if (r < 0) {
         run->job = NULL;
         set_text(run, err.text[0] ? err.text : err_errno_text(r));
@@ -391,9 +438,17 @@ void process_object_run(froe_task *task, void *arg) {
     run->job = NULL;
     run->got = run->job_started = run->paused = run->deleting = false;
     run->read_bytes = 0;
+    run->left = SKIP_NOT;
+    run->hopeless = false;
+    run->plan = pipeline->options.plan;
+    run->way = run->plan->way;
+    run->began_mono_us = pipeline_mono_us(pipeline);
+    run->timeout_us = pipeline->timeout_us;
+    plan_begin(run->plan);
     buf_reset(&run->text);
     bucket->running++;
     froe_task_set_data(task, run);
+    set_timeout(run, run->way.timeout_us);
     int r = was_processed(run);
     if (r > 0) {
         start_delete(run);

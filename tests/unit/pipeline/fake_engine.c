@@ -366,6 +366,10 @@ int froe_task_holds_lease(const froe_task *task) {
     return !task->engine->lost;
 }
 
+void froe_task_refresh_timeout(froe_task *task, int64_t more_us) {
+    task->more_us = more_us;
+}
+
 void froe_task_log(froe_task *task, froe_level level, const char *format, ...) {
     (void)task;
     (void)level;

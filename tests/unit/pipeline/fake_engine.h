@@ -28,6 +28,7 @@ struct froe_task { /* a run, and its attempt */
     enum fake_end end; /* how the latest attempt ended */
     uint32_t attempt, starts;
     int64_t due_mono_us;
+    int64_t more_us; /* of the last froe_task_refresh_timeout; 0: there was none */
     froe_cancel_reason cancelled;
     void *data;
     char run_id[FROE_RUN_ID_MAX];

@@ -61,6 +61,7 @@ struct s3_result fake_result(enum s3_status status);
 void fake_end(struct s3_call *call, enum s3_status status); /* without content */
 void fake_end_throttled(struct s3_call *call, enum s3_status status, uint32_t throttled);
 void fake_get_info(struct s3_call *call, const char *etag, const char *version_id, uint64_t size);
+void fake_get_info_of(struct s3_call *call, const struct s3_object_info *info);
 bool fake_get_data(struct s3_call *call, const char *piece);
 void fake_head(struct s3_call *call, const char *etag);
 /* Names and keys end with NULL. */

@@ -34,9 +34,10 @@ static void all_told(void *arg, const struct s3_result *failed, uint64_t buckets
 
 static int run(struct world *world, struct report *report) {
     static const char *const exclude[] = {"*0"};
+    const struct pipeline_plan plan = {.filter = {.exclude = exclude, .n_exclude = 1}};
     const struct dry_run_options options = {
         .bucket_prefix = "bucket-",
-        .filter = {.exclude = exclude, .n_exclude = 1},
+        .plan = &plan,
         .s3 = &world->s3,
         .clock = &world->clock,
         .bucket = bucket_told,

@@ -336,7 +336,7 @@ static void test_bucket_that_is_gone_is_complete(void **state) {
 static void test_skipped_objects_are_counted_over_the_pages_of_a_pass(void **state) {
     struct world *world = *state;
     static const char *const exclude[] = {"x*"};
-    world->options.filter = (struct pipeline_filter){.exclude = exclude, .n_exclude = 1};
+    world->plan.filter = (struct pipeline_filter){.exclude = exclude, .n_exclude = 1};
     world->options.look_ahead = 2;
     opened(state, false);
     fake_objects(one_bucket(world), LIST("a", "x1"), true);
@@ -515,7 +515,7 @@ static void test_not_drained_while_anything_lives(void **state) {
 static void test_look_ahead_full_of_parked_objects_blocks_nothing(void **state) {
     struct world *world = *state;
     world->options.look_ahead = 2;
-    world->options.retries = 0;
+    world->plan.way.retries = 0;
     opened(state, true);
     fake_objects(one_bucket(world), LIST("a", "b"), true);
     world_settle(world);

@@ -78,8 +78,8 @@ static void test_run_without_a_bucket_in_its_key_is_parked(void **state) {
 static void test_what_the_prefix_or_the_patterns_leave_out_is_left_alone(void **state) {
     struct world *world = *state;
     static const char *const exclude[] = {"keep/*"};
-    world->options.filter.exclude = exclude;
-    world->options.filter.n_exclude = 1;
+    world->plan.filter.exclude = exclude;
+    world->plan.filter.n_exclude = 1;
     world->options.trust_if_match = true;
     world_open(world);
     assert_null(world_object(world, "other-1", "k"));
@@ -100,7 +100,7 @@ static void test_what_the_prefix_or_the_patterns_leave_out_is_left_alone(void **
     world_object(world, "bucket-1", "k");
     world_process(world, "\"e\"", "");
     fake_end(fake_call(&world->s3, FAKE_DELETE), S3_SERVER);
-    world->pipeline->options.filter.exclude = (const char *const[]){"*"};
+    world->plan.filter.exclude = (const char *const[]){"*"};
     time_passes(world);
     assert_int_equal(world->s3.sent[FAKE_DELETE], 2);
     fake_end(fake_call(&world->s3, FAKE_DELETE), S3_OK);

@@ -23,6 +23,10 @@ static void ended(void *arg, enum pipeline_end end, const char *text) {
     snprintf(world->end_text, sizeof world->end_text, "%s", text);
 }
 
+static void plan_unused(void *arg) {
+    ((struct world *)arg)->unused++;
+}
+
 int world_up(void **state) {
     struct world *world = calloc(1, sizeof *world);
     assert_non_null(world);
@@ -34,17 +38,20 @@ int world_up(void **state) {
     fake_engine_init(&world->engine, &world->clock);
     fake_s3_init(&world->s3);
     list_init(&world->handler.jobs);
+    world->plan = (struct pipeline_plan){
+        .way = {.handler = &world->handler.handler, .retries = 3, .timeout_us = 60 * US_PER_S},
+        .unused = plan_unused,
+        .arg = world,
+    };
     world->options = (struct pipeline_options){
         .bucket_prefix = "bucket-",
         .max_pollers = 10,
         .max_runs_per_bucket = 20,
         .slots = 40,
         .cron = "* * * * *",
-        .retries = 3,
-        .timeout_us = 60 * US_PER_S,
         .backoff_us = US_PER_S,
         .look_ahead = 10000,
-        .handler = &world->handler.handler,
+        .plan = &world->plan,
         .s3 = &world->s3,
         .engine = &world->engine,
         .log = &world->log,

@@ -43,6 +43,8 @@ struct world {
     froe engine;
     struct s3_client s3;
     struct fake_handler handler;
+    struct pipeline_plan plan;
+    unsigned unused; /* plans that told so */
     struct pipeline_options options;
     struct pipeline *pipeline;
     unsigned ended;

@@ -1,0 +1,60 @@
+/* plan.h - options and rules as the pipeline wants them, with the handlers that they name; and the plans of one run,
+ * of which the newest is in force while objects that were begun under older ones come to their end.
+ *
+ * Thread: the loop's. */
+#pragma once
+
+#include "list.h"
+#include "options.h"
+#include "pipeline.h"
+#include "spawner.h"
+
+struct plans;
+
+struct plan {
+    struct pipeline_plan pipeline;
+    struct list link; /* in plans.all */
+    struct plans *plans;
+    const struct options *options;
+    struct options *owned; /* NULL: they are the caller's */
+    struct pipeline_way *ways;
+    struct handler **handlers; /* of each rule, then the general one; NULL: none of its own */
+    size_t n_handlers, n_open;
+    uv_timer_t later; /* closes it, out of the call that told that it is unused */
+};
+
+/* Without handlers, for a dry run. The options are borrowed. -ENOMEM. */
+int plan_new(const struct options *options, struct plan **ret_plan);
+void plan_free(struct plan *plan); /* one of plan_new; NULL is fine */
+
+/* All-zero but for the first three. */
+struct plans {
+    uv_loop_t *loop;
+    struct spawner *spawner; /* NULL: no plan has a program */
+    struct log *log;
+    struct plan *now;
+    struct list all;
+    bool begun, closing;
+    char described[256];
+    void (*closed)(void *arg);
+    void *closed_arg;
+};
+
+/* The first plan; `options` are borrowed until the plans are closed. -ENOENT and the like for a program that cannot be
+ * found, -ENOMEM. */
+int plans_open(struct plans *plans, const struct options *options, struct err *err);
+/* Another one in place of the newest, which the pipeline is told. Takes *options (allocated, with what is in it) on
+ * success only. Errors as above; then all is as before. */
+int plans_replace(struct plans *plans, struct pipeline *pipeline, struct options *options, struct err *err);
+struct pipeline_plan *plans_now(struct plans *plans);
+const struct options *plans_options(const struct plans *plans); /* of the newest */
+/* One line for a person: "discard", "3 rules, else program x". Borrowed until the next call. */
+const char *plans_describe(struct plans *plans);
+/* After the pipeline is closed. `closed` comes from the loop, or at once when there is nothing. */
+void plans_close(struct plans *plans, void (*closed)(void *arg), void *arg);
+
+/* reload.c: reads the configuration file again at each SIGHUP. */
+struct reload;
+int reload_open(uv_loop_t *loop, const struct options *options, struct plans *plans, struct pipeline *pipeline,
+                struct log *log, struct reload **ret_reload, struct err *err);
+void reload_close(struct reload *reload); /* it goes away with the loop's next turn */

@@ -1,0 +1,112 @@
+/* reload.c - SIGHUP: the configuration file is read again, with the command line and the variables as they were.
+ *
+ * What decides about objects takes effect with the next one: rules, handlers, include, exclude, min_age, retries,
+ * timeout, the log's level. What the parts of froe were made with (slots, store, cron ...) needs a restart, and is
+ * named. A file that is wrong changes nothing. */
+#include "plan.h"
+
+#include "mem.h"
+#include "options_table.h"
+
+struct reload {
+    uv_signal_t signal;
+    const struct options *given; /* of the program's start */
+    struct plans *plans;
+    struct pipeline *pipeline;
+    struct log *log;
+};
+
+static bool takes_effect(const struct option *option) {
+    static const char *const names[] = {"include", "exclude", "min-age", "retries", "timeout", "discard", "log-level"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(option->name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool same(const struct options *a, const struct options *b, const struct option *option) {
+    const void *x = (const char *)a + option->offset, *y = (const char *)b + option->offset;
+    switch (option->kind) {
+    case KIND_FLAG:
+        return *(const bool *)x == *(const bool *)y;
+    case KIND_U32:
+        return *(const uint32_t *)x == *(const uint32_t *)y;
+    case KIND_U64:
+    case KIND_SIZE:
+    case KIND_DURATION:
+        return *(const uint64_t *)x == *(const uint64_t *)y;
+    case KIND_LOG:
+        return a->log_format_set == b->log_format_set && a->log_format == b->log_format;
+    default: {
+        const char *text = *(const char *const *)x, *other = *(const char *const *)y;
+        return text == other || (text && other && strcmp(text, other) == 0);
+    }
+    }
+}
+
+/* Against what the program was started with, as that is still in force. */
+static void tell_what_waits(struct reload *reload, const struct options *fresh) {
+    _cleanup_buf_ struct buf names = {0};
+    for (size_t o = 0; o < n_options; o++) {
+        const struct option *option = &option_table[o];
+        char key[OPTION_KEY_MAX];
+        if (option_in_file(option) && !takes_effect(option) && !same(reload->given, fresh, option))
+            buf_printf(&names, "%s%s", names.n ? ", " : "", option_key(option, key));
+    }
+    if (names.n)
+        log_warn(reload->log, "the configuration file has other values that need a restart",
+                 LOG_BYTES("keys", buf_bytes(&names)));
+}
+
+static int read_again(struct reload *reload, struct err *err) {
+    struct options *fresh = mem_zalloc(sizeof *fresh);
+    if (!fresh)
+        return err_set(err, -ENOMEM, "out of memory");
+    int r = options_parse(reload->given->argc, reload->given->argv, fresh, err);
+    if (r < 0) {
+        mem_free(fresh);
+        return r;
+    }
+    r = plans_replace(reload->plans, reload->pipeline, fresh, err);
+    if (r < 0) {
+        options_free(fresh);
+        mem_free(fresh);
+        return r;
+    }
+    reload->log->level = fresh->log_level;
+    tell_what_waits(reload, fresh);
+    return 0;
+}
+
+static void hung_up(uv_signal_t *signal, int number) {
+    struct reload *reload = signal->data;
+    struct err err = {0};
+    const char *file = reload->given->config;
+    if (read_again(reload, &err) < 0)
+        log_error(reload->log, "the configuration file was not taken; the old one stays in force",
+                  LOG_STR("file", file), LOG_STR("error", err.text));
+    else
+        log_info(reload->log, "the configuration file was read again", LOG_STR("file", file),
+                 LOG_STR("handler", plans_describe(reload->plans)));
+}
+
+static void closed(uv_handle_t *handle) {
+    mem_free(handle->data);
+}
+
+int reload_open(uv_loop_t *loop, const struct options *options, struct plans *plans, struct pipeline *pipeline,
+                struct log *log, struct reload **ret_reload, struct err *err) {
+    struct reload *reload = mem_zalloc(sizeof *reload);
+    if (!reload)
+        return err_set(err, -ENOMEM, "out of memory");
+    *reload = (struct reload){.given = options, .plans = plans, .pipeline = pipeline, .log = log};
+    uv_signal_init(loop, &reload->signal);
+    reload->signal.data = reload;
+    uv_signal_start(&reload->signal, hung_up, SIGHUP);
+    *ret_reload = reload;
+    return 0;
+}
+
+void reload_close(struct reload *reload) {
+    uv_close((uv_handle_t *)&reload->signal, closed);
+}
