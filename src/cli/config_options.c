@@ -97,23 +97,27 @@ static bool needs_rules(enum command_id command) {
     return command == COMMAND_RUN || command == COMMAND_CHECK || command == COMMAND_CONFIG;
 }
 
-int options_load_file(struct options *options, struct err *err) {
-    int r = doc_read(options->config, &options->doc, err);
-    if (r < 0)
-        return r == -ENOMEM ? r : -EINVAL;
+int options_take_doc(struct options *options, struct err *err) {
     struct doc *doc = options->doc;
     if (!doc->root || doc_is_nothing(doc->root))
         return 0;
     if (doc->root->kind != DOC_MAP)
         return doc_error(doc, doc->root, err, "a configuration file is a mapping, as in \"slots: 40\", not %s",
                          doc_what(doc->root));
-    r = check_keys(doc, err);
+    int r = check_keys(doc, err);
     if (r == 0)
         r = check_values(options, err);
     const struct doc_node *rules = doc_get(doc->root, "rules");
     if (r == 0 && rules && needs_rules(options->command))
         r = config_rules_parse(doc, rules, &options->rules, err);
     return r;
+}
+
+int options_load_file(struct options *options, struct err *err) {
+    int r = doc_read(options->config, &options->doc, err);
+    if (r < 0)
+        return r == -ENOMEM ? r : -EINVAL;
+    return options_take_doc(options, err);
 }
 
 static struct option_origin *origin_of(struct options *options, size_t offset) {

@@ -80,6 +80,7 @@ int option_set_from_file(struct options *options, const struct option *option, c
                          struct err *err);
 /* Reads options->config into options->doc and checks all that can be checked of it alone: keys, values, rules. */
 int options_load_file(struct options *options, struct err *err);
+int options_take_doc(struct options *options, struct err *err); /* the same of one that was read */
 /* The program of the file, unless the command line has one. */
 int options_program_from_file(struct options *options, struct err *err);
 /* options_check.c: what does not go together, or is missing. -EINVAL. `given`: bits of the options on the command line.
