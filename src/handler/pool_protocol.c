@@ -129,7 +129,8 @@ static int take_answer(struct bytes line, const json_t *json, uint64_t id, struc
     if (reason && !json_is_string(reason) && !json_is_null(reason))
         return refuse(line, err, "the answer's \"reason\" is no text");
     size_t i = 0, n = sizeof names / sizeof names[0];
-    while (i < n && !(json_is_string(status) && strcmp(json_string_value(status), names[i]) == 0))
+    struct bytes word = bytes_of(json_string_value(status), json_string_length(status)); /* none for what is no text */
+    while (i < n && !bytes_equal(word, bytes_str(names[i])))
         i++;
     if (i == n)
         return refuse(line, err, "the answer's \"status\" is none of ok, retry and fail");

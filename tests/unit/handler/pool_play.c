@@ -1,0 +1,256 @@
+/* pool_play.c - see pool_play.h. Reads without a buffer, so that it takes nothing that it does not use. */
+#include "pool_play.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct object {
+    char line[200000], key[256], path[256];
+    unsigned long long id, body_bytes, size;
+};
+
+static const char *directory;
+static bool stubborn; /* takes neither the end of its input nor SIGTERM for an end */
+
+unsigned long long play_hash(const char *data, unsigned long n) {
+    unsigned long long hash = 14695981039346656037u;
+    for (unsigned long i = 0; i < n; i++)
+        hash = (hash ^ (unsigned char)data[i]) * 1099511628211u;
+    return hash;
+}
+
+static void read_all(int fd, char *data, size_t n) {
+    while (n) {
+        ssize_t got = read(fd, data, n);
+        if (got <= 0)
+            _exit(90); /* an end in the middle */
+        data += got;
+        n -= (size_t)got;
+    }
+}
+
+static void write_all(int fd, const char *data, size_t n) {
+    while (n) {
+        ssize_t put = write(fd, data, n);
+        if (put < 0)
+            _exit(91);
+        data += put;
+        n -= (size_t)put;
+    }
+}
+
+static void say(const char *text) {
+    write_all(STDOUT_FILENO, text, strlen(text));
+}
+
+static void note(const char *file, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", directory, file);
+    int fd = open(path, O_CREAT | O_WRONLY | O_APPEND | O_CLOEXEC, 0600);
+    write_all(fd, text, strlen(text));
+    close(fd);
+}
+
+static void await(const char *file) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/%s", directory, file);
+    while (access(path, F_OK) < 0)
+        usleep(5000);
+}
+
+static void take_text(const char *line, const char *name, char text[256]) {
+    char pattern[64];
+    snprintf(pattern, sizeof pattern, "\"%s\":\"", name);
+    const char *at = strstr(line, pattern);
+    text[0] = '\0';
+    if (at)
+        sscanf(at + strlen(pattern), "%255[^\"]", text);
+}
+
+static void take_line(struct object *object) {
+    size_t n = 0;
+    do {
+        ssize_t got = read(STDIN_FILENO, object->line + n, 1);
+        while (got <= 0 && stubborn)
+            pause();
+        if (got <= 0)
+            _exit(n ? 90 : 0);
+    } while (object->line[n++] != '\n');
+    object->line[n] = '\0';
+    if (sscanf(object->line, "{\"id\":%llu,\"body_bytes\":%llu,\"size\":%llu,", &object->id, &object->body_bytes,
+               &object->size) != 3)
+        _exit(92);
+    take_text(object->line, "key", object->key);
+    take_text(object->line, "path", object->path);
+}
+
+static void take_body(const struct object *object) {
+    char *body = malloc(object->size + 1), text[600];
+    int fd = object->path[0] ? open(object->path, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    read_all(fd, body, object->size);
+    if (object->path[0] && read(fd, text, 1) != 0)
+        _exit(93);
+    snprintf(text, sizeof text, "%d %s %llu %llx\n", (int)getpid(), object->key, object->size,
+             play_hash(body, object->size));
+    note("log", text);
+    note("lines", object->line);
+    free(body);
+}
+
+static void answer(const struct object *object, const char *rest) {
+    char text[256];
+    snprintf(text, sizeof text, "{\"id\":%llu,%s}\n", object->id, rest);
+    say(text);
+}
+
+static void before_the_body(const struct object *object) {
+    const char *key = object->key;
+    if (strcmp(key, "crash-early") == 0)
+        kill(getpid(), SIGKILL);
+    if (strcmp(key, "slow") == 0)
+        await("go");
+    if (strcmp(key, "ok-unread") == 0)
+        answer(object, "\"status\":\"ok\"");
+    if (strcmp(key, "fail-unread") == 0)
+        answer(object, "\"status\":\"fail\",\"reason\":\"not wanted\"");
+    if (strcmp(key, "close-stdin") == 0) {
+        close(STDIN_FILENO);
+        pause();
+    }
+    if (strstr(key, "unread"))
+        pause();
+}
+
+static void make_huge_line(void) {
+    static char piece[1000];
+    memset(piece, 'x', sizeof piece);
+    for (int i = 0; i < 70; i++)
+        write_all(STDOUT_FILENO, piece, sizeof piece);
+    pause();
+}
+
+static void grow(void) {
+    size_t n = 64 << 20;
+    volatile char *memory = malloc(n);
+    for (size_t i = 0; i < n; i += 4096)
+        memory[i] = 1;
+}
+
+static void act(const struct object *object) {
+    const char *key = object->key;
+    if (strcmp(key, "crash") == 0) {
+        fputs("the last words\n", stderr);
+        kill(getpid(), SIGSEGV);
+    } else if (strcmp(key, "exit") == 0) {
+        exit(3);
+    } else if (strcmp(key, "hang") == 0) {
+        note("hangs", "x\n");
+        for (;;)
+            pause();
+    } else if (strcmp(key, "garbage") == 0) {
+        say("hello\n");
+        pause();
+    } else if (strcmp(key, "binary") == 0) {
+        write_all(STDOUT_FILENO, "\0\377\n", 3);
+        pause();
+    } else if (strcmp(key, "chatter") == 0) {
+        say("loading...\n");
+        answer(object, "\"status\":\"ok\"");
+    } else if (strcmp(key, "huge") == 0) {
+        make_huge_line();
+    } else if (strcmp(key, "endless") == 0) {
+        for (;;)
+            say("{\"id\":");
+    } else if (strcmp(key, "close-stdout") == 0) {
+        close(STDOUT_FILENO);
+        pause();
+    } else if (strcmp(key, "cut") == 0) {
+        say("{\"id\":1,\"sta");
+        exit(0);
+    } else if (strcmp(key, "wrong-id") == 0) {
+        say("{\"id\":4711,\"status\":\"ok\"}\n");
+        pause();
+    } else if (strcmp(key, "result") == 0) {
+        answer(object, "\"status\":\"ok\",\"result_bytes\":3");
+        say("abc");
+        pause();
+    } else if (strcmp(key, "status") == 0) {
+        answer(object, "\"status\":\"done\"");
+        pause();
+    } else if (strcmp(key, "retry") == 0) {
+        answer(object, "\"status\":\"retry\",\"reason\":\"the database is away\"");
+    } else if (strcmp(key, "retry-silent") == 0) {
+        answer(object, "\"status\":\"retry\"");
+    } else if (strcmp(key, "fail") == 0) {
+        answer(object, "\"status\":\"fail\",\"reason\":\"no\\u0007t a picture\\nat all\"");
+    } else if (strcmp(key, "fail-said") == 0) {
+        fputs("so it goes\n", stderr);
+        answer(object, "\"status\":\"fail\"");
+    } else if (strcmp(key, "twice") == 0) {
+        char text[100];
+        snprintf(text, sizeof text, "{\"id\":%llu,\"status\":\"ok\"}\n{\"id\":%llu,\"status\":\"ok\"}\n", object->id,
+                 object->id);
+        say(text);
+    } else if (strcmp(key, "blank-lines") == 0) {
+        say("\n \r\n");
+        answer(object, "\"status\":\"ok\", \"reason\":null, \"result_bytes\":0, \"more\":[1]");
+        say("\n\n");
+    } else if (strcmp(key, "in-pieces") == 0) {
+        char text[100];
+        int n = snprintf(text, sizeof text, "{\"id\":%llu,\"status\":\"ok\"}\n", object->id);
+        for (int i = 0; i < n; i++, usleep(2000))
+            write_all(STDOUT_FILENO, text + i, 1);
+    } else if (strcmp(key, "then-exit") == 0) {
+        answer(object, "\"status\":\"ok\"");
+        exit(0);
+    } else if (strcmp(key, "then-exit-later") == 0) {
+        answer(object, "\"status\":\"ok\"");
+        usleep(100000);
+        exit(0);
+    } else if (strcmp(key, "then-chatter") == 0) {
+        answer(object, "\"status\":\"ok\"");
+        usleep(100000);
+        say("done with it\n");
+    } else if (strcmp(key, "grow") == 0) {
+        grow();
+        answer(object, "\"status\":\"ok\"");
+    } else {
+        if (strcmp(key, "noisy") == 0)
+            fputs("a line about this object\n", stderr);
+        answer(object, "\"status\":\"ok\"");
+    }
+}
+
+void play_worker(const char *in_directory, const char *mode) {
+    static struct object object;
+    char text[32];
+    directory = in_directory;
+    setvbuf(stderr, NULL, _IONBF, 0);
+    snprintf(text, sizeof text, "%d\n", (int)getpid());
+    note("starts", text);
+    stubborn = strcmp(mode, "stubborn") == 0;
+    if (stubborn)
+        signal(SIGTERM, SIG_IGN);
+    if (strcmp(mode, "dies") == 0) {
+        fputs("no such module\n", stderr);
+        _exit(1);
+    }
+    if (strcmp(mode, "greets") == 0)
+        say("worker ready\n");
+    if (strcmp(mode, "env") == 0)
+        for (char **variable = environ; *variable; variable++) {
+            note("env", *variable);
+            note("env", "\n");
+        }
+    for (;;) {
+        take_line(&object);
+        before_the_body(&object);
+        take_body(&object);
+        act(&object);
+    }
+}
