@@ -42,6 +42,8 @@ static int set_globs(struct options *options, const struct option *option, const
                      const char *key, struct err *err) {
     if (value->kind != DOC_LIST)
         return set_text(options, option, value, key, err);
+    if (value->n == 0)
+        return doc_error(options->doc, value, err, "%s: an empty list matches nothing; leave the key out", key);
     for (const struct doc_node *item = value->first; item; item = item->next) {
         int r = set_text(options, option, item, key, err);
         if (r < 0)

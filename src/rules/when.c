@@ -27,8 +27,9 @@ struct rule_when {
 /* One that compiles with what a listing tells needs no more. */
 static int compile(struct rule_when *when, struct bytes source, struct err *err) {
     struct cel_options options = {.variables = variables, .n_variables = LISTED, .result = CEL_BOOL};
-    if (cel_compile_with(source, &options, &when->program, NULL, NULL) == 0)
-        return 0;
+    int r = cel_compile_with(source, &options, &when->program, NULL, err);
+    if (r == 0 || r == -ENOMEM)
+        return r;
     options.n_variables = ALL;
     when->needs_headers = true;
     return cel_compile_with(source, &options, &when->program, NULL, err);
