@@ -36,6 +36,10 @@ static const char *const variables[] = {
     "FROE_HISTORY",
     "FROE_HISTORY_SIZE",
     "FROE_CONFIG",
+    "FROE_POOL_WORKERS",
+    "FROE_POOL_BODY",
+    "FROE_POOL_RECYCLE",
+    "FROE_POOL_MEMORY",
 };
 #define N_VARIABLES (sizeof variables / sizeof variables[0])
 
@@ -112,6 +116,9 @@ static const struct number numbers[] = {
     {"--retries", "FROE_RETRIES", offsetof(struct options, retries), false, "0", "1000", "-1", "1001"},
     {"--look-ahead", "FROE_LOOK_AHEAD", offsetof(struct options, look_ahead), true, "1", "10000000", "0",
      "18446744073709551616"},
+    {"--pool-workers", "FROE_POOL_WORKERS", offsetof(struct options, pool_workers), false, "0", "1000", "-1", "1001"},
+    {"--pool-recycle", "FROE_POOL_RECYCLE", offsetof(struct options, pool_recycle), false, "0", "1000000000", "-1",
+     "1000000001"},
 };
 
 static uint64_t number_in(const struct options *options, const struct number *number) {
@@ -247,6 +254,8 @@ static void test_bad_texts(void **state) {
         {"--exclude", "FROE_EXCLUDE", "a\\", "pattern"},
         {"--log", "FROE_LOG", "xml", "neither text nor json"},
         {"--log-level", "FROE_LOG_LEVEL", "loud", "debug, info, warn or error"},
+        {"--pool-body", "FROE_POOL_BODY", "memfd", "neither inline nor path"},
+        {"--pool-memory", "FROE_POOL_MEMORY", "much", "is not a size"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[128];
@@ -337,6 +346,20 @@ static void test_program(void **state) {
     options_free(&options);
 }
 
+static void test_pool(void **state) {
+    struct options options = PARSE("run", "--", "cat");
+    assert_false(options.pool || options.pool_path);
+    assert_true(options.pool_workers == 0 && options.pool_recycle == 0 && options.pool_memory_bytes == 0);
+    options_free(&options);
+    options = PARSE("run", "--pool", "--pool-workers", "3", "--pool-body", "path", "--pool-recycle", "100",
+                    "--pool-memory", "1GiB", "--", "cat");
+    assert_true(options.pool && options.pool_path);
+    assert_true(options.pool_workers == 3 && options.pool_recycle == 100 && options.pool_memory_bytes == 1 << 30);
+    options_free(&options);
+    REFUSES("--pool needs|-- PROGRAM", "run", "--pool");
+    REFUSES("--pool needs|-- PROGRAM", "run", "--pool", "--discard");
+}
+
 static void test_parked(void **state) {
     struct options options = PARSE("parked", "list");
     assert_string_equal(options.action, "list");
@@ -412,7 +435,9 @@ static void test_help_names_every_option_and_variable(void **state) {
         "--look-ahead",    "--once",         "--dry-run",
         "--log",           "--log-level",    "--discard",
         "--history",       "--history-size", "--worker",
-        "--lease",         "--config",
+        "--lease",         "--config",       "--pool",
+        "--pool-workers",  "--pool-body",    "--pool-recycle",
+        "--pool-memory",
     };
     char *help = help_of(COMMAND_RUN);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
@@ -511,6 +536,7 @@ int main(void) {
         TEST(test_variables_concern_only_their_commands),
         TEST(test_place_of_the_store),
         TEST(test_program),
+        TEST(test_pool),
         TEST(test_parked),
         TEST(test_mistakes),
         TEST(test_too_many_patterns),
