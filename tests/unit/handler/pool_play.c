@@ -145,6 +145,7 @@ static void act(const struct object *object) {
     const char *key = object->key;
     if (strcmp(key, "crash") == 0) {
         fputs("the last words\n", stderr);
+        signal(SIGSEGV, SIG_DFL); /* a sanitizer has words of its own */
         kill(getpid(), SIGSEGV);
     } else if (strcmp(key, "exit") == 0) {
         exit(3);

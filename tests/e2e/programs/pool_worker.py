@@ -1,0 +1,75 @@
+#!/usr/bin/python3
+"""A worker of a pool that writes down what it did, and misbehaves: pool_worker.py LOG [BEHAVIOUR...]
+
+    crash-every N    dies with each Nth object of its own, before it answers
+    bad KEY HOW      with that key: crash, garbage, hang, chatter, huge, exit, wrong-id, unread
+    sleep SECONDS    with each object
+    exit-after N     ends by itself after so many
+"""
+import hashlib
+import json
+import os
+import signal
+import sys
+import time
+
+log, words = sys.argv[1], sys.argv[2:]
+options, bad = {}, {}
+while words:
+    word = words.pop(0)
+    if word == "bad":
+        key, how = words.pop(0), words.pop(0)
+        bad[key] = how
+    else:
+        options[word] = float(words.pop(0))
+stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+
+
+def write(text):
+    stdout.write(text.encode())
+    stdout.flush()
+
+
+def note(*what):
+    with open(log, "a", encoding="utf-8") as out:
+        out.write(" ".join(map(str, what)) + "\n")
+
+
+note("start", os.getpid())
+note("env", *(name for name in os.environ))
+n = 0
+for line in stdin:
+    job = json.loads(line)
+    how = bad.get(job["key"])
+    if how == "unread":
+        write(json.dumps({"id": job["id"], "status": "ok"}) + "\n")
+        signal.pause()
+    body = stdin.read(job["body_bytes"])
+    if len(body) != job["body_bytes"]:
+        note("short", job["key_url"], len(body))
+        sys.exit(1)
+    if "path" in job:
+        with open(job["path"], "rb") as file:
+            body = file.read()
+    note("body", job["bucket"], job["key_url"], len(body), hashlib.md5(body).hexdigest(), job["etag"], os.getpid())
+    n += 1
+    if how == "crash" or ("crash-every" in options and n % options["crash-every"] == 0):
+        print("about to crash", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif how == "garbage":
+        write("hello\n")
+    elif how == "hang":
+        signal.pause()
+    elif how == "chatter":
+        write("loading\n")
+    elif how == "huge":
+        write("x" * 100000)
+    elif how == "exit":
+        sys.exit(7)
+    elif how == "wrong-id":
+        write('{"id":0,"status":"ok"}\n')
+    time.sleep(options.get("sleep", 0))
+    write(json.dumps({"id": job["id"], "status": "ok"}) + "\n")
+    note("done", job["bucket"], job["key_url"])
+    if n == options.get("exit-after"):
+        break
