@@ -30,6 +30,7 @@ static bool same(const struct options *a, const struct options *b, const struct 
     const void *x = (const char *)a + option->offset, *y = (const char *)b + option->offset;
     switch (option->kind) {
     case KIND_FLAG:
+    case KIND_POOL_BODY:
         return *(const bool *)x == *(const bool *)y;
     case KIND_U32:
         return *(const uint32_t *)x == *(const uint32_t *)y;
@@ -39,11 +40,20 @@ static bool same(const struct options *a, const struct options *b, const struct 
         return *(const uint64_t *)x == *(const uint64_t *)y;
     case KIND_LOG:
         return a->log_format_set == b->log_format_set && a->log_format == b->log_format;
-    default: {
-        const char *text = *(const char *const *)x, *other = *(const char *const *)y;
-        return text == other || (text && other && strcmp(text, other) == 0);
+    case KIND_LEVEL: /* take effect, or are in no file */
+    case KIND_GLOB:
+    case KIND_STATES:
+    case KIND_META:
+    case KIND_TIME:
+        return true;
+    case KIND_PREFIX:
+    case KIND_TEXT:
+    case KIND_CRON:
+    case KIND_STORE:
+        break;
     }
-    }
+    const char *text = *(const char *const *)x, *other = *(const char *const *)y;
+    return text == other || (text && other && strcmp(text, other) == 0);
 }
 
 /* Against what the program was started with, as that is still in force. */
