@@ -1,8 +1,10 @@
 """Configuration files: what they say is done, who says otherwise wins, they can be shown and read again."""
+import gzip
 import json
 import os
 import pathlib
 import signal
+import subprocess
 import time
 
 import jsonschema
@@ -132,7 +134,7 @@ def test_what_cannot_be_decided_is_parked(fake, froe, prefix, write, once):
     bucket = prefix + "1"
     fake.make_bucket(bucket)
     fake.raw.put(bucket, "plain", b"x")
-    once(write(base(froe, prefix, rules=[{"when": "metadata.class == 'keep'"} | {"handler": {"program": ["cat"]}},
+    once(write(base(froe, prefix, rules=[{"when": "metadata.class == 'keep'", "handler": {"program": ["cat"]}},
                                          {"handler": "discard"}])), expect=PARKED)
     assert fake.keys(bucket) == ["plain"]
     assert froe.parked()[0]["error"] == "rule 1: when: line 1, column 10: there is no metadata.class"
@@ -237,7 +239,6 @@ def test_check(froe, write):
 
 @pytest.fixture(scope="module")
 def schema(request):
-    import subprocess  # the module's own, before any froe of a test
     program = pathlib.Path(request.config.getoption("--build"), "src/cli/froe").resolve()
     wrapper = request.config.getoption("--wrapper").split()
     schema = json.loads(subprocess.check_output([*wrapper, program, "config", "schema"]))
@@ -285,7 +286,6 @@ def test_examples_do_what_they_say(fake, froe, prefix, folder, once, write, name
             put(Bucket=prefix + "1", Key=key, Body=body)
         once(config, *store)
         assert fake.keys(prefix + "1") == ["readme"]
-        import gzip
         packed = sorted(gzip.decompress(path.read_bytes()) for path in (froe.home / "packed").iterdir())
         assert packed == [b"hello\n", b"world\n"]
         return

@@ -278,6 +278,24 @@ static void test_timeout(void **state) {
     UNTIL(fx, fixture_told(fx, FROE_EVENT_PARKED) == 1);
 }
 
+/* Of a timeout too the task may say that it was the last attempt; the text tells the time that it was given. */
+static void test_timeout_of_a_last_attempt(void **state) {
+    FX;
+    fx->run = NULL;
+    froe_workflow given = {.retries = 5, .timeout_us = US_PER_MIN, .backoff_us = US_PER_S};
+    fixture_workflow(fx, "w", NULL, 0, &given);
+    fixture_start(fx);
+    spawn_key(fx, "a", NULL);
+    UNTIL(fx, fx->n_held == 1);
+    froe_task_refresh_timeout(fx->held[0], 5 * US_PER_S);
+    fixture_move(fx, 5 * US_PER_S);
+    UNTIL(fx, froe_task_cancelled(fx->held[0]) == FROE_CANCELLED_TIMEOUT);
+    froe_task_fail(fixture_release(fx, 0), FROE_FAIL_FINAL, "enough");
+    UNTIL(fx, fixture_told(fx, FROE_EVENT_PARKED) == 1);
+    assert_int_equal(fixture_told(fx, FROE_EVENT_RETRY), 0);
+    assert_memory_equal(fixture_last(fx, FROE_EVENT_PARKED)->text, "timed out after 5", 17);
+}
+
 static void cancel_ends_all(struct fixture *fx, froe_task *task) {
     assert_int_equal(froe_task_cancelled(task), FROE_CANCELLED_TIMEOUT);
     while (fx->n_held)
@@ -411,6 +429,7 @@ int main(void) {
         T(test_checkpoints_and_generations),
         T(test_adopting_a_generation),
         T(test_timeout),
+        T(test_timeout_of_a_last_attempt),
         T(test_cancel_may_end_others),
         T(test_again_in_memory),
         T(test_again_of_very_many),
