@@ -10,7 +10,7 @@ import time
 import jsonschema
 import pytest
 import yaml
-from froe import DRAINED, PARKED, USAGE
+from froe import DRAINED, PARKED, USAGE, processes_of
 
 EXAMPLES = sorted((pathlib.Path(__file__).parents[2] / "examples/config").glob("*.yaml"))
 
@@ -127,6 +127,36 @@ def test_rules_say_attempts_time_and_age(fake, froe, prefix, folder, write, once
     assert {key: item["attempts"] for key, item in parked.items()} == {
         "fails-never": 1, "fails-twice": 3, "general": 2, "hangs": 1}
     assert parked["hangs"]["error"].startswith("timed out after 3"), parked["hangs"]
+
+
+def test_a_pool_for_each_rule(fake, froe, prefix, folder, write):
+    """Each has workers of its own, and those of rules that are gone end."""
+    bucket = prefix + "1"
+    fake.make_bucket(bucket)
+    worker = ("import json, sys\n"
+              "for line in sys.stdin.buffer:\n"
+              "    job = json.loads(line)\n"
+              "    sys.stdin.buffer.read(job['body_bytes'])\n"
+              "    open(sys.argv[1], 'a').write(job['key'] + chr(10))\n"
+              "    print(json.dumps({'id': job['id'], 'status': 'ok'}), flush=True)\n")
+
+    def pool(name):
+        return {"pool": ["/usr/bin/python3", "-c", worker, str(folder / name)]}
+
+    more = {"cron": "* * * * * *", "pool_workers": 1}
+    config = write(base(froe, prefix, **more, rules=[{"keys": "a*", "handler": pool("one")}, {"handler": pool("two")}]))
+    fake.raw.fill(bucket, ((key, b"body") for key in ("a1", "a2", "b1")))
+    running = froe.start("run", "--log", "json", "--config", config, plain=True)
+    running.until("all are gone", lambda: fake.keys(bucket) == [])
+    assert len(processes_of(str(folder / "one"))) == 1
+    write(base(froe, prefix, **more, rules=[{"handler": pool("two")}]))
+    running.signal(signal.SIGHUP)
+    running.until("its worker is gone", lambda: processes_of(str(folder / "one")) == [])
+    fake.raw.put(bucket, "a3", b"body")
+    running.until("it is gone", lambda: fake.keys(bucket) == [])
+    assert running.stop().code == DRAINED
+    assert (noted(folder / "one"), noted(folder / "two")) == (["a1", "a2"], ["a3", "b1"])
+    assert processes_of(str(folder / "two")) == []
 
 
 def test_what_cannot_be_decided_is_parked(fake, froe, prefix, write, once):
