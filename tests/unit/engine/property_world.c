@@ -125,7 +125,11 @@ static void came(struct random_engine *engine, const struct random_workflow *wor
     char k = '-', j = '-';
     sscanf(froe_task_input(task), "{\"k\":\"%c\",\"j\":\"%c\"}", &k, &j);
     for (size_t r = 0; r < workflow->n_rules; r++) {
-        switch (workflow->rules[r].expression) {
+        enum expression by = workflow->rules[r].expression;
+        if (j == '-' && (by == BY_K || by == BY_K_AND_J))
+            BROKEN(world, "run %s of %s was started without a key: input %s", froe_task_run_id(task), workflow->name,
+                   froe_task_input(task));
+        switch (by) {
         case BY_NOTHING:
             snprintf(new.keys[r], sizeof new.keys[r], "all");
             break;

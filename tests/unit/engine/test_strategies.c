@@ -140,6 +140,29 @@ static void test_a_rate_counts_starts(void **state) {
     }
 }
 
+static void run_not_yet(struct fixture *fx, froe_task *task) {
+    froe_task_again(task, 0, "not yet");
+}
+
+/* Being put back costs nothing, starting once more does. */
+static void test_a_rate_counts_every_start(void **state) {
+    FX;
+    froe_rule rule = {"'api'", 3, FROE_RATE_LIMIT, US_PER_MIN};
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    fx->run = run_not_yet;
+    next_minute(fx);
+    spawn_n(fx, "w", NULL, 2, 0);
+    fixture_start(fx);
+    UNTIL(fx, fx->n_ran == 3);
+    fixture_linger(fx, 50 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 3);
+    next_minute(fx);
+    UNTIL(fx, fx->n_ran == 6);
+    fixture_linger(fx, 50 * US_PER_MS);
+    assert_int_equal(fx->n_ran, 6);
+    assert_int_equal(fixture_group(fx, "w", "").failed, 0);
+}
+
 /* ---- run ids ---- */
 
 static void test_keys_of_run_ids(void **state) {
@@ -334,6 +357,7 @@ int main(void) {
         T(test_a_rate_is_shared_and_holds_no_slot),
         T(test_a_chain_with_a_rate),
         cmocka_unit_test_setup_teardown(test_a_rate_counts_starts, one_slot, fixture_teardown),
+        T(test_a_rate_counts_every_start),
         T(test_keys_of_run_ids),
         cmocka_unit_test(test_run_id_texts),
         T(test_each_item_knows_its_run),
