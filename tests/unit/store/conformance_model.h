@@ -102,6 +102,10 @@ enum store_state model_state(const struct play *play, const struct run *run);
 /* A time at most so far ahead. When time is not ours, all such lie on a grid, so that waiting for them takes less. */
 int64_t model_some_time(struct play *play, int64_t at_most_us);
 void model_begin(struct play *play); /* a batch, if there is none */
+/* Fail the test, and say which run it is, unless the store told of it what is expected. */
+void model_same_number(const struct run *run, const char *what, int64_t told, int64_t expected);
+void model_same_text(const struct run *run, const char *what, struct bytes told, const char *expected);
+void model_same_key_of(const struct run *run, struct bytes told); /* its child key */
 
 /* Spawns something random, and fails the test where the store did anything else than the model. (conformance_spawn.c)
  */

@@ -18,13 +18,6 @@ static int64_t mono_us(void *arg) {
     return ((struct store_under_test *)arg)->mono_us;
 }
 
-#define MUST(call_)                                            \
-    do {                                                       \
-        struct err err = {0};                                  \
-        if ((call_) < 0)                                       \
-            fail_msg("%s: %d %s", #call_, err.code, err.text); \
-    } while (0)
-
 void steps_open(struct steps *steps) {
     struct store_under_test *sut = steps->sut;
     MUST(sut->open(sut, &steps->options, &steps->store, &err));

@@ -23,6 +23,14 @@ struct steps {
     int64_t workers[STEPS_WORKERS], n_workers; /* all that were added since the store was wiped */
 };
 
+/* The call, which may name `&err`, succeeds; else the test fails with the store's text. */
+#define MUST(call_)                                            \
+    do {                                                       \
+        struct err err = {0};                                  \
+        if ((call_) < 0)                                       \
+            fail_msg("%s: %d %s", #call_, err.code, err.text); \
+    } while (0)
+
 int steps_setup(void **state);        /* a fresh store with one worker; initial_state is the store_under_test */
 int steps_teardown(void **state);     /* checks the store and closes it */
 void steps_open(struct steps *steps); /* as steps_setup left it, and a worker of the new opening */
