@@ -278,19 +278,30 @@ typedef struct froe_spawn {
     size_t n;          /* NULL items with n = 1: one run without child key */
     int64_t delay_us;  /* not before */
     unsigned priority; /* 1 to 3; 3 goes first among the queued runs of its group; 0: 1 */
+    /* NULL, or room for n: 1 for each item for which this spawn created a run, 0 for the others. Filled in right before
+     * `done` is called without an error, or froe_spawn_sync returns, and must live until then. */
+    unsigned char *ret_created;
 } froe_spawn;
 
 typedef struct froe_spawned {
     uint32_t created;
-    uint32_t duplicates; /* their child key is live (parked in the same generation included) */
+    uint32_t duplicates; /* their child key is live (parked in the same generation included), or an earlier item has it
+                          */
     uint32_t superseded; /* of the created: those that took a parked run's place */
     uint32_t cancelled;  /* by CANCEL_NEWEST */
     uint32_t failed; /* a rule's expression gave no key for it (no string, too long, a NUL in it): the run ended FAILED;
                         the reason is told as an event and kept with it */
     uint32_t driven_out;     /* older runs that CANCEL_IN_PROGRESS cancelled at once */
-    const froe_run_id *runs; /* of each item; page 0: not created. Borrowed during the callback */
+    /* Of each item, borrowed during the callback: the run that was created for it, or of a duplicate the live run that
+     * has its child key. page 0: none, as a rule refused or drove out the item, or the one that it is a duplicate of. */
+    const froe_run_id *runs;
     size_t n;
 } froe_spawned;
+
+/* Fan out and gather, through crashes. A task that spawns children with child keys and waits for them does the same in
+ * its next attempt: of children that are live it is told the run ids again, and waits for them. Those that have
+ * finished meanwhile are not live any more, and spawning their keys makes new runs. So a parent keeps the ids in its
+ * checkpoint as early as it can and then spawns what it has no id of; and a child is such that twice does no harm. */
 
 typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_error *error);
 

@@ -196,9 +196,16 @@ struct store_page {
     struct bytes failed;     /* not empty: these runs end FAILED at once, for that reason; n_keys may be 0. They are in
                                 the history only (attempt 0), no child key is looked at, and each counts as a failed
                                 attempt in the lane of these keys */
-    uint32_t *ret_indexes;   /* NULL, or room for n: each item's index, or STORE_NOT_CREATED */
+    struct store_place *ret_runs; /* NULL, or room for n: each item's run */
 };
-#define STORE_NOT_CREATED UINT32_MAX
+/* The run of an item: the one that was created for it, or of a duplicate the live one that has its child key (of the
+ * page's own, when an earlier item has it), also when that is just being driven out. page 0: there is none, as the item
+ * was refused or driven out at once, or is a duplicate of such a one. */
+struct store_place {
+    int64_t page;
+    uint32_t index;
+    bool created;
+};
 struct store_spawned {
     int64_t page; /* 0 when nothing was created. Run ids are page:index, indexes counted over the created ones. */
     uint32_t created, duplicates, superseded, cancelled;

@@ -237,6 +237,8 @@ int pg_workflow_pause(struct postgres_store *store, struct bytes name, bool paus
 int pg_spawn_check(struct postgres_store *store, const struct store_page *page, struct err *err);
 int pg_spawn_prepare(struct postgres_store *store, struct op *op, struct err *err); /* before the lock */
 int pg_spawn_want(struct postgres_store *store, struct op *op);
+/* Under the lock: reads what it takes to decide about child keys; mostly it is here already. */
+int pg_spawn_read_keys(struct postgres_store *store, struct op *op, struct keyset *set, struct err *err);
 int pg_spawn(struct postgres_store *store, struct op *op, struct err *err);
 int pg_page_reserve(struct postgres_store *store, int64_t *ret_page, struct err *err);
 int pg_settle_check(const struct store_settled *settled, size_t n, struct err *err);

@@ -23,8 +23,11 @@ static int check_key(struct checking *checking, const struct lane *lane, struct 
         return 0;
     struct hash128 hash = work_fingerprint(lane->workflow, key);
     checking->keys++;
-    if (!fingerprints_find(&checking->store->live, hash))
+    const uint64_t *place = fingerprints_find(&checking->store->live, hash);
+    if (!place)
         return BAD(checking, err, "the child key of run %lld:%u is not known as live", (long long)page, index);
+    if (*place != WORK_PLACE(page, index))
+        return BAD(checking, err, "the child key of run %lld:%u leads elsewhere", (long long)page, index);
     const struct parked *at = fingerprints_find(&checking->store->parked, hash);
     if (parked != (at != NULL))
         return BAD(checking, err, "run %lld:%u is %sparked, memory says otherwise", (long long)page, index,

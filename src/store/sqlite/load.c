@@ -61,7 +61,7 @@ static int add_live_key(struct sqlite_store *store, const struct lane *lane, str
                         uint32_t index, struct err *err) {
     if (key.n == 0)
         return 0;
-    int r = fingerprints_add(&store->live, work_fingerprint(lane->workflow, key), NULL);
+    int r = work_take_key(store, work_fingerprint(lane->workflow, key), WORK_PLACE(page, index));
     if (r == -EEXIST)
         return db_corrupt(&store->db, err, "the child key of run %lld:%u is live twice", (long long)page, index);
     return r;

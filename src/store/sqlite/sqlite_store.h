@@ -128,7 +128,7 @@ struct sqlite_store {
     bool in_batch, own_batch; /* own_batch: begun by a call that needed one, and ended with it */
 
     struct hash_key hash_key;
-    struct fingerprints live;   /* child keys of live and parked runs */
+    struct fingerprints live;   /* child keys of live and parked runs, with the WORK_PLACE of the run (uint64_t) */
     struct fingerprints parked; /* of parked runs, with struct parked */
     struct lanes lanes;
     struct work **known; /* all pages and retries, hashed by page and index */
@@ -199,6 +199,12 @@ void work_lane_dirty(struct sqlite_store *store, struct lane *lane);
 int work_flush(struct sqlite_store *store, struct err *err);
 
 struct hash128 work_fingerprint(const struct workflow *workflow, struct bytes child_key);
+/* Where a run is, in eight bytes. */
+#define WORK_PLACE(page_, index_) ((uint64_t)(page_) << 10 | (uint64_t)(index_))
+#define WORK_PLACE_PAGE(place_) ((int64_t)((place_) >> 10))
+#define WORK_PLACE_INDEX(place_) ((uint32_t)((place_)&1023))
+/* Notes that a run has the child key; -EEXIST: one has it already, and that is left as it is. */
+int work_take_key(struct sqlite_store *store, struct hash128 hash, uint64_t place);
 /* Takes a child key (may be empty) out of the live ones. STORE_ERR_CORRUPT when it was not there. */
 int work_forget_key(struct sqlite_store *store, const struct lane *lane, struct bytes child_key, struct err *err);
 /* Reads the page's row; to be ended with db_done when it returns 0. Columns: input, metadata, items, created. */

@@ -243,6 +243,14 @@ struct hash128 work_fingerprint(const struct workflow *workflow, struct bytes ch
     return hash128(&workflow->hash_key, child_key);
 }
 
+int work_take_key(struct sqlite_store *store, struct hash128 hash, uint64_t place) {
+    void *at;
+    int r = fingerprints_add(&store->live, hash, &at);
+    if (r == 0)
+        *(uint64_t *)at = place;
+    return r;
+}
+
 int work_forget_key(struct sqlite_store *store, const struct lane *lane, struct bytes child_key, struct err *err) {
     if (child_key.n && !fingerprints_remove(&store->live, work_fingerprint(lane->workflow, child_key)))
         return db_corrupt(&store->db, err, "a child key of lane %lld is not known as live", (long long)lane->id);

@@ -13,8 +13,8 @@ struct spawning {
     struct bytes both[2];
     struct store_item items[ITEMS];
     struct store_page page;
-    uint32_t indexes[ITEMS];
-    size_t chosen[ITEMS]; /* items that are created */
+    struct store_place runs[ITEMS], older[ITEMS]; /* older: live ones that items are duplicates of; page 0: none */
+    size_t chosen[ITEMS];                         /* items that are created */
     uint32_t n_chosen;
 };
 
@@ -104,7 +104,7 @@ static void make_up(struct play *play, struct spawning *spawning) {
         .priority = (unsigned)below(play, 4),
         .items = spawning->items,
         .n = spawning->n,
-        .ret_indexes = spawning->indexes,
+        .ret_runs = spawning->runs,
     };
     if (!play->reserved && below(play, 6) == 0)
         assert_int_equal(store_page_reserve(play->steps->store, &play->reserved, NULL), 0);
@@ -127,6 +127,8 @@ static void choose(struct play *play, struct spawning *spawning, const struct la
             taken |= spawning->key[spawning->chosen[j]] == spawning->key[i];
         if (taken || (live && !(fits && live->state == PARKED && live->generation != spawning->generation[i]))) {
             expected->duplicates++;
+            if (live && !taken)
+                spawning->older[i] = (struct store_place){.page = live->page, .index = live->index};
         } else if (!fits) {
             expected->cancelled++;
         } else {
@@ -196,14 +198,18 @@ static void fail_all(struct play *play, struct spawning *spawning, struct lane *
     lane->failed += spawning->n;
 }
 
-static void check_indexes(const struct spawning *spawning) {
-    uint32_t expected[ITEMS];
-    for (size_t i = 0; i < spawning->n; i++)
-        expected[i] = STORE_NOT_CREATED;
-    for (uint32_t i = 0; i < spawning->n_chosen; i++)
-        expected[spawning->chosen[i]] = i;
-    for (size_t i = 0; i < spawning->n; i++)
-        assert_int_equal(spawning->indexes[i], expected[i]);
+/* A duplicate of an item of the page has the run of that one, if it has one. */
+static void check_runs(const struct spawning *spawning, int64_t page) {
+    for (size_t i = 0; i < spawning->n; i++) {
+        struct store_place expected = spawning->older[i];
+        for (uint32_t j = 0; j < spawning->n_chosen && expected.page == 0; j++) {
+            size_t of = spawning->chosen[j];
+            bool same = !spawning->page.failed.n && spawning->key[i] >= 0 && spawning->key[of] == spawning->key[i];
+            if (of == i || (same && of < i))
+                expected = (struct store_place){.page = page, .index = j, .created = of == i};
+        }
+        assert_place(spawning->runs[i], expected.page, expected.index, expected.created);
+    }
 }
 
 void model_spawn(struct play *play) {
@@ -227,7 +233,7 @@ void model_spawn(struct play *play) {
     assert_spawned(spawned, spawning.n_chosen, expected.duplicates, expected.superseded, expected.cancelled);
     assert_int_equal(spawned.driven_out, expected.driven_out);
     assert_int_equal(spawned.cancels, expected.cancels);
-    check_indexes(&spawning);
+    check_runs(&spawning, spawned.page);
     if (spawned.page && spawning.page.id) {
         assert_int_equal(spawned.page, spawning.page.id);
         play->reserved = 0;

@@ -72,7 +72,7 @@ struct store_spawned steps_spawn(struct steps *steps, int64_t workflow, const ch
 struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, const char *keys, const char *items,
                                        int64_t not_before_utc_us);
 
-/* With what `more` says of id, priority, times, parent, failed and ret_indexes (room for 64). */
+/* With what `more` says of id, priority, times, parent, failed and ret_runs (room for 64). */
 struct store_spawned steps_spawn_as(struct steps *steps, int64_t workflow, const char *keys, const char *items,
                                     const struct store_page *more);
 
@@ -139,6 +139,14 @@ struct store_lane_info steps_lane(struct steps *steps, int64_t workflow, const c
         assert_int_equal(it_.page != 0, it_.created != 0);                       \
     } while (0)
 
+#define assert_place(place_, page_, index_, created_) \
+    do {                                              \
+        struct store_place it_ = (place_);            \
+        assert_int_equal(it_.page, (page_));          \
+        assert_int_equal(it_.index, (index_));        \
+        assert_int_equal(it_.created, (created_));    \
+    } while (0)
+
 /* The tests, in parts. */
 extern const struct CMUnitTest conformance_runs[], conformance_turns[];
 extern const size_t conformance_runs_n, conformance_turns_n;
@@ -146,6 +154,6 @@ extern const struct CMUnitTest conformance_rest[], conformance_random[];
 extern const size_t conformance_rest_n, conformance_random_n;
 extern const struct CMUnitTest conformance_orders[], conformance_cancel[], conformance_progress[];
 extern const size_t conformance_orders_n, conformance_cancel_n, conformance_progress_n;
-extern const struct CMUnitTest conformance_rates[], conformance_history[];
-extern const size_t conformance_rates_n, conformance_history_n;
+extern const struct CMUnitTest conformance_rates[], conformance_history[], conformance_duplicates[];
+extern const size_t conformance_rates_n, conformance_history_n, conformance_duplicates_n;
 #define CONFORMANCE_TEST(function_) cmocka_unit_test_setup_teardown(function_, steps_setup, steps_teardown)
