@@ -15,11 +15,11 @@ int conformance_run(struct store_under_test *sut) {
         const struct CMUnitTest *tests;
         size_t n;
     } parts[] = {
-        {conformance_runs, conformance_runs_n},     {conformance_turns, conformance_turns_n},
-        {conformance_rest, conformance_rest_n},     {conformance_orders, conformance_orders_n},
-        {conformance_cancel, conformance_cancel_n}, {conformance_progress, conformance_progress_n},
-        {conformance_rates, conformance_rates_n},   {conformance_history, conformance_history_n},
-        {conformance_duplicates, conformance_duplicates_n},
+        {conformance_runs, conformance_runs_n},         {conformance_turns, conformance_turns_n},
+        {conformance_pieces, conformance_pieces_n},     {conformance_rest, conformance_rest_n},
+        {conformance_orders, conformance_orders_n},     {conformance_cancel, conformance_cancel_n},
+        {conformance_progress, conformance_progress_n}, {conformance_rates, conformance_rates_n},
+        {conformance_history, conformance_history_n},   {conformance_duplicates, conformance_duplicates_n},
         {conformance_random, conformance_random_n},
     };
     size_t n = 0;

@@ -27,6 +27,11 @@ void steps_open(struct steps *steps) {
     steps->worker = steps_worker(steps);
 }
 
+void steps_reset_clock(struct steps *steps) {
+    steps->sut->utc_us = INT64_C(1700000000) * US_PER_S;
+    steps->sut->mono_us = 1000;
+}
+
 int steps_setup(void **state) {
     struct store_under_test *sut = *state;
     struct steps *steps = mem_zalloc(sizeof *steps);
@@ -36,8 +41,7 @@ int steps_setup(void **state) {
     steps->second_us = sut->own_clock ? US_PER_S : 200 * US_PER_MS;
     steps->options = (struct store_options){.clock = &sut->clock, .lease_us = LEASE_US};
     sut->clock = (struct clock){utc_us, mono_us, sut};
-    sut->utc_us = INT64_C(1700000000) * US_PER_S;
-    sut->mono_us = 1000;
+    steps_reset_clock(steps);
     sut->wipe(sut);
     steps_open(steps);
     *state = steps;

@@ -42,6 +42,7 @@ void steps_open_with(struct steps *steps, struct store_options options); /* clos
 /* Time. Without a clock of its own the suite waits, and then `most` is a half, so that what is done meanwhile may take
  * a while. */
 int64_t steps_now(const struct steps *steps);
+void steps_reset_clock(struct steps *steps);           /* the suite's own, to where it stands in a fresh store */
 void steps_pass(struct steps *steps, int64_t us);      /* at least as long */
 void steps_pass_most(struct steps *steps, int64_t us); /* a microsecond less than that */
 void steps_pass_rest(struct steps *steps, int64_t us); /* what is then left */
@@ -150,6 +151,8 @@ struct store_lane_info steps_lane(struct steps *steps, int64_t workflow, const c
 /* The tests, in parts. */
 extern const struct CMUnitTest conformance_runs[], conformance_turns[];
 extern const size_t conformance_runs_n, conformance_turns_n;
+extern const struct CMUnitTest conformance_pieces[];
+extern const size_t conformance_pieces_n;
 extern const struct CMUnitTest conformance_rest[], conformance_random[];
 extern const size_t conformance_rest_n, conformance_random_n;
 extern const struct CMUnitTest conformance_orders[], conformance_cancel[], conformance_progress[];
