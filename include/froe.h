@@ -107,8 +107,8 @@ typedef enum froe_event_kind {
     FROE_EVENT_STORE_FAILED, /* fatal: code and text say why; nothing is started any more; stop, close, exit */
 } froe_event_kind;
 
-/* Borrowed during the callback. Fields that do not apply are 0, NULL or "". RETRY and PARKED come when they are
- * durable. */
+/* Borrowed during the callback. Texts are never NULL: "" where they do not apply; other fields are then 0, the child
+ * key NULL. RETRY and PARKED come when they are durable. */
 typedef struct froe_event {
     froe_event_kind kind;
     froe_level level;
@@ -124,7 +124,9 @@ typedef struct froe_event {
 
 typedef struct froe_options {
     size_t size;
-    /* "sqlite:PATH": a missing file is made (mode 0600), missing folders of its path too (0700); one process at a time.
+    /* "sqlite:PATH": a missing file is made (mode 0600), missing folders of its path too (0700); one process at a time,
+     * so `froe runs` and its kin can look into a program's store when the program has closed it (a `froe run` answers
+     * them itself, through a socket that other programs do not have).
      * "postgres://USER@HOST/DATABASE" (a libpq URI; froe_schema=NAME may be added): any number of hosts. */
     const char *store;
     struct uv_loop_s *loop; /* the caller runs it. NULL: the engine has its own, see froe_main */
@@ -231,11 +233,11 @@ int froe_workflow_add(froe *froe, const froe_workflow *workflow, froe_error *err
 
 int froe_start(froe *froe, froe_error *error); /* starts claiming and the cron */
 
-/* For programs without a loop of their own (options.loop was NULL): starts the worker, unless that was done, and works
- * until SIGINT or SIGTERM (the first lets what runs finish, the second cancels it; one that was ignored stays so) or
- * until somebody calls froe_stop; then closes the engine, which is gone when this returns. 0, or the store's failure;
- * FROE_ERR_STATE (not this thread, another loop, called twice): the engine is as it was. The handlers of the two
- * signals are the program's own again afterwards. */
+/* For programs without a loop of their own (options.loop was NULL): starts the worker, unless froe_start was called
+ * before, which is fine, and works until SIGINT or SIGTERM (the first lets what runs finish, the second cancels it; one
+ * that was ignored stays so) or until somebody calls froe_stop; then closes the engine, which is gone when this
+ * returns. 0, or the store's failure; FROE_ERR_STATE (not this thread, another loop, called twice): the engine is as it
+ * was. The handlers of the two signals are the program's own again afterwards. */
 int froe_main(froe *froe, froe_error *error);
 
 typedef enum froe_stop_mode {
@@ -291,9 +293,10 @@ typedef struct froe_spawned {
     uint32_t cancelled;  /* by CANCEL_NEWEST */
     uint32_t failed; /* a rule's expression gave no key for it (no string, too long, a NUL in it): the run ended FAILED;
                         the reason is told as an event and kept with it */
-    uint32_t driven_out;     /* older runs that CANCEL_IN_PROGRESS cancelled at once */
+    uint32_t driven_out; /* older runs that CANCEL_IN_PROGRESS cancelled at once */
     /* Of each item, borrowed during the callback: the run that was created for it, or of a duplicate the live run that
-     * has its child key. page 0: none, as a rule refused or drove out the item, or the one that it is a duplicate of. */
+     * has its child key. page 0: none, as a rule refused or drove out the item, or the one that it is a duplicate of.
+     */
     const froe_run_id *runs;
     size_t n;
 } froe_spawned;
@@ -306,11 +309,12 @@ typedef struct froe_spawned {
 typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_error *error);
 
 /* Copies everything. `done` (may be NULL) comes when the runs are durable, with error NULL, or with spawned NULL when
- * the store failed. Items with the same group keys, given in sorted order of their child keys, cost least. Spawns,
- * values and ends of tasks become durable in the order in which they were given. */
+ * the store failed. All items of one call, however many, become durable together or not at all. Items with the same
+ * group keys, given in sorted order of their child keys, cost least. Spawns, values and ends of tasks become durable in
+ * the order in which they were given. */
 int froe_spawn_many(froe *froe, const froe_spawn *spawn, froe_spawned_fn *done, void *arg, froe_error *error);
 
-/* Waits until they are durable. `ret_runs`: NULL, or room for n ids; ret_spawned->runs points there. */
+/* Waits until they are durable. `ret_runs`: NULL, or room for n ids; ret_spawned (may be NULL) ->runs points there. */
 int froe_spawn_sync(froe *froe, const froe_spawn *spawn, froe_spawned *ret_spawned, froe_run_id *ret_runs,
                     froe_error *error);
 
@@ -336,7 +340,8 @@ typedef struct froe_result {
 
 #define FROE_WAIT_MAX 100000
 /* `done` comes when each of the runs is finished, parked or unknown, or with FROE_ERR_TIMEOUT and what is known by then
- * after timeout_us (0: none). Copies the ids. A task that waits for its children holds its slot meanwhile: limit such
+ * after timeout_us (0: none). Copies the ids; one with page 0 is FROE_UNKNOWN at once, no ids are FROE_ERR_INVALID
+ * unless n is 0. A task that waits for its children holds its slot meanwhile: limit such
  * tasks by a rule to fewer than the slots there are. Needs the history (froe_options.history_us). */
 int froe_wait(froe *froe, const froe_run_id *runs, size_t n, int64_t timeout_us,
               void (*done)(void *arg, const froe_result *results, size_t n, const froe_error *error), void *arg,
@@ -407,7 +412,8 @@ void froe_task_succeed(froe_task *task);
 int froe_task_succeed_with(froe_task *task, const char *result);
 enum {
     FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once */
-    FROE_FAIL_FORGET = 2, /* no more attempts, and not parked: settled, its child key is free, nothing is counted */
+    FROE_FAIL_FORGET = 2, /* no more attempts, and not parked: settled, its child key is free, nothing is counted; the
+                             history shows it as CANCELLED, with the text */
 };
 void froe_task_fail(froe_task *task, int flags,
                     const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */
@@ -426,6 +432,11 @@ int froe_value_put(froe *froe, const char *name, const void *data, size_t n,
 int froe_value_get(froe *froe, const char *name,
                    void (*done)(void *arg, const void *data, size_t n, const froe_error *error), void *arg,
                    froe_error *error);
+
+int froe_value_put_sync(froe *froe, const char *name, const void *data, size_t n, froe_error *error);
+/* Into `data`, which has room for `size` bytes (FROE_VALUE_MAX is enough for any). FROE_ERR_NOT_FOUND: no such value;
+ * FROE_ERR_INVALID: it is longer, and *ret_n says how long. */
+int froe_value_get_sync(froe *froe, const char *name, void *data, size_t size, size_t *ret_n, froe_error *error);
 
 /* ---- groups ---- */
 
@@ -484,6 +495,14 @@ int froe_parked_retry(froe *froe, const froe_parked_filter *filter,
 /* Forgets them. What they were about is not touched. */
 int froe_parked_drop(froe *froe, const froe_parked_filter *filter,
                      void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error);
+/* Of these and of all below there are _sync forms: in place of `done` they return its error, and give what else it is
+ * told through ret_ arguments (which may be NULL and are set on success only). `each` and `see` are as with the others:
+ * called on the loop's thread, while the caller waits, with what is borrowed during the call. */
+int froe_parked_list_sync(froe *froe, const froe_parked_filter *filter,
+                          void (*each)(void *arg, const froe_parked *parked), void *arg, uint64_t *ret_count,
+                          froe_error *error);
+int froe_parked_retry_sync(froe *froe, const froe_parked_filter *filter, uint64_t *ret_count, froe_error *error);
+int froe_parked_drop_sync(froe *froe, const froe_parked_filter *filter, uint64_t *ret_count, froe_error *error);
 
 /* ---- looking and acting ---- */
 
@@ -523,6 +542,8 @@ typedef struct froe_runs_filter {
 /* The newest first. */
 int froe_runs_list(froe *froe, const froe_runs_filter *filter, void (*each)(void *arg, const froe_run *run),
                    froe_counted_fn *done, void *arg, froe_error *error);
+int froe_runs_list_sync(froe *froe, const froe_runs_filter *filter, void (*each)(void *arg, const froe_run *run),
+                        void *arg, uint64_t *ret_count, froe_error *error);
 
 typedef struct froe_attempt {
     uint32_t attempt;
@@ -535,6 +556,9 @@ int froe_run_get(froe *froe, froe_run_id id,
                  void (*done)(void *arg, const froe_run *run, const froe_attempt *attempts, size_t n,
                               const froe_error *error),
                  void *arg, froe_error *error);
+int froe_run_get_sync(froe *froe, froe_run_id id,
+                      void (*see)(void *arg, const froe_run *run, const froe_attempt *attempts, size_t n), void *arg,
+                      froe_error *error);
 
 typedef struct froe_log_line {
     froe_run_id id;
@@ -545,18 +569,23 @@ typedef struct froe_log_line {
 /* id.page 0: of all runs. The oldest first. */
 int froe_run_logs(froe *froe, froe_run_id id, void (*each)(void *arg, const froe_log_line *line), froe_counted_fn *done,
                   void *arg, froe_error *error);
+int froe_run_logs_sync(froe *froe, froe_run_id id, void (*each)(void *arg, const froe_log_line *line), void *arg,
+                       uint64_t *ret_count, froe_error *error);
 
 /* Queued, waiting and parked runs are CANCELLED at once; a running one is asked to end, on whichever host it is. `was`
  * tells which it was; a finished one is left as it is. FROE_ERR_NOT_FOUND. */
 int froe_run_cancel(froe *froe, froe_run_id id, void (*done)(void *arg, froe_state was, const froe_error *error),
                     void *arg, froe_error *error);
+int froe_run_cancel_sync(froe *froe, froe_run_id id, froe_state *ret_was, froe_error *error);
 /* A parked run is queued again with no attempts counted. FROE_ERR_STATE: it is not parked. */
 int froe_run_retry(froe *froe, froe_run_id id, void (*done)(void *arg, const froe_error *error), void *arg,
                    froe_error *error);
+int froe_run_retry_sync(froe *froe, froe_run_id id, froe_error *error);
 /* A finished run's workflow, input, metadata, child key and generation as a new run. FROE_ERR_STATE: it is not
  * finished, or a live run has its child key. */
 int froe_run_replay(froe *froe, froe_run_id id, void (*done)(void *arg, froe_run_id replayed, const froe_error *error),
                     void *arg, froe_error *error);
+int froe_run_replay_sync(froe *froe, froe_run_id id, froe_run_id *ret_replayed, froe_error *error);
 
 typedef struct froe_workflow_info {
     const char *name;
@@ -568,11 +597,14 @@ typedef struct froe_workflow_info {
 } froe_workflow_info;
 int froe_workflows_list(froe *froe, void (*each)(void *arg, const froe_workflow_info *workflow), froe_counted_fn *done,
                         void *arg, froe_error *error);
+int froe_workflows_list_sync(froe *froe, void (*each)(void *arg, const froe_workflow_info *workflow), void *arg,
+                             uint64_t *ret_count, froe_error *error);
 /* Of a paused workflow no run is leased any more, on no host, until it is resumed, and this engine starts none. Another
  * host gives back what it has leased and not started when it hears of it, within about two seconds or when the next of
  * its runs ends. Runs can still be added, and its cron ticks; what runs goes on. Durable. FROE_ERR_NOT_FOUND. */
 int froe_workflow_pause(froe *froe, const char *workflow, int paused, void (*done)(void *arg, const froe_error *error),
                         void *arg, froe_error *error);
+int froe_workflow_pause_sync(froe *froe, const char *workflow, int paused, froe_error *error);
 
 typedef struct froe_worker_info {
     const char *name;
@@ -583,6 +615,8 @@ typedef struct froe_worker_info {
 } froe_worker_info;
 int froe_workers_list(froe *froe, void (*each)(void *arg, const froe_worker_info *worker), froe_counted_fn *done,
                       void *arg, froe_error *error);
+int froe_workers_list_sync(froe *froe, void (*each)(void *arg, const froe_worker_info *worker), void *arg,
+                           uint64_t *ret_count, froe_error *error);
 
 typedef struct froe_group_info {
     const char *workflow, *group;
@@ -596,6 +630,8 @@ typedef struct froe_group_info {
 /* As froe_groups_each, but of the whole fleet. */
 int froe_groups_list(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group_info *group),
                      froe_counted_fn *done, void *arg, froe_error *error);
+int froe_groups_list_sync(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group_info *group),
+                          void *arg, uint64_t *ret_count, froe_error *error);
 
 const char *froe_version(void); /* "0.1.0" */
 
