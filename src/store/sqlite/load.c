@@ -27,8 +27,12 @@ static int load_workflow(struct sqlite_store *store, struct db_use *use, struct 
         return db_corrupt(&store->db, err, "workflow %lld is damaged", (long long)db_get_int(use, 0));
     struct workflow *workflow;
     r = load_new_workflow(store, name, &workflow);
-    if (r == 0)
+    if (r == 0) {
         workflow->paused = db_get_int(use, 3);
+        workflow->past_done = (uint64_t)db_get_int(use, 4);
+        workflow->past_failed = (uint64_t)db_get_int(use, 5);
+        workflow->past_cancelled = (uint64_t)db_get_int(use, 6);
+    }
     return r < 0 ? r : lanes_rules_set(&store->lanes, workflow, rules, (size_t)n);
 }
 
@@ -39,12 +43,14 @@ static int load_lane(struct sqlite_store *store, struct db_use *use, struct err 
     int r = db_get_blob(use, 2, &packed, err);
     if (r < 0)
         return r;
-    bool sound = workflow && id == (int64_t)store->lanes.n_lanes + 1 && !lanes_lane_with(workflow, packed);
+    bool sound = workflow && id >= store->lanes.next_lane && id < INT64_MAX && !lanes_lane_with(workflow, packed);
     for (int i = 0; i < 3; i++) {
         numbers[i] = db_get_int(use, 3 + i);
         sound = sound && numbers[i] >= 0;
     }
     struct lane *lane;
+    if (sound)
+        store->lanes.next_lane = id;
     r = sound ? lanes_lane_add(&store->lanes, workflow, packed, work_heap_pages(), work_heap_retries(), &lane)
               : -EBADMSG;
     if (r == -EBADMSG)
@@ -54,6 +60,8 @@ static int load_lane(struct sqlite_store *store, struct db_use *use, struct err 
     lane->done = (uint64_t)numbers[0];
     lane->failed = (uint64_t)numbers[1];
     lane->cancelled = (uint64_t)numbers[2];
+    lane->idle_utc_us = db_get_int(use, 6);
+    lane->last_ended = db_get_int(use, 7);
     return 0;
 }
 
@@ -240,5 +248,7 @@ int load_all(struct sqlite_store *store, struct err *err) {
             }
         }
     }
+    if (r == 0)
+        r = idle_load(store);
     return r < 0 ? r : end_left_over(store, err);
 }

@@ -294,6 +294,12 @@ int history_tidy(struct sqlite_store *store, struct err *err);      /* a piece; 
 int history_flush(struct sqlite_store *store, struct err *err);     /* writes the sums */
 void history_free(struct sqlite_store *store);
 
+/* ---- idle.c: lanes without runs ---- */
+
+int idle_load(struct sqlite_store *store);                  /* after all was read */
+void idle_note(struct sqlite_store *store);                 /* before numbers of lanes are written */
+int idle_tidy(struct sqlite_store *store, struct err *err); /* a piece; in a batch, when history is tidied */
+
 /* ---- the calls ---- */
 
 /* load.c */

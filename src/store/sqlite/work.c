@@ -329,6 +329,8 @@ static int write_lane(struct sqlite_store *store, const struct lane *lane, struc
     db_int(&put, 2, (int64_t)lane->done);
     db_int(&put, 3, (int64_t)lane->failed);
     db_int(&put, 4, (int64_t)lane->cancelled);
+    db_int(&put, 5, lane->idle_utc_us);
+    db_int(&put, 6, lane->last_ended);
     return db_run(&put, "write the numbers of a lane", err);
 }
 
@@ -353,6 +355,7 @@ int work_flush(struct sqlite_store *store, struct err *err) {
         if (page->live == 0)
             page_free(store, page);
     }
+    idle_note(store);
     for (struct lane *lane; (lane = store->dirty_lanes);) {
         int r = write_lane(store, lane, err);
         if (r < 0)
@@ -366,6 +369,7 @@ int work_flush(struct sqlite_store *store, struct err *err) {
             return r;
         store->lanes.rates.dirty = rate->next_dirty;
         rate->dirty = false;
+        rates_drop_unused(&store->lanes.rates, rate);
     }
     if (store->next_page > store->written_next_page) {
         struct db_use put = db_use(&store->db, DB_STATE_PUT);
@@ -377,5 +381,7 @@ int work_flush(struct sqlite_store *store, struct err *err) {
         store->written_next_page = store->next_page;
     }
     int r = history_tidy(store, err);
+    if (r == 0)
+        r = idle_tidy(store, err);
     return r < 0 ? r : history_flush(store, err);
 }
