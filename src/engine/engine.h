@@ -191,8 +191,11 @@ struct pool {
     struct list todo; /* these four under the mutex */
     uint32_t n_todo, idle;
     bool closing;
-    struct list threads; /* the loop's */
+    struct list threads; /* these are the loop's */
     uint32_t n_threads;
+    int64_t again_at_mono_us; /* a task waits for a thread that could not be started; INT64_MAX: none does */
+    bool told;                /* of that */
+    bool stuck;               /* when it was looked at last, all threads were waiting for other runs */
 };
 
 /* ---- settling ---- */
@@ -556,6 +559,7 @@ void tasks_free(froe *engine);
 void pool_init(froe *engine);
 void pool_free(froe *engine);
 int pool_run(froe *engine, froe_task *task);     /* < 0: there is no thread, and none can be made */
+void pool_time(froe *engine, int64_t now_mono_us);
 void pool_forget(froe *engine, froe_task *task); /* any thread: it was ended, or is not to be run */
 void pool_close(froe *engine);
 /* Have all threads ended? Those of abandoned tasks are left to themselves; with leave_alone all that still run. */

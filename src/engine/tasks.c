@@ -150,10 +150,13 @@ void tasks_time(froe *engine, int64_t now) {
         held_update(engine, task->lane);
     }
     cancel_time(engine, now);
+    pool_time(engine, now);
 }
 
 int64_t tasks_next_mono_us(const froe *engine) {
     int64_t next = cancel_next_mono_us(engine);
+    if (engine->pool.again_at_mono_us < next)
+        next = engine->pool.again_at_mono_us;
     for (size_t i = 0; i < engine->n_workflows; i++) {
         const struct list *running = &engine->workflows[i]->running;
         if (list_empty(running))
