@@ -464,8 +464,7 @@ static int set_session(struct postgres_store *store) {
     struct hash_key random;
     _cleanup_buf_ struct buf hex = {0};
     hash_key_random(&random);
-    memcpy(store->session, &random, sizeof store->session);
-    int r = text_add_hex(&hex, store->session, sizeof store->session);
+    int r = text_add_hex(&hex, &random, sizeof random);
     if (r == 0)
         memcpy(store->session_text, hex.p, sizeof store->session_text);
     return r;

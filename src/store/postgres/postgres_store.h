@@ -83,7 +83,7 @@ struct postgres_store {
     int64_t answer_us; /* ANSWER_US, but for tests */
     struct err failed; /* code 0: all is well */
     struct rng rng;
-    char session[16], session_text[33];
+    char session_text[33]; /* random, in hex */
     struct listener *listener;
     uint64_t failures; /* to connect, in a row */
 
@@ -100,7 +100,8 @@ struct postgres_store {
     size_t n_changed_lanes, cap_changed_lanes;
 
     struct sched sched;
-    int64_t synced; /* the batch that memory is as of */
+    int64_t synced;                   /* the batch that memory is as of */
+    char synced_id[16], batch_id[16]; /* of that batch; of the one that is being committed. Random */
     struct keys keys;
     struct page_cache *cache; /* NULL: empty */
     struct rows rows;
@@ -127,6 +128,8 @@ static inline struct postgres_store *pg_of(struct store *store) {
 
 /* ---- batch.c ---- */
 
+/* Memory is as of this batch, which has this id. */
+int pg_synced(struct postgres_store *store, int64_t batch, struct bytes id, struct err *err);
 /* Begins with: connects, and reads memory if it is stale. In a batch or for a call outside of one. */
 int pg_connect(struct postgres_store *store, struct err *err);
 /* The parameter that NOW stands for in statements: the server's time, but for tests. */

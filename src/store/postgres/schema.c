@@ -122,7 +122,8 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_META] = "SELECT " META " FROM @meta WHERE one = 1",
     [SQL_WORKFLOWS] = "SELECT id, name, rules, paused FROM @workflow ORDER BY id",
     [SQL_LANES] = "SELECT id, workflow, keys, " LANE_COLUMNS " FROM @lane ORDER BY id",
-    [SQL_DELTA] = "SELECT b.number, b.workflows, l.id, l.workflow, l.keys, " LANE_COLUMNS
+    [SQL_TIP] = "SELECT b.number, b.session FROM @meta m JOIN @batch b ON b.number = m.batch WHERE m.one = 1",
+    [SQL_DELTA] = "SELECT b.number, b.workflows, b.session, l.id, l.workflow, l.keys, " LANE_COLUMNS
                   " FROM @batch b LEFT JOIN @lane l ON l.id = ANY (b.lanes) WHERE b.number > $1 ORDER BY b.number",
     [SQL_LOOK] = "SELECT " NOW ", (SELECT min(due) FROM @trouble WHERE state = 1 AND due > " NOW "),"
                  " (SELECT min(rank) FROM @page WHERE place = 2),"

@@ -30,6 +30,7 @@ enum sql_statement {
     SQL_META,
     SQL_WORKFLOWS,
     SQL_LANES,
+    SQL_TIP,
     SQL_DELTA,
     SQL_LOOK,
     SQL_RATES,
