@@ -1,4 +1,5 @@
 /* Spawning: fan-out, deduplication, keys, metadata, limits, order. */
+#include "failing.h"
 #include "fixture.h"
 
 #include <stdio.h>
@@ -150,9 +151,32 @@ static void test_refused_items_have_no_run(void **state) {
     assert_int_equal(told.runs[2].page, 0);
 }
 
-struct parent {
-    bool spawned_before_end;
-};
+/* Whichever call of the store fails: all of a spawn of several pages is there afterwards, or nothing. */
+static void test_a_spawn_is_all_or_nothing(void **state) {
+    FX;
+    size_t kept = 0, lost = 0;
+    for (uint64_t at = 1; kept == 0; at++) {
+        struct store *real;
+        const struct store_options options = {.clock = &fx->clock.clock};
+        assert_int_equal(store_open(fx->uri, &options, &real, NULL), 0);
+        struct failing_store *failing = failing_make(real);
+        fx->store = failing_store(failing);
+        fixture_open(fx);
+        fixture_workflow(fx, "w", NULL, 0, NULL);
+        fixture_spawn_keys(fx, "w", NULL, "first", 0, 1);
+        failing_at(failing, failing_calls(failing) + at, STORE_ERR_IO);
+        size_t failed = fx->spawns_failed;
+        fixture_spawn_keys(fx, "w", NULL, "k", 0, 3500);
+        failed = fx->spawns_failed - failed;
+        failing_at(failing, 0, 0);
+        fixture_close(fx);
+        fixture_open(fx);
+        assert_int_equal(fixture_group(fx, "w", "").live, failed ? 1 : 3501);
+        fixture_close(fx);
+        *(failed ? &lost : &kept) += 1;
+    }
+    assert_true(lost >= 5); /* begin, four pages, commit */
+}
 
 static void run_parent(struct fixture *fx, froe_task *task) {
     if (strcmp(froe_task_workflow(task), "child") == 0) {
@@ -404,6 +428,7 @@ int main(void) {
         T(test_same_key_twice_in_one_spawn),
         T(test_duplicates_are_told_their_runs),
         T(test_refused_items_have_no_run),
+        cmocka_unit_test_setup_teardown(test_a_spawn_is_all_or_nothing, fixture_setup_closed, fixture_teardown),
         T(test_children_inherit_and_dedup_across_parents),
         T(test_items_with_their_own_input),
         T(test_shared_failure_is_said_once),
