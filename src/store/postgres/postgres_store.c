@@ -454,7 +454,8 @@ static int set_description(struct postgres_store *store) {
     int version = store->wire.version;
     int r = buf_printf(&text, "PostgreSQL %d.%d, %s, schema %s%s", version / 10000, version % 10000, store->place.text,
                        store->place.schema,
-                       store->wire.pooled ? ", through a connection pooler (no wake-ups, it is polled)" : "");
+                       store->wire.pooled ? ", through a connection pooler (no wake-ups, it is polled)"
+                                          : ", workers wake each other (LISTEN works)");
     if (r == 0)
         store->description = buf_detach(&text);
     return r;
