@@ -276,20 +276,24 @@ enum store_outcome {
     STORE_FORGOTTEN, /* settled without success, likewise; not counted as done */
     STORE_RETRY,     /* waits until due_utc_us; `attempts` is what counts so far */
     STORE_PARKED,    /* kept with its error; its child key stays taken */
-    STORE_RELEASED,  /* as if never claimed (attempts, generation and checkpoint as they were in the store) */
+    STORE_RELEASED,  /* as if never claimed (attempts, generation and checkpoint as the store has them) */
     STORE_CANCELLED, /* settled without success, likewise; counted as cancelled */
     STORE_FAILED,    /* settled without success and without parking, likewise */
+    /* No end: the run stays leased. From now on the store has `attempts`, `generation` and `checkpoint` as they are
+     * here, and whoever claims the run after a STORE_RELEASED or a lost lease gets them. They are gone with its end. */
+    STORE_CHECKPOINT,
 };
 struct store_settled {
     int64_t lease;
     uint32_t index;
     enum store_outcome outcome;
-    uint32_t attempts;      /* RETRY, PARKED */
+    bool checkpointed;      /* a STORE_CHECKPOINT of this run went before, under the same lease */
+    uint32_t attempts;      /* RETRY, PARKED, CHECKPOINT */
     bool failed;            /* count a failed attempt in the lane's numbers (RETRY without it: "again") */
     int64_t due_utc_us;     /* RETRY */
     struct bytes child_key; /* always, as it was claimed, so that the store need not read the page */
     struct bytes input, generation, checkpoint,
-        error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all */
+        error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all. CHECKPOINT: without error */
     /* For the history. `error` is kept there too, of CANCELLED, FAILED and FORGOTTEN as well. */
     struct bytes result; /* DONE: a JSON text or empty */
     uint32_t attempt;    /* which it was; 1 is the first; 0: it did not start */

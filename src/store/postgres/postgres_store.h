@@ -118,6 +118,7 @@ struct postgres_store {
     size_t n_reserved, cap_reserved, n_used, cap_used;
 
     uint64_t finished_pages, commits; /* since the last tidying */
+    size_t next_idle;                 /* the place of the lane that tidying looks at next */
     int64_t oldest_past_utc_us;       /* of the history there is nothing older; 0: not known */
     int64_t tidied_mono_us, trimmed_mono_us, trim_batch;
 };
@@ -164,6 +165,8 @@ static inline int64_t pg_next_id(struct postgres_store *store) {
 
 /* Queues statements that write all that is dirty. */
 int pg_write_rows(struct postgres_store *store);
+/* Others shall read the lane's row anew, or see that it is gone. -ENOMEM. */
+int pg_lane_changed(struct postgres_store *store, int64_t lane);
 
 /* ---- absorb.c: rows that come in ---- */
 
@@ -178,6 +181,16 @@ void pg_want_troubles(struct postgres_store *store, const int64_t *pages, size_t
 struct worker_name *pg_worker(struct postgres_store *store, int64_t id); /* NULL: its name is not known */
 int pg_worker_remember(struct postgres_store *store, int64_t id, struct bytes name, bool ours);
 void pg_worker_forget(struct postgres_store *store, int64_t id);
+
+/* ---- kept.c: what leased runs of pages gave to be kept ---- */
+
+pg_absorb_fn pg_absorb_kept;
+int pg_kept_put(struct postgres_store *store, int64_t page, const struct store_settled *one); /* lives as the batch */
+int pg_kept_drop(struct postgres_store *store, int64_t page, uint32_t index);                 /* it ended */
+/* A run of the page is leased no more: it gets a row of its own with what was kept of it, which was read, if anything
+ * was. */
+int pg_kept_requeue(struct postgres_store *store, struct page_row *page, uint32_t index);
+int pg_kept_write(struct postgres_store *store);
 
 /* ---- runs.c: changes that several calls make to rows ---- */
 

@@ -159,6 +159,26 @@ static int check_asks(struct checking *checking, struct err *err) {
     return r;
 }
 
+/* What is kept is of runs of pages that are leased. */
+static int check_kept(struct checking *checking, struct err *err) {
+    struct sqlite_store *store = checking->store;
+    struct db_use use = db_use(&store->db, DB_KEPT_EACH);
+    db_int(&use, 1, 0);
+    db_int(&use, 2, 0);
+    int r;
+    while ((r = db_row(&use, "check the checkpoints", err)) > 0) {
+        int64_t id = db_get_int(&use, 0);
+        uint32_t index = (uint32_t)db_get_int(&use, 1);
+        const struct page *page = page_find(store, id);
+        if (!store->any_kept || !page || !leases_of_run(&page->work, index)) {
+            db_done(&use);
+            return BAD(checking, err, "of run %lld:%u a checkpoint is kept, and it is not leased so", (long long)id,
+                       index);
+        }
+    }
+    return r;
+}
+
 /* ---- rows against memory ---- */
 
 static int check_page_row(struct checking *checking, struct db_use *use, struct err *err) {
@@ -461,7 +481,7 @@ int check_all(struct sqlite_store *store, struct err *err) {
         return -ENOMEM;
     checking.recounts = recounts;
     static int (*const steps[])(struct checking *, struct err *) = {
-        check_leases,   check_work,      check_asks,  check_page_rows, check_past_pages, check_ended_rows,
+        check_leases,   check_work,      check_asks, check_kept,  check_page_rows, check_past_pages, check_ended_rows,
         check_run_rows, check_lane_rows, check_gone, check_lanes, check_rules,     check_rates,      check_file,
     };
     int r = 0;

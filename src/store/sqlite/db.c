@@ -52,7 +52,7 @@
 
 /* done, failed, cancelled of a workflow: of its lanes that are gone. idle of a lane: since when it has no runs, when it
  * has none; last_ended: no later row of ended is about it then. */
-#define IDLE_COLUMNS                                                       \
+#define IDLE_COLUMNS                                                        \
     "ALTER TABLE workflow ADD COLUMN done INTEGER NOT NULL DEFAULT 0;"      \
     "ALTER TABLE workflow ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;"    \
     "ALTER TABLE workflow ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;" \
@@ -74,7 +74,7 @@ static const char schema[] =
                "CREATE TABLE value(name BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;"
                "CREATE TABLE log(id INTEGER PRIMARY KEY, page INTEGER NOT NULL, idx INTEGER NOT NULL, at INTEGER NOT "
                "NULL,"
-               " level INTEGER NOT NULL, line BLOB NOT NULL);" NEW_TABLES IDLE_COLUMNS
+               " level INTEGER NOT NULL, line BLOB NOT NULL);" NEW_TABLES KEPT_TABLE IDLE_COLUMNS
                "INSERT INTO state VALUES(1, 1), (2, 0), (3, 0), (4, 0);";
 
 /* From format 1, in which a page without a row in `live` had all its runs, and none was kept beyond them. */
@@ -89,9 +89,10 @@ static const char from_1[] = "ALTER TABLE workflow ADD COLUMN paused INTEGER NOT
                          "r.error"
                          " FROM run r LEFT JOIN page p ON p.id = r.page;"
                          "DROP TABLE page; ALTER TABLE page2 RENAME TO page; DROP TABLE run; ALTER TABLE run2 RENAME "
-                         "TO run;" NEW_TABLES IDLE_COLUMNS "INSERT INTO state VALUES(3, 0), (4, 0);";
+                         "TO run;" NEW_TABLES KEPT_TABLE IDLE_COLUMNS "INSERT INTO state VALUES(3, 0), (4, 0);";
 
-static const char from_2[] = IDLE_COLUMNS;
+/* From format 2, in which nothing was kept of a run while it ran, and no lane was idle. */
+static const char from_2[] = KEPT_TABLE IDLE_COLUMNS;
 
 #define TEXT_OF(number_) #number_
 #define TEXT(number_) TEXT_OF(number_)
@@ -149,6 +150,8 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_RUN_UPDATE] =
         "UPDATE run SET state = ?4, at = ?5, attempts = ?6, generation = ?8, input = ?9, checkpoint = ?10,"
         " error = ?11 WHERE page = ?1 AND idx = ?2 AND lane = ?3 AND child_key = ?7",
+    [DB_RUN_CHECKPOINT] = "UPDATE run SET attempts = ?4, generation = ?5, checkpoint = ?6"
+                          " WHERE page = ?1 AND idx = ?2 AND lane = ?3",
     [DB_RUN_REQUEUE] = "UPDATE run SET state = 1, at = ?3, attempts = 0 WHERE page = ?1 AND idx = ?2",
     [DB_RUN_DROP] = "DELETE FROM run WHERE page = ?1 AND idx = ?2",
     [DB_RUN_READ] = "SELECT " RUN_LOOK " FROM run WHERE page = ?1 AND idx = ?2",
@@ -166,6 +169,16 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_ENDED_OWN] = "SELECT DISTINCT page FROM ended WHERE own AND page <= ?1 ORDER BY page DESC",
     [DB_ENDED_EACH] = "SELECT id, page, runs, own, records, " ENDED_COST ", EXISTS(SELECT 1 FROM page WHERE id ="
                       " ended.page) FROM ended ORDER BY id",
+    [DB_KEPT_PUT] = "INSERT OR REPLACE INTO kept(page, idx, attempts, child_key, generation, input, checkpoint)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [DB_KEPT_DROP] = "DELETE FROM kept WHERE page = ?1 AND idx = ?2",
+    [DB_KEPT_EACH] = "SELECT page, idx FROM kept WHERE (page, idx) >= (?1, ?2) ORDER BY page, idx",
+    [DB_KEPT_OF_PAGE] = "SELECT idx, attempts, generation, checkpoint FROM kept WHERE page = ?1 ORDER BY idx",
+    [DB_KEPT_MOVE] = "INSERT INTO run(page, idx, lane, state, at, attempts, priority, created, parent_page,"
+                     " parent_index, child_key, generation, input, metadata, checkpoint, error)"
+                     " SELECT p.id, k.idx, p.lane, 1, ?3, k.attempts, p.priority, p.created, p.parent_page,"
+                     " p.parent_index, k.child_key, k.generation, k.input, p.metadata, k.checkpoint, x''"
+                     " FROM kept k JOIN page p ON p.id = k.page WHERE k.page = ?1 AND k.idx = ?2",
     [DB_ASK_ADD] = "INSERT INTO ask(page, idx, driven_out) VALUES(?1, ?2, ?3)",
     [DB_ASK_DROP] = "DELETE FROM ask WHERE page = ?1 AND idx = ?2",
     [DB_ASK_EACH] = "SELECT page, idx, driven_out FROM ask ORDER BY page, idx",

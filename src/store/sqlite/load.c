@@ -207,22 +207,39 @@ static int load_range(struct sqlite_store *store, enum db_statement which, int64
     return 0;
 }
 
+static int has_rows(struct sqlite_store *store, enum db_statement each, bool *ret_any, struct err *err) {
+    struct db_use use = db_use(&store->db, each);
+    if (each == DB_KEPT_EACH) {
+        db_int(&use, 1, 0);
+        db_int(&use, 2, 0);
+    }
+    int r = db_row(&use, "read what was leased", err);
+    if (r > 0)
+        db_done(&use);
+    *ret_any = r > 0;
+    return r < 0 ? r : 0;
+}
+
+/* What was leased when the process ended, beyond being queued again. */
 static int end_left_over(struct sqlite_store *store, struct err *err) {
-    struct db_use any = db_use(&store->db, DB_ASK_EACH);
-    int r = db_row(&any, "read who was asked to end", err), after = 0;
-    if (r <= 0)
+    bool asked;
+    int r = has_rows(store, DB_ASK_EACH, &asked, err), after = 0;
+    if (r == 0)
+        r = has_rows(store, DB_KEPT_EACH, &store->any_kept, err);
+    if (r < 0 || (!asked && !store->any_kept))
         return r;
-    db_done(&any);
     struct db_use begin = db_use(&store->db, DB_BEGIN);
     r = db_run(&begin, "begin", err);
     store->in_batch = r == 0;
     if (r == 0)
         r = cancel_left_over(store, err);
     if (r == 0)
+        r = kept_requeue(store, err);
+    if (r == 0)
         r = work_flush(store, err);
     if (r == 0)
         r = db_commit(&store->db, &after, err);
-    store->in_batch = false;
+    store->in_batch = store->any_kept = false;
     return r < 0 ? r : after;
 }
 

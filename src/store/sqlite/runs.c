@@ -169,6 +169,19 @@ static int see_trouble(struct looking *looking, struct db_use *use, struct err *
     return r < 0 ? r : blob_copy(looking, use, 14, &info->error, err);
 }
 
+/* What it gave to be kept while it runs. */
+static int see_kept(struct looking *looking, struct db_use *use, struct err *err) {
+    int64_t index = db_get_int(use, 0);
+    if (index < 0 || index >= STORE_PAGE_MAX)
+        return damaged(looking, err);
+    struct seen *seen = &looking->seen[index];
+    if (!seen->there)
+        return 0;
+    seen->attempts = (uint32_t)db_get_int(use, 1);
+    int r = blob_copy(looking, use, 2, &seen->info.generation, err);
+    return r < 0 ? r : blob_copy(looking, use, 3, &seen->info.checkpoint, err);
+}
+
 /* ---- records ---- */
 
 static int see_own(struct looking *looking, struct seen *seen, const struct packing_own *own) {
@@ -258,6 +271,8 @@ static int look_at(struct looking *looking, int64_t page, struct db_use *row, st
     if (r < 0 || (row && looking->n == 0))
         return r;
     r = each_row_of_page(looking, DB_RUN_OF_PAGE, see_trouble, err);
+    if (r == 0 && looking->store->any_kept)
+        r = each_row_of_page(looking, DB_KEPT_OF_PAGE, see_kept, err);
     return r < 0 ? r : each_row_of_page(looking, DB_ENDED_OF_PAGE, see_records, err);
 }
 

@@ -4,7 +4,8 @@
  * is written:
  *
  *   in the file   workflows with their rules, lanes with their numbers, pages with which of their runs are left, runs
- *                 in trouble, ended attempts, who was asked to end, used units of rates, ticks, values, log lines
+ *                 in trouble, what running ones gave to be kept, ended attempts, who was asked to end, used units of
+ *                 rates, ticks, values, log lines
  *   in memory     turns, groups, what rules count (lanes.h), workers, tokens, leases, what is due when, and a
  *                 fingerprint of every live child key (16 bytes of keyed hash, exact but for a chance of 2^-128 a pair)
  *
@@ -142,6 +143,7 @@ struct sqlite_store {
     struct map leases;        /* id -> struct lease */
     struct lease *last_lease; /* that was looked up; settles come in runs */
     struct map asks;          /* page and index -> struct ask, owned */
+    bool any_kept;            /* the table kept may have rows */
     uint64_t leased;
     int64_t
         next_id; /* of workers and leases: the epoch (opens so far) in the upper bits, so that none ever comes again */
@@ -278,6 +280,17 @@ int cancel_late_page(struct sqlite_store *store, struct page *page, uint32_t *ca
 int cancel_drive_out(struct sqlite_store *store, const struct workflow *workflow, const struct bytes *keys,
                      int64_t page, uint32_t more, uint32_t *ret_own, struct store_spawned *spawned, struct err *err);
 void cancel_free(struct sqlite_store *store);
+
+/* ---- kept.c: what runs give to be kept while they run ---- */
+
+/* Of a leased run, in a batch. */
+int kept_put(struct sqlite_store *store, const struct work *work, const struct store_settled *settled, struct err *err);
+int kept_drop(struct sqlite_store *store, int64_t page, uint32_t index, struct err *err); /* it ended */
+/* A run of a page that is queued again gets a row of its own with what was kept of it, if anything was. */
+int kept_requeue_one(struct sqlite_store *store, struct page *page, uint32_t index, int64_t now_utc_us,
+                     struct err *err);
+/* Likewise all that are not leased; of those that ended meanwhile it is dropped. Begins a batch if need be. */
+int kept_requeue(struct sqlite_store *store, struct err *err);
 
 /* ---- history.c ---- */
 

@@ -264,6 +264,9 @@ static void settle_one(struct play *play, struct run *run, struct store_settled 
         run->state = settled->outcome == STORE_RETRY ? WAITING : PARKED;
         if (asked && settled->outcome == STORE_RETRY)
             model_cancel(play, run);
+        break;
+    case STORE_CHECKPOINT: /* is not among them */
+        break;
     }
     if (model_leased_of(play, worker, at) == 0)
         lane->tokens[worker] = 0;

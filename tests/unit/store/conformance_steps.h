@@ -161,4 +161,6 @@ extern const struct CMUnitTest conformance_rates[], conformance_history[], confo
 extern const size_t conformance_rates_n, conformance_history_n, conformance_duplicates_n;
 extern const struct CMUnitTest conformance_lanes[];
 extern const size_t conformance_lanes_n;
+extern const struct CMUnitTest conformance_checkpoints[];
+extern const size_t conformance_checkpoints_n;
 #define CONFORMANCE_TEST(function_) cmocka_unit_test_setup_teardown(function_, steps_setup, steps_teardown)

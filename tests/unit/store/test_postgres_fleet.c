@@ -503,6 +503,26 @@ static void a_newer_schema_is_refused(void **state) {
     assert_int_equal(open_as(uri, &host_err), 0);
 }
 
+/* Version 1 had no table for checkpoints. */
+static void an_older_schema_is_brought_up(void **state) {
+    (void)state;
+    struct host a, b;
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    assert_spawned(host_spawn(&a, "g", 0, 5, "1"), 5, 0, 0);
+    host_close(&a);
+    postgres_server_sql(&server, "DROP TABLE fleet.kept");
+    postgres_server_sql(&server, "UPDATE fleet.meta SET version = 1");
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 9); /* finds it done */
+    assert_int_equal(postgres_server_number(&server, "SELECT version FROM fleet.meta"), SCHEMA_VERSION);
+    assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM fleet.kept"), 0);
+    assert_spawned(host_spawn(&b, "g", 0, 6, "1"), 1, 5, 0);
+    host_check(&a); /* reads the table */
+    host_check(&b);
+    host_close(&a);
+    host_close(&b);
+}
+
 static void little_privilege_is_enough(void **state) {
     (void)state;
     char uri[300];
@@ -570,6 +590,7 @@ int main(void) {
         TEST(a_stopped_host_loses_the_lock),
         TEST(many_start_at_once),
         TEST(a_newer_schema_is_refused),
+        TEST(an_older_schema_is_brought_up),
         TEST(little_privilege_is_enough),
         TEST(passwords_stay_out_of_texts),
         TEST(a_server_that_is_down_is_an_error),
