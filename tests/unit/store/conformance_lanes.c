@@ -191,6 +191,39 @@ static void a_lane_stays_while_its_history_is_there(void **state) {
     tidy_down_to(steps, 0);
 }
 
+/* Several processes on one store. */
+static void others_learn_that_a_lane_is_gone(void **state) {
+    struct steps *steps = *state;
+    if (!store_shared(steps->store))
+        return;
+    keep_shortly(steps);
+    int64_t workflow = steps_workflow(steps, "w", ROBIN(1)), worker = 0;
+    steps_spawn(steps, workflow, "g", "a");
+    int64_t lane = steps_lane(steps, workflow, "g").lane;
+    struct store *mine = steps->store, *other = NULL;
+    MUST(steps->sut->open(steps->sut, &steps->options, &other, &err));
+    steps->store = other;
+    assert_true(is_known(steps, lane));
+    MUST(store_worker_add(other, BYTES("other"), 1, &worker, &err));
+    steps->store = mine;
+    assert_string_equal(steps_drain(steps, workflow), "a");
+    steps_pass(steps, kept_us(steps));
+    tidy_down_to(steps, 0);
+    steps->store = other;
+    assert_false(is_known(steps, lane));
+    assert_int_equal(sums_of(steps).done, 1);
+    steps_spawn(steps, workflow, "g", "a b");
+    assert_int_not_equal(steps_lane(steps, workflow, "g").lane, lane);
+    MUST(store_check(other, &err));
+    steps->store = mine;
+    assert_claimed(steps_claim(steps, 0, workflow, 9, 9, 9), "a b");
+    steps->store = other;
+    assert_claimed(steps_claim(steps, worker, workflow, 9, 9, 9), "");
+    MUST(store_check(other, &err));
+    steps->store = mine;
+    store_close(other);
+}
+
 /* Lanes that never had a run: all of their items were refused. */
 static void a_lane_of_refused_runs_goes(void **state) {
     struct steps *steps = *state;
@@ -302,6 +335,7 @@ const struct CMUnitTest conformance_lanes[] = {
     CONFORMANCE_TEST(a_lane_goes_after_its_history),
     CONFORMANCE_TEST(a_lane_with_runs_stays),
     CONFORMANCE_TEST(a_lane_stays_while_its_history_is_there),
+    CONFORMANCE_TEST(others_learn_that_a_lane_is_gone),
     CONFORMANCE_TEST(a_lane_of_refused_runs_goes),
     CONFORMANCE_TEST(a_rate_outlives_its_lanes),
     CONFORMANCE_TEST(ever_new_keys_stay_bounded),
