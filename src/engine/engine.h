@@ -131,14 +131,20 @@ struct lease {
     uint32_t unacked; /* runs whose settlement the store has not confirmed, and abandoned tasks */
 };
 
+/* Would other workers take tokens of it? One is given back for a while, and then asked for again. */
+enum lane_offer { OFFER_NONE, OFFER_GIVING, OFFER_GIVEN, OFFER_ASKED };
+
 struct lane {
     int64_t id;
     struct group *group;
     struct workflow *workflow;
     uint32_t tokens, running;
-    uint32_t share;     /* of the slots: it starts no more at once, and gives back tokens beyond; UINT32_MAX: any */
-    uint32_t unstarted; /* in `leases` */
-    uint32_t unsettled; /* leased runs for which no settlement went to the store yet */
+    uint32_t share; /* of the slots: it starts no more at once, and gives back tokens beyond; UINT32_MAX: any */
+    uint32_t keeps; /* likewise, of what its rule gives, as others have free slots */
+    enum lane_offer offer;
+    int64_t offer_until_mono_us; /* GIVEN */
+    uint32_t unstarted;          /* in `leases` */
+    uint32_t unsettled;          /* leased runs for which no settlement went to the store yet */
     struct list leases, again;
     struct list startable; /* in its group */
     struct list in_lanes;
@@ -345,6 +351,7 @@ struct froe {
     uint64_t stir;
     int64_t shared_out_mono_us; /* when the lanes' shares were reckoned */
     bool share_paced;           /* too lately for now */
+    uint32_t others_idle;       /* workers with free slots, as of the last heartbeat */
     int64_t claim_sent_mono_us, round_trip_us;
     int64_t next_due_utc_us;                         /* 0: nothing waits in the store */
     int64_t woken_mono_us, poll_at_mono_us, poll_us; /* of a shared store */
@@ -520,7 +527,10 @@ uint32_t claim_new_lane_runs(const froe *engine); /* of each */
 void claim_set_low_water(const froe *engine, struct lane *lane);
 /* Of a shared store: divides the slots among the lanes held. Tokens that would lie idle here are for others. */
 void claim_share_out(froe *engine);
-bool claim_has_spare(const struct lane *lane); /* tokens beyond its share */
+bool claim_may_offer(const froe *engine);                          /* it matters how many others have free slots */
+void claim_offer(froe *engine);                                    /* they were counted */
+void claim_offer_answered(struct froe *engine, struct lane *lane); /* a want of it was */
+bool claim_has_spare(const struct lane *lane);                     /* tokens beyond its share */
 uint32_t claim_want_tokens(const froe *engine, const struct lane *lane);
 
 /* settle.c */

@@ -68,7 +68,7 @@ static struct lane *lane_make(froe *engine, const struct lease *lease) {
     lane->workflow = lease->workflow;
     lane->duration_us = lease->workflow->duration_us;
     lane->boost = 1;
-    lane->share = UINT32_MAX;
+    lane->share = lane->keeps = UINT32_MAX;
     lane->came_mono_us = engine_mono_us(engine);
     list_init(&lane->leases);
     list_init(&lane->again);
