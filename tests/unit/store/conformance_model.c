@@ -1,6 +1,8 @@
 /* conformance_model.c - see conformance_model.h. */
 #include "conformance_model.h"
 
+#include "mem.h"
+
 #include <stdio.h>
 
 enum store_strategy model_strategy(const struct model *model, int workflow, size_t rule) {
@@ -214,6 +216,31 @@ void model_begin(struct play *play) {
     steps_begin(play->steps);
     play->batch_utc_us = play->now_utc_us;
     play->in_batch = true;
+}
+
+void model_pending(struct play *play, struct pending *pending) {
+    pending->next = play->pending;
+    play->pending = pending;
+    if (!play->steps->sut->late)
+        model_committed(play);
+}
+
+static void end_pending(struct play *play, bool answered) {
+    for (struct pending *pending = play->pending, *next; pending; pending = next) {
+        next = pending->next;
+        if (answered)
+            pending->check(pending);
+        mem_free(pending);
+    }
+    play->pending = NULL;
+}
+
+void model_committed(struct play *play) {
+    end_pending(play, true);
+}
+
+void model_lost(struct play *play) {
+    end_pending(play, false);
 }
 
 void model_same_number(const struct run *run, const char *what, int64_t told, int64_t expected) {

@@ -38,8 +38,12 @@ int main(int argc, char **argv) {
     struct place place;
     sqlite_place_make(&place.files);
     snprintf(place.uri, sizeof place.uri, "sqlite:%s", place.files.path);
-    struct store_under_test sut = {
-        .wipe = wipe, .open = open_store, .crash = crash, .own_clock = argc == 1, .arg = &place};
+    struct store_under_test sut = {.wipe = wipe,
+                                   .open = open_store,
+                                   .crash = crash,
+                                   .own_clock = argc == 1,
+                                   .seeds = argc == 1 ? 16 : 2,
+                                   .arg = &place};
     if (getenv("CONFORMANCE_TEST")) /* one alone, by its name */
         cmocka_set_test_filter(getenv("CONFORMANCE_TEST"));
     int failed = conformance_run(&sut);
