@@ -272,6 +272,7 @@ struct race_spawn {
     struct store_page page;
     struct bytes key;
     struct store_spawned spawned;
+    struct store_place runs[20];
 };
 static _Thread_local struct race_spawn spawning;
 static _Thread_local struct store_settled settling[100];
@@ -285,6 +286,30 @@ static long key_number(struct bytes key) {
 
 static int race_spawn(struct racer *racer, struct err *why) {
     return store_spawn(racer->host.store, &spawning.page, &spawning.spawned, why);
+}
+
+static int has_key(void *arg, const struct store_run_info *run) {
+    return bytes_equal(run->child_key, *(const struct bytes *)arg) ? 0 : -EPROTO;
+}
+
+/* Each item has a run with its key, be it another host's; of all items the last is looked up. */
+static void check_told(struct racer *racer) {
+    uint32_t created = 0;
+    for (size_t i = 0; i < spawning.page.n; i++) {
+        created += spawning.runs[i].created;
+        if (spawning.runs[i].page == 0 || (spawning.runs[i].created && spawning.runs[i].page != spawning.spawned.page))
+            racer->trouble = "an item is not told its run";
+    }
+    if (created != spawning.spawned.created)
+        racer->trouble = "more or fewer are told to be created than were";
+    struct err why = {0};
+    const struct store_place *last = &spawning.runs[spawning.page.n - 1];
+    struct bytes key = spawning.page.items[spawning.page.n - 1].child_key;
+    int r = store_run_get(racer->host.store, last->page, last->index, has_key, &key, &why);
+    if (r < 0 && r != STORE_ERR_LOST) {
+        racer->trouble = "the run that was told is not there, or has another key";
+        fprintf(stderr, "%d %s\n", r, why.text);
+    }
 }
 
 static int race_settle(struct racer *racer, struct err *why) {
@@ -357,9 +382,12 @@ static void *race_thread(void *arg) {
                                                 .keys = &spawning.key,
                                                 .n_keys = 1,
                                                 .items = race_items + from,
-                                                .n = 1 + rng_below(&racer->rng, 20)};
-            if (in_batch(racer, race_spawn) == 0)
+                                                .n = 1 + rng_below(&racer->rng, 20),
+                                                .ret_runs = spawning.runs};
+            if (in_batch(racer, race_spawn) == 0) {
                 race.spawned += spawning.spawned.created;
+                check_told(racer);
+            }
         } else {
             race_run(racer);
         }
