@@ -549,12 +549,16 @@ static int cancel_in_row(struct sqlite_store *store, int64_t page, uint32_t inde
 
 int run_cancel(struct sqlite_store *store, int64_t page, uint32_t index, enum store_state *ret_state, struct err *err) {
     static const struct bytes reason = BYTES("cancelled");
-    enum store_state state;
-    int stop = 0, r = with_one(store, page, index, note_state, &state, &stop, err);
-    if (r < 0)
-        return r;
     struct page *in = page_find(store, page);
     struct retry *retry = retry_find(store, page, index);
+    enum store_state state = STORE_STATE_QUEUED;
+    int stop = 0, r = 0;
+    if (!in || index >= in->n || !bit_get(page_queued_bits(in), index)) /* else it is known without reading */
+        r = with_one(store, page, index, note_state, &state, &stop, err);
+    else if (in->work.due_utc_us > clock_utc_us(store->clock))
+        state = STORE_STATE_WAITING;
+    if (r < 0)
+        return r;
     if (state == STORE_STATE_LEASED)
         r = cancel_ask(store, leases_of_run(retry ? &retry->work : &in->work, index), index, false, err);
     else if (state == STORE_STATE_PARKED)
