@@ -331,7 +331,8 @@ struct store_lane_info {
     int64_t last_granted_utc_us;              /* 0: never, or not since the store was opened */
     bool paused;                              /* its workflow is */
 };
-/* Every lane that has runs or numbers. `each` returns < 0 to stop with that code. */
+/* Every lane that there is: some time after its last run ended it goes, and its numbers are its workflow's alone; a
+ * lane with the same keys is then a new one, with another id. `each` returns < 0 to stop with that code. */
 int store_lanes_each(struct store *store, int (*each)(void *arg, const struct store_lane_info *info), void *arg,
                      struct err *err);
 /* Of one lane, or -ENOENT. */
