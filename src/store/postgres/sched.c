@@ -196,7 +196,7 @@ static void tokens_freed(struct sched *sched, const struct lane *lane, uint64_t 
         const struct rule_key *key = lane->keys[i].rule_key;
         uint32_t max = lane->workflow->rules[i].max_runs;
         uint64_t was = key->tokens + before - (uint64_t)lane->v[LN_TOKENS];
-        sched->woke |= max > 0 && was >= max && key->tokens < max && key->live > key->claimed;
+        sched->woke |= max > 0 && was >= max && key->tokens < max && key->live > key->tokens;
     }
 }
 

@@ -200,6 +200,30 @@ static void others_are_woken_when_there_is_work(void **state) {
     host_close(&b);
 }
 
+/* Who has leased more runs than it may run at once waits for tokens, though nothing is left to be leased. */
+static void who_lacks_tokens_is_woken_when_some_come_back(void **state) {
+    (void)state;
+    struct host a, b;
+    _Atomic int woken = 0;
+    host_open(&a, &server, POSTGRES_SOCKET,
+              &(struct store_options){.wake = count_wake, .wake_arg = (void *)(uintptr_t)&woken}, 4);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 4);
+    for (int i = 0; i < 200 && woken == 0; i++) /* it is when it begins to listen */
+        pause_us(10 * US_PER_MS);
+    host_spawn(&a, "g", 0, 10, "1");
+    assert_int_equal(host_claim(&b, 3), 3);
+    assert_int_equal(host_claim(&a, 7), 7);
+    assert_int_equal(a.claimed.leases[0].tokens, 1);
+    pause_us(100 * US_PER_MS);
+    int before = woken;
+    host_settle(&b, STORE_DONE);
+    for (int i = 0; i < 1000 && woken == before; i++)
+        pause_us(10 * US_PER_MS);
+    assert_int_equal(woken, before + 1);
+    host_close(&a);
+    host_close(&b);
+}
+
 static void an_idle_store_costs_next_to_nothing(void **state) {
     (void)state;
     struct host a;
@@ -614,6 +638,7 @@ int main(void) {
         TEST(a_zombie_changes_nothing),
         TEST(a_cancellation_reaches_the_other_host),
         TEST(others_are_woken_when_there_is_work),
+        TEST(who_lacks_tokens_is_woken_when_some_come_back),
         TEST(an_idle_store_costs_next_to_nothing),
         TEST(hosts_race),
         TEST(the_server_crashes_under_load),
