@@ -21,9 +21,9 @@
     " generation bytea NOT NULL, input bytea NOT NULL, checkpoint bytea NOT NULL, PRIMARY KEY (page, idx))" \
     " WITH (fillfactor = 50);"
 /* done, failed, cancelled of a workflow: of its lanes that are gone. */
-#define IDLE_COLUMNS                                                                                           \
-    "ALTER TABLE @workflow ADD done int8 NOT NULL DEFAULT 0, ADD failed int8 NOT NULL DEFAULT 0,"              \
-    " ADD cancelled int8 NOT NULL DEFAULT 0; ALTER TABLE @lane ADD used int8 NOT NULL DEFAULT 0;"              \
+#define IDLE_COLUMNS                                                                              \
+    "ALTER TABLE @workflow ADD done int8 NOT NULL DEFAULT 0, ADD failed int8 NOT NULL DEFAULT 0," \
+    " ADD cancelled int8 NOT NULL DEFAULT 0; ALTER TABLE @lane ADD used int8 NOT NULL DEFAULT 0;" \
     "UPDATE @lane SET used = (extract(epoch FROM clock_timestamp()) * 1000000)::int8;"
 static const char tables[] =
     "CREATE TABLE @meta (one int2 PRIMARY KEY CHECK (one = 1), version int4 NOT NULL, batch int8 NOT NULL,"
@@ -84,7 +84,8 @@ static const char tables[] =
     "CREATE INDEX log_run ON @log (page, idx, id);"
     "CREATE TABLE @rate (hash uuid PRIMARY KEY, starts int8 NOT NULL, ends int8 NOT NULL, used int8 NOT NULL)"
     " WITH (fillfactor = 50);"
-    "CREATE INDEX rate_ends ON @rate (ends);" KEPT_TABLE IDLE_COLUMNS "INSERT INTO @meta VALUES (1, 3, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0,"
+    "CREATE INDEX rate_ends ON @rate (ends);" KEPT_TABLE IDLE_COLUMNS
+    "INSERT INTO @meta VALUES (1, 3, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0,"
     " ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::int8,"
     " ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::int8);";
 
@@ -216,11 +217,12 @@ static const char *const templates[SQL_STATEMENTS] = {
                      " failed = u.failed, cancelled = u.cancelled, tokens = u.tokens, used = u.used"
                      " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
                      " AS u (id, " LANE_COLUMNS ") WHERE l.id = u.id",
-    [SQL_LANE_DROP] = "WITH gone AS (DELETE FROM @lane WHERE id = ANY ($1) RETURNING workflow, done, failed, cancelled),"
-                      " s AS (SELECT workflow, sum(done)::int8 AS done, sum(failed)::int8 AS failed,"
-                      " sum(cancelled)::int8 AS cancelled FROM gone GROUP BY workflow) UPDATE @workflow w"
-                      " SET done = w.done + s.done, failed = w.failed + s.failed,"
-                      " cancelled = w.cancelled + s.cancelled FROM s WHERE w.id = s.workflow",
+    [SQL_LANE_DROP] =
+        "WITH gone AS (DELETE FROM @lane WHERE id = ANY ($1) RETURNING workflow, done, failed, cancelled),"
+        " s AS (SELECT workflow, sum(done)::int8 AS done, sum(failed)::int8 AS failed,"
+        " sum(cancelled)::int8 AS cancelled FROM gone GROUP BY workflow) UPDATE @workflow w"
+        " SET done = w.done + s.done, failed = w.failed + s.failed,"
+        " cancelled = w.cancelled + s.cancelled FROM s WHERE w.id = s.workflow",
     [SQL_LEASE_ADD] = "INSERT INTO @lease (id, worker, lane, page, idx, n, n_page, bits, asked)"
                       " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     [SQL_LEASE_PUT] = "UPDATE @lease l SET n = u.n, bits = u.bits, asked = u.asked FROM unnest($1, $2, $3, $4)"
