@@ -59,6 +59,8 @@ int fixture_try_open(struct fixture *fx) {
     uv_loop_init(&fx->loop);
     uv_timer_init(&fx->loop, &fx->guard);
     uv_unref((uv_handle_t *)&fx->guard);
+    uv_timer_init(&fx->loop, &fx->linger);
+    fx->linger.data = fx;
     fx->options.loop = &fx->loop;
     fx->stopped = fx->closed = fx->timed_out = false;
     static const uint64_t seed = 7;
@@ -90,18 +92,13 @@ void fixture_guard(struct fixture *fx) {
 }
 
 static void on_linger(uv_timer_t *timer) {
-    *(bool *)timer->data = true;
+    ((struct fixture *)timer->data)->lingered = true;
 }
 
 void fixture_linger(struct fixture *fx, int64_t real_us) {
-    bool over = false;
-    uv_timer_t timer;
-    uv_timer_init(&fx->loop, &timer);
-    timer.data = &over;
-    uv_timer_start(&timer, on_linger, (uint64_t)(real_us / US_PER_MS), 0);
-    UNTIL(fx, over);
-    uv_close((uv_handle_t *)&timer, NULL);
-    uv_run(&fx->loop, UV_RUN_NOWAIT);
+    fx->lingered = false;
+    uv_timer_start(&fx->linger, on_linger, (uint64_t)(real_us / US_PER_MS), 0);
+    UNTIL(fx, fx->lingered);
 }
 
 void fixture_stop(struct fixture *fx, froe_stop_mode mode) {
@@ -124,6 +121,7 @@ void fixture_close(struct fixture *fx) {
     froe_close(fx->froe, on_closed, fx);
     UNTIL(fx, fx->closed);
     uv_close((uv_handle_t *)&fx->guard, NULL);
+    uv_close((uv_handle_t *)&fx->linger, NULL);
     uv_run(&fx->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&fx->loop), 0);
     fx->froe = NULL;
