@@ -97,14 +97,12 @@ static void count_all(froe_task *task, void *arg) {
         sum_parts(task, runs);
         return;
     }
-    if (spawn_parts(task, runs, &error) != FROE_OK)
+    /* With the checkpoint on disk the next attempt knows its children, also those that have finished by then. */
+    if (spawn_parts(task, runs, &error) != FROE_OK ||
+        froe_task_set_checkpoint_sync(task, runs, sizeof runs, &error) != FROE_OK)
         froe_task_fail(task, 0, error.text);
-    /* A checkpoint is on disk when its attempt has ended. So this one ends here, and the next knows its children, also
-     * those that have finished by then. */
-    else if (froe_task_set_checkpoint(task, runs, sizeof runs) != FROE_OK)
-        froe_task_fail(task, 0, "out of memory");
     else
-        froe_task_again(task, 100000, "the parts are spawned");
+        sum_parts(task, runs);
 }
 
 int main(int argc, char **argv) {

@@ -393,9 +393,16 @@ void froe_task_log(froe_task *task, froe_level level, const char *format, ...)
 #endif
     ;
 
-/* Bytes that the next attempt sees, should this one fail; replaces what was there; n 0 removes it. Becomes durable
- * together with the end of this attempt. FROE_ERR_MEMORY, FROE_ERR_INVALID when too long. */
+/* Bytes that the next attempt sees, whatever becomes of this one; replaces what was there; n 0 removes it. They go to
+ * the store at once or with what else goes there within some 20 ms, in the order in which spawns, values and ends are
+ * given; of several that a task sets in that time only the newest is written, so that it may set one as often as it
+ * likes. When the attempt fails, is put back or is stopped the next one sees the newest that was set; when the process
+ * is killed or the lease lost, the newest that was durable. Nothing is left of it when the run has ended.
+ * FROE_ERR_MEMORY, FROE_ERR_INVALID when too long, FROE_ERR_STATE when the lease is lost or the task was abandoned, the
+ * store's failure: then it is not kept. */
 int froe_task_set_checkpoint(froe_task *task, const void *data, size_t n);
+/* Likewise, and waits until it is durable; also for a task that was cancelled, but no longer than it has the lease. */
+int froe_task_set_checkpoint_sync(froe_task *task, const void *data, size_t n, froe_error *error);
 
 /* Gives the attempt `more_us` from now in place of what was left of its timeout. No effect once it was cancelled, or
  * where the workflow has none. */

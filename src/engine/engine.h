@@ -11,6 +11,7 @@
  *     held.c       the leases held, and whose run is started next
  *     claims.c     when to ask the store for runs; claim_sizes.c: for how many
  *     settle.c     how ends of tasks gather and go to the store
+ *     checkpoints.c what running tasks give to be kept
  *     tasks.c      starting, timing out; task_api.c: what a task function may call; run_id.c
  *     pool.c       threads for task functions that block; thread.c
  *     cancel.c     asking tasks to end, and doing without those that do not
@@ -184,7 +185,9 @@ struct froe_task {
     int64_t started_mono_us, deadline_mono_us;
     int64_t grace_mono_us; /* cancelled: until then it may end by itself */
     int64_t due_mono_us;   /* WAITING */
-    bool touched;          /* attempts, generation or checkpoint are not what the store has */
+    bool touched;          /* attempts, generation or checkpoint are not what the attempt began with */
+    bool checkpointed;     /* the store was given some of that */
+    struct list unsaved;   /* in the engine's, while there is more to give */
     bool own_generation, own_checkpoint;
     struct bytes generation, checkpoint; /* allocated when own */
     _Atomic(void *) data;
@@ -365,6 +368,10 @@ struct froe {
     struct list free_tasks;
     struct pool pool;
 
+    /* checkpoints.c */
+    struct list unsaved; /* tasks with what the store was not given yet */
+    struct list savers;  /* who waits for that to be durable */
+
     /* cancel.c */
     int64_t cancel_grace_us;
     struct list hanging; /* abandoned tasks that have not ended yet; they keep their slots */
@@ -542,10 +549,18 @@ void settle_add(froe *engine, struct lane *lane, struct lease *lease, uint32_t a
                 unsigned own, struct event_node *event);
 void settle_line(froe *engine, int64_t page, uint32_t index, froe_level level, struct bytes text);
 void settle_flush(froe *engine);
+void settle_comes(froe *engine);   /* there will be something to flush; before it is there */
 void settle_discard(froe *engine); /* the store has failed: what gathered cannot be told any more */
 void settle_pump(froe *engine, int64_t now_mono_us);
 int64_t settle_next_mono_us(const froe *engine);
 void settlement_free(struct settlement *settlement);
+
+/* checkpoints.c */
+void checkpoints_gather(froe *engine, struct settlement *ends); /* as items; room for one of each task is there */
+void checkpoints_told(froe *engine, const struct settlement *ends, int code, const char *text); /* to who waits */
+void checkpoints_drop(froe *engine, int code, const char *text); /* nothing more is kept of what runs */
+void checkpoints_forget(froe_task *task);                        /* nor of this one */
+void checkpoint_changed(froe_task *task); /* what the next attempt is to know, of one that gave a checkpoint */
 
 /* tasks.c */
 static inline bool tasks_slot_free(const froe *engine) {
@@ -568,7 +583,7 @@ void tasks_free(froe *engine);
 /* pool.c */
 void pool_init(froe *engine);
 void pool_free(froe *engine);
-int pool_run(froe *engine, froe_task *task);     /* < 0: there is no thread, and none can be made */
+int pool_run(froe *engine, froe_task *task); /* < 0: there is no thread, and none can be made */
 void pool_time(froe *engine, int64_t now_mono_us);
 void pool_forget(froe *engine, froe_task *task); /* any thread: it was ended, or is not to be run */
 void pool_close(froe *engine);

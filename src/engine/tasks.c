@@ -14,6 +14,7 @@ static froe_task *task_make(struct froe *engine) {
     memset(task, 0, sizeof *task);
     list_init(&task->link);
     list_init(&task->in_pool);
+    list_init(&task->unsaved);
     task->engine = engine;
     engine->n_tasks++;
     return task;
@@ -22,6 +23,7 @@ static froe_task *task_make(struct froe *engine) {
 void task_forget(froe_task *task) {
     struct froe *engine = task->engine;
     list_remove(&task->link);
+    checkpoints_forget(task);
     if (task->workflow->blocking)
         pool_forget(engine, task);
     if (task->own_generation)

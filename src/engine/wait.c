@@ -249,6 +249,8 @@ void waits_settled(froe *engine, int64_t page, const struct store_settled *item)
     case STORE_RELEASED:
         ask_soon(engine, page, item->index); /* the store may have made it a cancelled one */
         break;
+    case STORE_CHECKPOINT: /* no end */
+        break;
     }
 }
 

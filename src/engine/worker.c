@@ -200,6 +200,7 @@ void worker_lost(struct froe *engine, const char *why) {
         return;
     engine->tell_lost = why;
     engine->lease_lost = true;
+    checkpoints_drop(engine, FROE_ERR_STATE, "the lease was lost: the run is given to others");
     engine->lease_until_mono_us = INT64_MIN;
     atomic_store(&engine->holds_until_mono_us, INT64_MIN);
     if (engine->state == WORKER_RUNNING)
