@@ -579,9 +579,10 @@ static int write_notes(struct postgres_store *store) {
 /* ---- all of it ---- */
 
 int pg_write_rows(struct postgres_store *store) {
+    /* Questions before leases, as those of a lease that is over go with it. */
     static int (*const steps[])(struct postgres_store *) = {
-        write_workflows, write_pages, write_troubles, write_finished_pages, pg_kept_write,
-        write_leases,    write_holds, write_asks,     write_notes,
+        write_workflows, write_pages,  write_troubles, write_finished_pages, pg_kept_write,
+        write_asks,      write_leases, write_holds,    write_notes,
     };
     int r = 0;
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && r == 0; i++)

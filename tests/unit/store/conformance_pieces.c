@@ -93,7 +93,36 @@ static void settling_beside_a_cancelled_sibling(void **state) {
     assert_string_equal(steps_asks(steps, 0), "b");
 }
 
+/* Nobody is asked to end what has ended meanwhile, whenever the store looks at either. */
+static void driven_out_and_settled_in_one_batch(void **state) {
+    struct steps *steps = *state;
+    int64_t workflow = steps_workflow(steps, "w", PROGRESS(1));
+    steps_spawn(steps, workflow, "g", "a");
+    struct held a = steps_hold(steps, steps_claim(steps, 0, workflow, 1, 1, 1), "a");
+    const struct store_item item = {.child_key = BYTES("b")};
+    const struct bytes group = BYTES("g");
+    const struct store_page page = {.workflow = workflow, .keys = &group, .n_keys = 1, .items = &item, .n = 1};
+    const struct store_settled settled = {
+        .lease = a.lease, .index = a.index, .outcome = STORE_DONE, .child_key = BYTES("a")};
+    struct store_spawned spawned = {0};
+    size_t ignored = 9;
+    steps_begin(steps);
+    MUST(store_spawn(steps->store, &page, &spawned, &err));
+    MUST(store_settle(steps->store, steps->worker, &settled, 1, &ignored, &err));
+    steps_commit(steps);
+    assert_int_equal(spawned.created, 1);
+    assert_true(spawned.cancels);
+    assert_int_equal(ignored, 0);
+    struct store_cancels cancels;
+    MUST(store_heartbeat(steps->store, steps->worker, &cancels, &err));
+    assert_int_equal(cancels.n, 0);
+    store_cancels_free(&cancels);
+    assert_state(steps, &a, STORE_STATE_DONE);
+    assert_string_equal(steps_drain(steps, workflow), "b");
+}
+
 const struct CMUnitTest conformance_pieces[] = {
+    CONFORMANCE_TEST(driven_out_and_settled_in_one_batch),
     CONFORMANCE_TEST(many_pages_half_claimed_keep_all_they_have),
     CONFORMANCE_TEST(settling_beside_a_cancelled_sibling),
 };
