@@ -278,7 +278,10 @@ static void test_priorities(void **state) {
 static void test_not_started_in_time(void **state) {
     FX;
     fx->run = NULL;
-    froe_workflow given = {.schedule_timeout_us = US_PER_MIN, .retries = 1, .backoff_us = 10 * US_PER_MIN};
+    froe_workflow given = {.schedule_timeout_us = US_PER_MIN,
+                           .retries = 1,
+                           .backoff_us = 10 * US_PER_MIN,
+                           .backoff_max_us = 10 * US_PER_MIN};
     froe_rule rule = {"'x'", 1, FROE_GROUP_ROUND_ROBIN, 0};
     fixture_workflow(fx, "w", &rule, 1, &given);
     fixture_workflow(fx, "patient", &rule, 1, NULL);
