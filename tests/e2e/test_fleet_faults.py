@@ -29,7 +29,6 @@ def test_workers_are_killed_in_rotation(server, fleet, patience):
     fleet.takes = ["30", "*7", "400"]
     fleet.start(4)
     fleet.until_ended(1)
-    later = 0
     for kill in range(kills):
         worker = fleet.workers[kill % 4]
         time.sleep(rng.random() * 0.7 * patience)
@@ -39,9 +38,7 @@ def test_workers_are_killed_in_rotation(server, fleet, patience):
         if rng.random() < 0.3:  # the others have to find out
             time.sleep(2.4 * patience)
         worker.start()
-        if len(fleet.everything) - fleet.number_ended() < 100:
-            fleet.add("a", (f"later-{later + i}" for i in range(200)))
-            later += 200
+        fleet.keep_busy("a")
     fleet.until_drained()
     fleet.stop()
     fleet.nothing_lost()
@@ -186,7 +183,11 @@ def test_one_worker_is_cut_off(fake, fleet):
         assert latest - cut < 3000, "it began something after its lease"
         relay.join()
         joined = time.monotonic() * 1000
-        fleet.until("it works again", lambda: any(line.worker == "lonely" and line.ms > joined for line in fleet.begun()))
+
+        def works_again():
+            fleet.keep_busy("a")
+            return any(line.worker == "lonely" and line.ms > joined for line in fleet.begun())
+        fleet.until("it works again", works_again)
         fleet.takes = ["20"]
         fleet.until_drained()
         fleet.stop()

@@ -268,19 +268,26 @@ static void a_rate_outlives_its_lanes(void **state) {
 #define AT_ONCE 500
 
 static void spawn_round(struct steps *steps, int64_t workflow, int round) {
+    static struct {
+        char text[32];
+        struct bytes keys[2];
+        struct store_item item;
+        struct store_page page;
+        struct store_spawned spawned;
+    } spawns[AT_ONCE]; /* which live until they are committed */
     steps_begin(steps);
     for (int i = 0; i < AT_ONCE; i++) {
-        char key[32];
-        struct store_spawned spawned;
-        int n = snprintf(key, sizeof key, "user-%d-%d", round, i);
-        struct bytes text = bytes_of(key, (size_t)n), keys[] = {text, text};
-        struct store_item item = {.child_key = text};
-        MUST(store_spawn(steps->store,
-                         &(struct store_page){.workflow = workflow, .keys = keys, .n_keys = 2, .items = &item, .n = 1},
-                         &spawned, &err));
-        assert_int_equal(spawned.created, 1);
+        int n = snprintf(spawns[i].text, sizeof spawns[i].text, "user-%d-%d", round, i);
+        struct bytes key = bytes_of(spawns[i].text, (size_t)n);
+        spawns[i].keys[0] = spawns[i].keys[1] = key;
+        spawns[i].item = (struct store_item){.child_key = key};
+        spawns[i].page = (struct store_page){
+            .workflow = workflow, .keys = spawns[i].keys, .n_keys = 2, .items = &spawns[i].item, .n = 1};
+        MUST(store_spawn(steps->store, &spawns[i].page, &spawns[i].spawned, &err));
     }
     steps_commit(steps);
+    for (int i = 0; i < AT_ONCE; i++)
+        assert_int_equal(spawns[i].spawned.created, 1);
 }
 
 static void finish_round(struct steps *steps, int64_t workflow) {
