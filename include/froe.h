@@ -462,10 +462,11 @@ typedef struct froe_group {
 } froe_group;
 /* As this worker knows it, without asking the store: exact once what it did is settled. Of a store that a fleet shares
  * the numbers are read anew every 2 s while there is something to do or somebody looks: what others did may be missing
- * for so long. All zero (limit: none) for an unknown group. */
+ * for so long. All zero (limit: none) for an unknown group. The names in *ret_group are those that were given. */
 void froe_group_get(froe *froe, const char *workflow, const char *group, froe_group *ret_group);
-/* All groups ever seen with live, parked or counted runs, in no particular order; workflow NULL: of all, those of the
- * store that this program did not add included. `each` must not spawn, end tasks or set limits. */
+/* All groups with live, parked or counted runs, in no particular order (one whose history is over is not counted any
+ * more); workflow NULL: of all, those of the store that this program did not add included. `each` must not spawn, end
+ * tasks or set limits. */
 void froe_groups_each(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group *group), void *arg);
 
 /* Slows a group in this worker, for now: at most max_running of its runs at once (UINT32_MAX: the rules alone), none

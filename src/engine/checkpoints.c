@@ -46,7 +46,7 @@ static void gather(froe *engine, froe_task *task, struct settlement *ends) {
         .child_key = task->run->child_key,
         .input = task->run->input,
     };
-    *ended = (struct ended){.lease = lease, .group = task->group, .lane = task->lane->id};
+    *ended = (struct ended){.lease = lease, .group = group_ref(task->group), .lane = task->lane->id};
     ends->n++;
     lease->unacked++;
     task->checkpointed = true;

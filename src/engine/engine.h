@@ -101,6 +101,7 @@ struct group {
     uint64_t live, waiting, parked, done, failed, cancelled;
     uint32_t running, again;
     uint32_t limit;
+    uint32_t refs;                /* by lanes that are held, tasks, settlements and spawns that are on their way */
     int64_t paused_until_mono_us; /* 0: not paused */
     struct list startable_lanes;
     struct list in_rotation; /* when it has startable lanes and its limit lets it */
@@ -338,6 +339,7 @@ struct froe {
     bool numbers_stale;       /* groups.c: they changed in a way that is not known here */
     bool numbers_used;        /* since they were read last */
     bool numbers_coming;
+    size_t groups_left; /* after they were read last */
     int64_t numbers_read_mono_us;
     struct map retries; /* by lane id: how many of its runs wait for a retry */
     bool lane_ended;    /* since the last flush: the store has to hear of it to lend its tokens again */
@@ -459,7 +461,7 @@ static inline int64_t engine_utc_us(const froe *engine) {
     return clock_utc_us(&engine->clock);
 }
 
-/* events.c. A node copies all but the names of workflow and group, which live as long as the engine. */
+/* events.c. A node copies all but the name of the workflow, which lives as long as the engine. */
 struct event_node *event_make(const froe_event *event, struct bytes text); /* NULL: out of memory */
 void event_tell_later(froe *engine, struct event_node *node);              /* takes it; NULL is fine */
 void event_free(struct event_node *node);
@@ -476,7 +478,10 @@ uint64_t workflow_cancelled(const struct workflow *workflow);           /* by CA
 void workflows_free(froe *engine);
 
 /* groups.c */
-struct group *group_get(struct workflow *workflow, struct bytes key, bool create); /* NULL: absent or out of memory */
+/* NULL: absent or out of memory. Without a reference to it, it may be gone after the next snapshot_apply. */
+struct group *group_get(struct workflow *workflow, struct bytes key, bool create);
+struct group *group_ref(struct group *group);
+void group_unref(struct group *group); /* NULL is fine */
 void group_free(struct group *group);
 bool group_lets(const struct group *group);            /* may one more of its runs be started? */
 void groups_resume(froe *engine, int64_t now_mono_us); /* ends pauses that are over */
@@ -491,7 +496,8 @@ void groups_pump(froe *engine, int64_t now_mono_us);
 /* All groups' numbers as the store has them: taken on the committer's thread, put in place on the loop's. */
 struct snapshot;
 int snapshot_take(struct store *store, struct snapshot **ret_snapshot, struct err *err);
-int snapshot_apply(froe *engine, const struct snapshot *snapshot); /* -ENOMEM */
+/* Groups of which nothing is known any more, neither here nor in the store, go. -ENOMEM. */
+int snapshot_apply(froe *engine, const struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
 
 /* held.c */

@@ -64,7 +64,7 @@ static struct lane *lane_make(froe *engine, const struct lease *lease) {
         return NULL;
     }
     lane->id = lease->store->lane;
-    lane->group = group;
+    lane->group = group_ref(group);
     lane->workflow = lease->workflow;
     lane->duration_us = lease->workflow->duration_us;
     lane->boost = 1;
@@ -107,6 +107,7 @@ int held_add_lease(froe *engine, struct lease *lease, struct lane **ret_lane) {
 static void lane_free(froe *engine, struct lane *lane) {
     list_remove(&lane->startable);
     held_group_update(engine, lane->group);
+    group_unref(lane->group);
     list_remove(&lane->in_lanes);
     map_remove(&engine->lanes_by_id, id_key(&lane->id));
     engine->n_lanes--;

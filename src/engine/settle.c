@@ -35,6 +35,7 @@ static void free_item(struct store_settled *item, struct ended *ended) {
     if (ended->own & OWN_RESULT)
         mem_free((void *)(uintptr_t)item->result.p);
     event_free(ended->event);
+    group_unref(ended->group);
 }
 
 static void empty(struct settlement *settlement) {
@@ -206,7 +207,7 @@ void settle_add(froe *engine, struct lane *lane, struct lease *lease, uint32_t a
     to->child_key = run->child_key;
     to->input = run->input;
     ends->ended[ends->n] =
-        (struct ended){.lease = lease, .group = lane->group, .lane = lane->id, .event = event, .own = own};
+        (struct ended){.lease = lease, .group = group_ref(lane->group), .lane = lane->id, .event = event, .own = own};
     ends->n++;
     held_run_settled(engine, lane);
 }

@@ -165,6 +165,7 @@ static int copy_sets(struct plan *plan, char **at) {
         set->group = group_get(plan->workflow, spawn_group_key(plan->workflow, set), true);
         if (!set->group)
             return -ENOMEM;
+        group_ref(set->group);
     }
     return 0;
 }

@@ -17,6 +17,8 @@ void spawn_free(struct spawn_request *spawn) {
     free_own(spawn);
     mem_free(spawn->pages);
     mem_free(spawn->items);
+    for (size_t i = 0; i < spawn->n_sets; i++)
+        group_unref(spawn->sets[i].group);
     mem_free(spawn->sets);
     mem_free(spawn->placed);
     mem_free(spawn->places);

@@ -30,6 +30,7 @@ void task_forget(froe_task *task) {
         mem_free((void *)(uintptr_t)task->generation.p);
     if (task->own_checkpoint)
         mem_free((void *)(uintptr_t)task->checkpoint.p);
+    group_unref(task->group);
     engine->n_tasks--;
     list_push_front(&engine->free_tasks, &task->link);
 }
@@ -45,7 +46,7 @@ static froe_task *task_take(struct froe *engine, struct lane *lane) {
     struct lease *lease = LIST_ENTRY(lane->leases.next, struct lease, link);
     task->lane = lane;
     task->workflow = lane->workflow;
-    task->group = lane->group;
+    task->group = group_ref(lane->group);
     task->lease = lease;
     task->at = lease_take(lease);
     task->run = &lease->store->runs[task->at];
