@@ -43,33 +43,22 @@ static void count_part(froe_task *task, void *arg) {
 
 /* ---- count_all: spawns the parts, waits, sums ---- */
 
-/* Spawns the parts that have no run yet. How many there were, or -1. */
+/* Spawns the parts. Of one that is at work since before a crash no second run is made: its id is told. */
 static int spawn_parts(froe_task *task, froe_run_id runs[PARTS], froe_error *error) {
     char keys[PARTS][8], inputs[PARTS][64];
     froe_item items[PARTS] = {{0}};
-    int part_of[PARTS], n = 0;
     long below = input_number(task, "below");
     for (int part = 0; part < PARTS; part++) {
-        if (runs[part].page != 0)
-            continue;
-        snprintf(inputs[n], sizeof inputs[n], "{\"from\": %ld, \"to\": %ld}", below * part / PARTS,
+        snprintf(inputs[part], sizeof inputs[part], "{\"from\": %ld, \"to\": %ld}", below * part / PARTS,
                  below * (part + 1) / PARTS);
-        items[n].input = inputs[n];
+        items[part].input = inputs[part];
         /* While a run with this child key lives no other is made. */
-        items[n].child_key = keys[n];
-        items[n].child_key_n = (size_t)snprintf(keys[n], sizeof keys[n], "%d", part);
-        part_of[n++] = part;
+        items[part].child_key = keys[part];
+        items[part].child_key_n = (size_t)snprintf(keys[part], sizeof keys[part], "%d", part);
     }
-    if (n == 0)
-        return 0;
-    froe_spawn spawn = {.size = sizeof spawn, .workflow = "count_part", .parent = task, .items = items, .n = (size_t)n};
+    froe_spawn spawn = {.size = sizeof spawn, .workflow = "count_part", .parent = task, .items = items, .n = PARTS};
     froe_spawned spawned;
-    froe_run_id ids[PARTS];
-    if (froe_spawn_sync(froe_task_engine(task), &spawn, &spawned, ids, error) != FROE_OK)
-        return -1;
-    for (int i = 0; i < n; i++)
-        runs[part_of[i]] = ids[i]; /* page 0: one is still at work that was spawned right before a crash */
-    return n;
+    return froe_spawn_sync(froe_task_engine(task), &spawn, &spawned, runs, error);
 }
 
 static void sum_parts(froe_task *task, const froe_run_id runs[PARTS]) {
@@ -100,23 +89,20 @@ static void sum_parts(froe_task *task, const froe_run_id runs[PARTS]) {
 
 static void count_all(froe_task *task, void *arg) {
     froe_run_id runs[PARTS];
-    memset(runs, 0, sizeof runs);
+    froe_error error;
     size_t checkpoint_n;
     const void *checkpoint = froe_task_checkpoint(task, &checkpoint_n);
-    if (checkpoint_n == sizeof runs)
+    if (checkpoint_n == sizeof runs) {
         memcpy(runs, checkpoint, sizeof runs);
-
-    froe_error error;
-    int spawned = spawn_parts(task, runs, &error);
-    if (spawned < 0)
-        froe_task_fail(task, 0, error.text);
-    else if (spawned == 0)
         sum_parts(task, runs);
-    /* A checkpoint is on disk when its attempt has ended. So this one ends here, and the next knows its children. */
-    else if (froe_task_set_checkpoint(task, runs, sizeof runs) != FROE_OK)
-        froe_task_fail(task, 0, "out of memory");
+        return;
+    }
+    /* With the checkpoint on disk the next attempt knows its children, also those that have finished by then. */
+    if (spawn_parts(task, runs, &error) != FROE_OK ||
+        froe_task_set_checkpoint_sync(task, runs, sizeof runs, &error) != FROE_OK)
+        froe_task_fail(task, 0, error.text);
     else
-        froe_task_again(task, 100000, "the parts are spawned");
+        sum_parts(task, runs);
 }
 
 int main(int argc, char **argv) {

@@ -107,8 +107,8 @@ typedef enum froe_event_kind {
     FROE_EVENT_STORE_FAILED, /* fatal: code and text say why; nothing is started any more; stop, close, exit */
 } froe_event_kind;
 
-/* Borrowed during the callback. Fields that do not apply are 0, NULL or "". RETRY and PARKED come when they are
- * durable. */
+/* Borrowed during the callback. Texts are never NULL: "" where they do not apply; other fields are then 0, the child
+ * key NULL. RETRY and PARKED come when they are durable. */
 typedef struct froe_event {
     froe_event_kind kind;
     froe_level level;
@@ -124,7 +124,9 @@ typedef struct froe_event {
 
 typedef struct froe_options {
     size_t size;
-    /* "sqlite:PATH": a missing file is made (mode 0600), missing folders of its path too (0700); one process at a time.
+    /* "sqlite:PATH": a missing file is made (mode 0600), missing folders of its path too (0700); one process at a time,
+     * so `froe runs` and its kin can look into a program's store when the program has closed it (a `froe run` answers
+     * them itself, through a socket that other programs do not have).
      * "postgres://USER@HOST/DATABASE" (a libpq URI; froe_schema=NAME may be added): any number of hosts. */
     const char *store;
     struct uv_loop_s *loop; /* the caller runs it. NULL: the engine has its own, see froe_main */
@@ -231,11 +233,11 @@ int froe_workflow_add(froe *froe, const froe_workflow *workflow, froe_error *err
 
 int froe_start(froe *froe, froe_error *error); /* starts claiming and the cron */
 
-/* For programs without a loop of their own (options.loop was NULL): starts the worker, unless that was done, and works
- * until SIGINT or SIGTERM (the first lets what runs finish, the second cancels it; one that was ignored stays so) or
- * until somebody calls froe_stop; then closes the engine, which is gone when this returns. 0, or the store's failure;
- * FROE_ERR_STATE (not this thread, another loop, called twice): the engine is as it was. The handlers of the two
- * signals are the program's own again afterwards. */
+/* For programs without a loop of their own (options.loop was NULL): starts the worker, unless froe_start was called
+ * before, which is fine, and works until SIGINT or SIGTERM (the first lets what runs finish, the second cancels it; one
+ * that was ignored stays so) or until somebody calls froe_stop; then closes the engine, which is gone when this
+ * returns. 0, or the store's failure; FROE_ERR_STATE (not this thread, another loop, called twice): the engine is as it
+ * was. The handlers of the two signals are the program's own again afterwards. */
 int froe_main(froe *froe, froe_error *error);
 
 typedef enum froe_stop_mode {
@@ -278,28 +280,41 @@ typedef struct froe_spawn {
     size_t n;          /* NULL items with n = 1: one run without child key */
     int64_t delay_us;  /* not before */
     unsigned priority; /* 1 to 3; 3 goes first among the queued runs of its group; 0: 1 */
+    /* NULL, or room for n: 1 for each item for which this spawn created a run, 0 for the others. Filled in right before
+     * `done` is called without an error, or froe_spawn_sync returns, and must live until then. */
+    unsigned char *ret_created;
 } froe_spawn;
 
 typedef struct froe_spawned {
     uint32_t created;
-    uint32_t duplicates; /* their child key is live (parked in the same generation included) */
+    uint32_t duplicates; /* their child key is live (parked in the same generation included), or an earlier item has it
+                          */
     uint32_t superseded; /* of the created: those that took a parked run's place */
     uint32_t cancelled;  /* by CANCEL_NEWEST */
     uint32_t failed; /* a rule's expression gave no key for it (no string, too long, a NUL in it): the run ended FAILED;
                         the reason is told as an event and kept with it */
-    uint32_t driven_out;     /* older runs that CANCEL_IN_PROGRESS cancelled at once */
-    const froe_run_id *runs; /* of each item; page 0: not created. Borrowed during the callback */
+    uint32_t driven_out; /* older runs that CANCEL_IN_PROGRESS cancelled at once */
+    /* Of each item, borrowed during the callback: the run that was created for it, or of a duplicate the live run that
+     * has its child key. page 0: none, as a rule refused or drove out the item, or the one that it is a duplicate of.
+     */
+    const froe_run_id *runs;
     size_t n;
 } froe_spawned;
+
+/* Fan out and gather, through crashes. A task that spawns children with child keys and waits for them does the same in
+ * its next attempt: of children that are live it is told the run ids again, and waits for them. Those that have
+ * finished meanwhile are not live any more, and spawning their keys makes new runs. So a parent keeps the ids in its
+ * checkpoint as early as it can and then spawns what it has no id of; and a child is such that twice does no harm. */
 
 typedef void froe_spawned_fn(void *arg, const froe_spawned *spawned, const froe_error *error);
 
 /* Copies everything. `done` (may be NULL) comes when the runs are durable, with error NULL, or with spawned NULL when
- * the store failed. Items with the same group keys, given in sorted order of their child keys, cost least. Spawns,
- * values and ends of tasks become durable in the order in which they were given. */
+ * the store failed. All items of one call, however many, become durable together or not at all. Items with the same
+ * group keys, given in sorted order of their child keys, cost least. Spawns, values and ends of tasks become durable in
+ * the order in which they were given. */
 int froe_spawn_many(froe *froe, const froe_spawn *spawn, froe_spawned_fn *done, void *arg, froe_error *error);
 
-/* Waits until they are durable. `ret_runs`: NULL, or room for n ids; ret_spawned->runs points there. */
+/* Waits until they are durable. `ret_runs`: NULL, or room for n ids; ret_spawned (may be NULL) ->runs points there. */
 int froe_spawn_sync(froe *froe, const froe_spawn *spawn, froe_spawned *ret_spawned, froe_run_id *ret_runs,
                     froe_error *error);
 
@@ -325,7 +340,8 @@ typedef struct froe_result {
 
 #define FROE_WAIT_MAX 100000
 /* `done` comes when each of the runs is finished, parked or unknown, or with FROE_ERR_TIMEOUT and what is known by then
- * after timeout_us (0: none). Copies the ids. A task that waits for its children holds its slot meanwhile: limit such
+ * after timeout_us (0: none). Copies the ids; one with page 0 is FROE_UNKNOWN at once, no ids are FROE_ERR_INVALID
+ * unless n is 0. A task that waits for its children holds its slot meanwhile: limit such
  * tasks by a rule to fewer than the slots there are. Needs the history (froe_options.history_us). */
 int froe_wait(froe *froe, const froe_run_id *runs, size_t n, int64_t timeout_us,
               void (*done)(void *arg, const froe_result *results, size_t n, const froe_error *error), void *arg,
@@ -377,9 +393,16 @@ void froe_task_log(froe_task *task, froe_level level, const char *format, ...)
 #endif
     ;
 
-/* Bytes that the next attempt sees, should this one fail; replaces what was there; n 0 removes it. Becomes durable
- * together with the end of this attempt. FROE_ERR_MEMORY, FROE_ERR_INVALID when too long. */
+/* Bytes that the next attempt sees, whatever becomes of this one; replaces what was there; n 0 removes it. They go to
+ * the store at once or with what else goes there within some 20 ms, in the order in which spawns, values and ends are
+ * given; of several that a task sets in that time only the newest is written, so that it may set one as often as it
+ * likes. When the attempt fails, is put back or is stopped the next one sees the newest that was set; when the process
+ * is killed or the lease lost, the newest that was durable. Nothing is left of it when the run has ended.
+ * FROE_ERR_MEMORY, FROE_ERR_INVALID when too long, FROE_ERR_STATE when the lease is lost or the task was abandoned, the
+ * store's failure: then it is not kept. */
 int froe_task_set_checkpoint(froe_task *task, const void *data, size_t n);
+/* Likewise, and waits until it is durable; also for a task that was cancelled, but no longer than it has the lease. */
+int froe_task_set_checkpoint_sync(froe_task *task, const void *data, size_t n, froe_error *error);
 
 /* Gives the attempt `more_us` from now in place of what was left of its timeout. No effect once it was cancelled, or
  * where the workflow has none. */
@@ -396,7 +419,8 @@ void froe_task_succeed(froe_task *task);
 int froe_task_succeed_with(froe_task *task, const char *result);
 enum {
     FROE_FAIL_FINAL = 1,  /* no more attempts: park it at once; also of an attempt that timed out */
-    FROE_FAIL_FORGET = 2, /* no more attempts, and not parked: settled, its child key is free, nothing is counted */
+    FROE_FAIL_FORGET = 2, /* no more attempts, and not parked: settled, its child key is free, nothing is counted; the
+                              history shows it as CANCELLED, with the text */
 };
 void froe_task_fail(froe_task *task, int flags,
                     const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */
@@ -416,6 +440,11 @@ int froe_value_get(froe *froe, const char *name,
                    void (*done)(void *arg, const void *data, size_t n, const froe_error *error), void *arg,
                    froe_error *error);
 
+int froe_value_put_sync(froe *froe, const char *name, const void *data, size_t n, froe_error *error);
+/* Into `data`, which has room for `size` bytes (FROE_VALUE_MAX is enough for any). FROE_ERR_NOT_FOUND: no such value;
+ * FROE_ERR_INVALID: it is longer, and *ret_n says how long. */
+int froe_value_get_sync(froe *froe, const char *name, void *data, size_t size, size_t *ret_n, froe_error *error);
+
 /* ---- groups ---- */
 
 typedef struct froe_group {
@@ -433,10 +462,11 @@ typedef struct froe_group {
 } froe_group;
 /* As this worker knows it, without asking the store: exact once what it did is settled. Of a store that a fleet shares
  * the numbers are read anew every 2 s while there is something to do or somebody looks: what others did may be missing
- * for so long. All zero (limit: none) for an unknown group. */
+ * for so long. All zero (limit: none) for an unknown group. The names in *ret_group are those that were given. */
 void froe_group_get(froe *froe, const char *workflow, const char *group, froe_group *ret_group);
-/* All groups ever seen with live, parked or counted runs, in no particular order; workflow NULL: of all, those of the
- * store that this program did not add included. `each` must not spawn, end tasks or set limits. */
+/* All groups with live, parked or counted runs, in no particular order (one whose history is over is not counted any
+ * more); workflow NULL: of all, those of the store that this program did not add included. `each` must not spawn, end
+ * tasks or set limits. */
 void froe_groups_each(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group *group), void *arg);
 
 /* Slows a group in this worker, for now: at most max_running of its runs at once (UINT32_MAX: the rules alone), none
@@ -473,6 +503,14 @@ int froe_parked_retry(froe *froe, const froe_parked_filter *filter,
 /* Forgets them. What they were about is not touched. */
 int froe_parked_drop(froe *froe, const froe_parked_filter *filter,
                      void (*done)(void *arg, uint64_t count, const froe_error *error), void *arg, froe_error *error);
+/* Of these and of all below there are _sync forms: in place of `done` they return its error, and give what else it is
+ * told through ret_ arguments (which may be NULL and are set on success only). `each` and `see` are as with the others:
+ * called on the loop's thread, while the caller waits, with what is borrowed during the call. */
+int froe_parked_list_sync(froe *froe, const froe_parked_filter *filter,
+                          void (*each)(void *arg, const froe_parked *parked), void *arg, uint64_t *ret_count,
+                          froe_error *error);
+int froe_parked_retry_sync(froe *froe, const froe_parked_filter *filter, uint64_t *ret_count, froe_error *error);
+int froe_parked_drop_sync(froe *froe, const froe_parked_filter *filter, uint64_t *ret_count, froe_error *error);
 
 /* ---- looking and acting ---- */
 
@@ -512,6 +550,8 @@ typedef struct froe_runs_filter {
 /* The newest first. */
 int froe_runs_list(froe *froe, const froe_runs_filter *filter, void (*each)(void *arg, const froe_run *run),
                    froe_counted_fn *done, void *arg, froe_error *error);
+int froe_runs_list_sync(froe *froe, const froe_runs_filter *filter, void (*each)(void *arg, const froe_run *run),
+                        void *arg, uint64_t *ret_count, froe_error *error);
 
 typedef struct froe_attempt {
     uint32_t attempt;
@@ -524,6 +564,9 @@ int froe_run_get(froe *froe, froe_run_id id,
                  void (*done)(void *arg, const froe_run *run, const froe_attempt *attempts, size_t n,
                               const froe_error *error),
                  void *arg, froe_error *error);
+int froe_run_get_sync(froe *froe, froe_run_id id,
+                      void (*see)(void *arg, const froe_run *run, const froe_attempt *attempts, size_t n), void *arg,
+                      froe_error *error);
 
 typedef struct froe_log_line {
     froe_run_id id;
@@ -534,18 +577,23 @@ typedef struct froe_log_line {
 /* id.page 0: of all runs. The oldest first. */
 int froe_run_logs(froe *froe, froe_run_id id, void (*each)(void *arg, const froe_log_line *line), froe_counted_fn *done,
                   void *arg, froe_error *error);
+int froe_run_logs_sync(froe *froe, froe_run_id id, void (*each)(void *arg, const froe_log_line *line), void *arg,
+                       uint64_t *ret_count, froe_error *error);
 
 /* Queued, waiting and parked runs are CANCELLED at once; a running one is asked to end, on whichever host it is. `was`
  * tells which it was; a finished one is left as it is. FROE_ERR_NOT_FOUND. */
 int froe_run_cancel(froe *froe, froe_run_id id, void (*done)(void *arg, froe_state was, const froe_error *error),
                     void *arg, froe_error *error);
+int froe_run_cancel_sync(froe *froe, froe_run_id id, froe_state *ret_was, froe_error *error);
 /* A parked run is queued again with no attempts counted. FROE_ERR_STATE: it is not parked. */
 int froe_run_retry(froe *froe, froe_run_id id, void (*done)(void *arg, const froe_error *error), void *arg,
                    froe_error *error);
+int froe_run_retry_sync(froe *froe, froe_run_id id, froe_error *error);
 /* A finished run's workflow, input, metadata, child key and generation as a new run. FROE_ERR_STATE: it is not
  * finished, or a live run has its child key. */
 int froe_run_replay(froe *froe, froe_run_id id, void (*done)(void *arg, froe_run_id replayed, const froe_error *error),
                     void *arg, froe_error *error);
+int froe_run_replay_sync(froe *froe, froe_run_id id, froe_run_id *ret_replayed, froe_error *error);
 
 typedef struct froe_workflow_info {
     const char *name;
@@ -557,11 +605,14 @@ typedef struct froe_workflow_info {
 } froe_workflow_info;
 int froe_workflows_list(froe *froe, void (*each)(void *arg, const froe_workflow_info *workflow), froe_counted_fn *done,
                         void *arg, froe_error *error);
+int froe_workflows_list_sync(froe *froe, void (*each)(void *arg, const froe_workflow_info *workflow), void *arg,
+                             uint64_t *ret_count, froe_error *error);
 /* Of a paused workflow no run is leased any more, on no host, until it is resumed, and this engine starts none. Another
  * host gives back what it has leased and not started when it hears of it, within about two seconds or when the next of
  * its runs ends. Runs can still be added, and its cron ticks; what runs goes on. Durable. FROE_ERR_NOT_FOUND. */
 int froe_workflow_pause(froe *froe, const char *workflow, int paused, void (*done)(void *arg, const froe_error *error),
                         void *arg, froe_error *error);
+int froe_workflow_pause_sync(froe *froe, const char *workflow, int paused, froe_error *error);
 
 typedef struct froe_worker_info {
     const char *name;
@@ -572,6 +623,8 @@ typedef struct froe_worker_info {
 } froe_worker_info;
 int froe_workers_list(froe *froe, void (*each)(void *arg, const froe_worker_info *worker), froe_counted_fn *done,
                       void *arg, froe_error *error);
+int froe_workers_list_sync(froe *froe, void (*each)(void *arg, const froe_worker_info *worker), void *arg,
+                           uint64_t *ret_count, froe_error *error);
 
 typedef struct froe_group_info {
     const char *workflow, *group;
@@ -585,6 +638,8 @@ typedef struct froe_group_info {
 /* As froe_groups_each, but of the whole fleet. */
 int froe_groups_list(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group_info *group),
                      froe_counted_fn *done, void *arg, froe_error *error);
+int froe_groups_list_sync(froe *froe, const char *workflow, void (*each)(void *arg, const froe_group_info *group),
+                          void *arg, uint64_t *ret_count, froe_error *error);
 
 const char *froe_version(void); /* "0.1.0" */
 

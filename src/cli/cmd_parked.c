@@ -1,6 +1,9 @@
 /* cmd_parked.c - froe parked list|retry|drop. */
 #include "ask.h"
 #include "commands.h"
+#include "json_set.h"
+#include "local_time.h"
+#include "table.h"
 #include "text.h"
 
 #include <jansson.h>
@@ -17,23 +20,25 @@ static json_t *make_request(const struct options *options, const char *op) {
     return request;
 }
 
-static const char *text(json_t *object, const char *name) {
-    const char *value = json_string_value(json_object_get(object, name));
-    return value ? value : "";
-}
-
 /* A key as it may be shown on a terminal; one that is not UTF-8 comes percent-encoded already. */
-static void print_item(json_t *item) {
-    _cleanup_buf_ struct buf key = {0}, error = {0};
+static void add_item(struct table *table, const json_t *item) {
+    _cleanup_buf_ struct buf when = {0}, key = {0}, error = {0};
     json_t *raw = json_object_get(item, "key");
     if (raw)
         text_add_printable(&key, bytes_of(json_string_value(raw), json_string_length(raw)));
     else
-        buf_add_str(&key, text(item, "key_url"));
-    text_add_printable(&error, bytes_str(text(item, "error")));
-    printf("%s  %s/%s  attempts %" JSON_INTEGER_FORMAT "  %s\n", text(item, "parked_at"), text(item, "bucket"),
-           key.p ? key.p : "", json_integer_value(json_object_get(item, "attempts")), error.p ? error.p : "");
+        buf_add_str(&key, json_text(item, "key_url"));
+    text_add_printable(&error, bytes_str(json_text(item, "error")));
+    local_add_short(&when, local_read(item, "parked_at"));
+    table_cell(table, "%s", json_text(item, "run_id"));
+    table_cell(table, "%s", when.p ? when.p : "");
+    table_cell(table, "%jd", (intmax_t)json_number(item, "attempts"));
+    table_cell(table, "%s/%s", json_text(item, "bucket"), key.p ? key.p : "");
+    if (error.n)
+        table_note(table, "%s", error.p);
 }
+
+static const char *const columns[] = {"RUN", "PARKED", ">TRY", "OBJECT"};
 
 /* The listing comes in parts, each asked for after the last run id of the one before. */
 static int list(const struct options *options) {
@@ -42,14 +47,12 @@ static int list(const struct options *options) {
         return EXIT_INTERNAL;
     json_t *request = make_request(options, "parked_list");
     size_t shown = 0;
-    for (bool more = true; more;) {
+    struct table table;
+    table_init(&table, columns, sizeof columns / sizeof columns[0]);
+    int r = 0;
+    for (bool more = true; more && r == 0;) {
         json_t *answer = NULL, *item;
-        int r = ask(asker, request, &answer);
-        if (r != 0) {
-            json_decref(request);
-            asker_free(asker);
-            return r;
-        }
+        r = ask(asker, request, &answer);
         json_t *items = json_object_get(answer, "parked");
         size_t i;
         json_array_foreach(items, i, item) {
@@ -57,9 +60,11 @@ static int list(const struct options *options) {
                 json_dumpf(item, stdout, JSON_COMPACT);
                 putchar('\n');
             } else
-                print_item(item);
+                add_item(&table, item);
             shown++;
         }
+        if (!options->json)
+            table_print(&table);
         more = json_is_true(json_object_get(answer, "more")) && json_array_size(items) > 0;
         if (more)
             json_object_set(request, "after",
@@ -68,9 +73,17 @@ static int list(const struct options *options) {
     }
     json_decref(request);
     asker_free(asker);
-    if (!options->json && shown == 0)
-        puts("nothing is parked");
-    return EXIT_DRAINED;
+    if (r == 0 && table.failed)
+        r = command_fail(EXIT_INTERNAL, "out of memory");
+    table_free(&table);
+    if (r == 0 && !options->json && shown == 0)
+        puts(options->bucket ? "nothing that matches is parked" : "nothing is parked");
+    if (r == 0 && !options->json && shown > 0) {
+        _cleanup_buf_ struct buf zone = {0};
+        local_add_zone(&zone);
+        printf("(times are %s)\n", zone.p ? zone.p : "");
+    }
+    return r;
 }
 
 static int change(const struct options *options) {

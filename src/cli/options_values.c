@@ -217,7 +217,11 @@ static int parse_time(const char *value, int64_t *ret_utc_us) {
 
 static int set_time(int64_t *place, const char *value, const char *origin, struct err *err) {
     int64_t age_us, utc_us, now_utc_us = clock_utc_us(&clock_system);
-    if (text_parse_duration(bytes_str(value), &age_us) == 0 && age_us < now_utc_us)
+    int r = text_parse_duration(bytes_str(value), &age_us);
+    if (r == -ERANGE || (r == 0 && age_us >= now_utc_us))
+        return err_set(err, -EINVAL, "%s: '%.100s' ago is before 1970; leave it out, and there is no such limit",
+                       origin, value);
+    if (r == 0)
         utc_us = now_utc_us - age_us;
     else if (parse_time(value, &utc_us) < 0 || utc_us <= 0)
         return err_set(err, -EINVAL,

@@ -26,6 +26,17 @@ static void pause_between(struct asker *asker, int64_t us) {
     usleep((useconds_t)us);
 }
 
+/* Nothing may ever come then, and who waits should know. */
+static int say_when_nobody_works(struct asker *asker) {
+    json_t *request = json_pack("{s:s}", "op", "workers_list"), *answer = NULL;
+    int r = ask(asker, request, &answer);
+    if (r == 0 && json_array_size(json_object_get(answer, "workers")) == 0)
+        fputs("froe: no froe works on this store now; waiting for what comes (Ctrl-C ends this)\n", stderr);
+    json_decref(request);
+    json_decref(answer);
+    return r;
+}
+
 /* "14:20:08 succeeded  4711:12  try 1  1.5s  host:99  bucket/key  error" */
 static void print_change(const struct options *options, const json_t *run) {
     if (options->json) {
@@ -88,6 +99,7 @@ int runs_logs(const struct options *options, struct asker *asker) {
     if (options->n_names > 0)
         json_object_set_new(request, "run", json_string(options->names[0]));
     struct lines printed = {0};
+    bool told = false;
     int r;
     for (;;) {
         json_t *answer = NULL;
@@ -99,6 +111,9 @@ int runs_logs(const struct options *options, struct asker *asker) {
         json_decref(answer);
         if (r == 0)
             r = flushed();
+        if (r == 0 && options->follow && !told)
+            r = say_when_nobody_works(asker);
+        told = true;
         if (r != 0 || !options->follow)
             break;
         pause_between(asker, POLL_US);
@@ -161,6 +176,8 @@ static int watch_one(const struct options *options, struct asker *asker) {
     int r;
     for (int64_t wait_us = POLL_FIRST_US;; wait_us = wait_us * 2 < POLL_US ? wait_us * 2 : POLL_US) {
         r = look_at_one(options, asker, request, &mark, &printed);
+        if (r < 0 && wait_us == POLL_FIRST_US && (r = say_when_nobody_works(asker)) == 0)
+            r = -1;
         if (r >= 0)
             break;
         pause_between(asker, wait_us);
@@ -276,7 +293,7 @@ static void forget_all(struct watch *watch) {
 
 static int watch_all(const struct options *options, struct asker *asker) {
     struct watch watch = {.options = options, .asker = asker};
-    int r = 0;
+    int r = say_when_nobody_works(asker);
     for (; r == 0; watch.poll++) {
         watch.changed = json_array();
         r = note_recent(&watch);

@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #define LANES_MIN 64
+#define OFFER_US (500 * US_PER_MS) /* in which others who wait for a token hear of it and take it */
 
 static uint32_t clamp_u32(int64_t value, uint32_t low, uint32_t high) {
     if (value < low)
@@ -92,6 +93,64 @@ static uint64_t slots_used(const struct froe *engine, uint32_t share) {
     return sum;
 }
 
+/* ---- what others may have ---- */
+
+bool claim_may_offer(const froe *engine) {
+    bool may = false;
+    LIST_EACH (link, &engine->lanes) {
+        const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        may = may || (is_shared_out(lane) && (lane->tokens > 1 || lane->keeps != UINT32_MAX));
+    }
+    return engine->shared && may;
+}
+
+static uint32_t fair_tokens(const struct froe *engine, const struct lane *lane) {
+    uint32_t most = lane->workflow->rules[lane->workflow->group_rule].store.max_runs, workers = engine->others_idle + 1;
+    return most / workers + (most % workers != 0);
+}
+
+static void set_keeps(struct froe *engine, struct lane *lane, uint32_t keeps, enum lane_offer offer) {
+    if (keeps > lane->keeps)
+        lane->capped = false; /* there may be more for it now */
+    lane->keeps = keeps;
+    lane->offer = offer;
+    engine->thirsty = true;
+}
+
+/* Who keeps to its share already looks whether others have left something; it may have more than that next time. */
+void claim_offer(froe *engine) {
+    LIST_EACH (link, &engine->lanes) {
+        struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
+        if (!is_shared_out(lane))
+            continue;
+        bool gives = lane->keeps != UINT32_MAX && lane->offer == OFFER_NONE && lane->tokens > lane->keeps;
+        bool offers = lane->offer == OFFER_GIVING || lane->offer == OFFER_GIVEN;
+        uint32_t fair = fair_tokens(engine, lane);
+        if (engine->others_idle > 0 && gives)
+            set_keeps(engine, lane, fair, OFFER_NONE);
+        else if (engine->others_idle > 0 && lane->tokens > fair && !offers)
+            set_keeps(engine, lane, lane->tokens - 1, OFFER_GIVING);
+        else if (lane->keeps != UINT32_MAX && !(offers && engine->others_idle > 0))
+            set_keeps(engine, lane, UINT32_MAX, OFFER_NONE);
+    }
+}
+
+static void go_on_offering(struct froe *engine, struct lane *lane) {
+    if (lane->offer == OFFER_GIVING && !lane->wanted && lane->tokens <= lane->keeps) {
+        lane->offer = OFFER_GIVEN;
+        lane->offer_until_mono_us = engine->shared_out_mono_us + OFFER_US;
+    } else if (lane->offer == OFFER_GIVEN && engine->shared_out_mono_us >= lane->offer_until_mono_us) {
+        set_keeps(engine, lane, lane->keeps + 1, OFFER_ASKED);
+    }
+}
+
+void claim_offer_answered(struct froe *engine, struct lane *lane) {
+    if (lane->offer != OFFER_ASKED || lane->want_tokens < lane->keeps)
+        return;
+    bool taken = lane->tokens < lane->keeps;
+    set_keeps(engine, lane, taken ? fair_tokens(engine, lane) : UINT32_MAX, OFFER_NONE);
+}
+
 void claim_share_out(froe *engine) {
     uint32_t low = 1, high = engine->slots; /* the smallest share with which all slots are used */
     while (low < high) {
@@ -111,6 +170,8 @@ void claim_share_out(froe *engine) {
         }
         if (!is_shared_out(lane))
             share = UINT32_MAX;
+        go_on_offering(engine, lane);
+        share = least(share, lane->keeps);
         if (share != lane->share) {
             lane->share = share;
             held_update(engine, lane);

@@ -7,7 +7,10 @@
  *
  * Where lanes compete for what a rule has to give, a lane that has tokens but no runs for them first offers them: it
  * gives them back while lanes that are not held are asked for. Only when none of those came is it refilled, and of
- * several the one that got something longest ago first. */
+ * several the one that got something longest ago first.
+ *
+ * A worker of a fleet that has more of what a rule gives than its share, while others have free slots, offers one token
+ * at each heartbeat. When somebody took it, it gives back all beyond its share, as its runs end. */
 #include "engine.h"
 
 #include "cleanup.h"
@@ -278,6 +281,8 @@ static void finish_wants(struct froe *engine, struct claim_request *claim, bool 
         if (lane->want_runs > 0 || lane->workflow->takes_turns)
             lane->dry = answered && lane->got_runs < lane->want_runs;
         lane->capped = answered && lane->tokens < lane->want_tokens;
+        if (answered)
+            claim_offer_answered(engine, lane);
         if (answered && !lane->dry && lane->want_runs > 0 && !lane->workflow->takes_turns) {
             if (lane->unstarted == lane->got_runs && lane->boost < 64)
                 lane->boost *= 2; /* it ran empty meanwhile */

@@ -68,6 +68,7 @@ static void settle(froe_task *task, struct store_settled *item, unsigned own, st
     struct lease *lease = task->lease;
     uint32_t at = task->at;
     item->attempt = froe_task_attempt(task);
+    item->checkpointed = task->checkpointed;
     if (item->outcome == STORE_RETRY || item->outcome == STORE_PARKED) {
         item->generation = hand_on(task, task->generation, &task->own_generation, OWN_GENERATION, &own);
         item->checkpoint = hand_on(task, task->checkpoint, &task->own_checkpoint, OWN_CHECKPOINT, &own);
@@ -238,6 +239,7 @@ void task_abandon(froe_task *task) {
     event_tell_later(engine, tell(task, FROE_EVENT_ABANDONED, FROE_ERROR, 0,
                                   BYTES("did not end within its grace after it was cancelled; its slot stays taken")));
     task_left(task);
+    checkpoints_forget(task);
     atomic_store_explicit(&task->abandoned, true, memory_order_release);
     list_push_back(&engine->hanging, &task->link);
     engine->n_hanging++;

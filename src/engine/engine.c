@@ -314,9 +314,9 @@ static void init(froe *engine, const froe_options *options, const struct engine_
     waits_init(engine);
     engine->timer_at_mono_us = engine->start_by_mono_us = INT64_MAX;
     engine->flushed_mono_us = engine->claim_sent_mono_us = engine_mono_us(engine) - US_PER_S;
-    struct list *lists[] = {&engine->lanes,      &engine->leases,    &engine->rotation,
-                            &engine->paused,     &engine->cancelled, &engine->waiting,
-                            &engine->free_tasks, &engine->events,    &engine->hanging};
+    struct list *lists[] = {&engine->lanes,     &engine->leases,  &engine->rotation,   &engine->paused,
+                            &engine->cancelled, &engine->waiting, &engine->free_tasks, &engine->events,
+                            &engine->hanging,   &engine->unsaved, &engine->savers};
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
         list_init(lists[i]);
 }

@@ -11,6 +11,7 @@
  *     held.c       the leases held, and whose run is started next
  *     claims.c     when to ask the store for runs; claim_sizes.c: for how many
  *     settle.c     how ends of tasks gather and go to the store
+ *     checkpoints.c what running tasks give to be kept
  *     tasks.c      starting, timing out; task_api.c: what a task function may call; run_id.c
  *     pool.c       threads for task functions that block; thread.c
  *     cancel.c     asking tasks to end, and doing without those that do not
@@ -100,6 +101,7 @@ struct group {
     uint64_t live, waiting, parked, done, failed, cancelled;
     uint32_t running, again;
     uint32_t limit;
+    uint32_t refs;                /* by lanes that are held, tasks, settlements and spawns that are on their way */
     int64_t paused_until_mono_us; /* 0: not paused */
     struct list startable_lanes;
     struct list in_rotation; /* when it has startable lanes and its limit lets it */
@@ -131,14 +133,20 @@ struct lease {
     uint32_t unacked; /* runs whose settlement the store has not confirmed, and abandoned tasks */
 };
 
+/* Would other workers take tokens of it? One is given back for a while, and then asked for again. */
+enum lane_offer { OFFER_NONE, OFFER_GIVING, OFFER_GIVEN, OFFER_ASKED };
+
 struct lane {
     int64_t id;
     struct group *group;
     struct workflow *workflow;
     uint32_t tokens, running;
-    uint32_t share;     /* of the slots: it starts no more at once, and gives back tokens beyond; UINT32_MAX: any */
-    uint32_t unstarted; /* in `leases` */
-    uint32_t unsettled; /* leased runs for which no settlement went to the store yet */
+    uint32_t share; /* of the slots: it starts no more at once, and gives back tokens beyond; UINT32_MAX: any */
+    uint32_t keeps; /* likewise, of what its rule gives, as others have free slots */
+    enum lane_offer offer;
+    int64_t offer_until_mono_us; /* GIVEN */
+    uint32_t unstarted;          /* in `leases` */
+    uint32_t unsettled;          /* leased runs for which no settlement went to the store yet */
     struct list leases, again;
     struct list startable; /* in its group */
     struct list in_lanes;
@@ -178,7 +186,9 @@ struct froe_task {
     int64_t started_mono_us, deadline_mono_us;
     int64_t grace_mono_us; /* cancelled: until then it may end by itself */
     int64_t due_mono_us;   /* WAITING */
-    bool touched;          /* attempts, generation or checkpoint are not what the store has */
+    bool touched;          /* attempts, generation or checkpoint are not what the attempt began with */
+    bool checkpointed;     /* the store was given some of that */
+    struct list unsaved;   /* in the engine's, while there is more to give */
     bool own_generation, own_checkpoint;
     struct bytes generation, checkpoint; /* allocated when own */
     _Atomic(void *) data;
@@ -191,8 +201,11 @@ struct pool {
     struct list todo; /* these four under the mutex */
     uint32_t n_todo, idle;
     bool closing;
-    struct list threads; /* the loop's */
+    struct list threads; /* these are the loop's */
     uint32_t n_threads;
+    int64_t again_at_mono_us; /* a task waits for a thread that could not be started; INT64_MAX: none does */
+    bool told;                /* of that */
+    bool stuck;               /* when it was looked at last, all threads were waiting for other runs */
 };
 
 /* ---- settling ---- */
@@ -326,6 +339,7 @@ struct froe {
     bool numbers_stale;       /* groups.c: they changed in a way that is not known here */
     bool numbers_used;        /* since they were read last */
     bool numbers_coming;
+    size_t groups_left; /* after they were read last */
     int64_t numbers_read_mono_us;
     struct map retries; /* by lane id: how many of its runs wait for a retry */
     bool lane_ended;    /* since the last flush: the store has to hear of it to lend its tokens again */
@@ -342,6 +356,7 @@ struct froe {
     uint64_t stir;
     int64_t shared_out_mono_us; /* when the lanes' shares were reckoned */
     bool share_paced;           /* too lately for now */
+    uint32_t others_idle;       /* workers with free slots, as of the last heartbeat */
     int64_t claim_sent_mono_us, round_trip_us;
     int64_t next_due_utc_us;                         /* 0: nothing waits in the store */
     int64_t woken_mono_us, poll_at_mono_us, poll_us; /* of a shared store */
@@ -354,6 +369,10 @@ struct froe {
     uint32_t n_waiting;
     struct list free_tasks;
     struct pool pool;
+
+    /* checkpoints.c */
+    struct list unsaved; /* tasks with what the store was not given yet */
+    struct list savers;  /* who waits for that to be durable */
 
     /* cancel.c */
     int64_t cancel_grace_us;
@@ -442,7 +461,7 @@ static inline int64_t engine_utc_us(const froe *engine) {
     return clock_utc_us(&engine->clock);
 }
 
-/* events.c. A node copies all but the names of workflow and group, which live as long as the engine. */
+/* events.c. A node copies all but the name of the workflow, which lives as long as the engine. */
 struct event_node *event_make(const froe_event *event, struct bytes text); /* NULL: out of memory */
 void event_tell_later(froe *engine, struct event_node *node);              /* takes it; NULL is fine */
 void event_free(struct event_node *node);
@@ -459,7 +478,10 @@ uint64_t workflow_cancelled(const struct workflow *workflow);           /* by CA
 void workflows_free(froe *engine);
 
 /* groups.c */
-struct group *group_get(struct workflow *workflow, struct bytes key, bool create); /* NULL: absent or out of memory */
+/* NULL: absent or out of memory. Without a reference to it, it may be gone after the next snapshot_apply. */
+struct group *group_get(struct workflow *workflow, struct bytes key, bool create);
+struct group *group_ref(struct group *group);
+void group_unref(struct group *group); /* NULL is fine */
 void group_free(struct group *group);
 bool group_lets(const struct group *group);            /* may one more of its runs be started? */
 void groups_resume(froe *engine, int64_t now_mono_us); /* ends pauses that are over */
@@ -474,7 +496,8 @@ void groups_pump(froe *engine, int64_t now_mono_us);
 /* All groups' numbers as the store has them: taken on the committer's thread, put in place on the loop's. */
 struct snapshot;
 int snapshot_take(struct store *store, struct snapshot **ret_snapshot, struct err *err);
-int snapshot_apply(froe *engine, const struct snapshot *snapshot); /* -ENOMEM */
+/* Groups of which nothing is known any more, neither here nor in the store, go. -ENOMEM. */
+int snapshot_apply(froe *engine, const struct snapshot *snapshot);
 void snapshot_free(struct snapshot *snapshot);
 
 /* held.c */
@@ -517,7 +540,10 @@ uint32_t claim_new_lane_runs(const froe *engine); /* of each */
 void claim_set_low_water(const froe *engine, struct lane *lane);
 /* Of a shared store: divides the slots among the lanes held. Tokens that would lie idle here are for others. */
 void claim_share_out(froe *engine);
-bool claim_has_spare(const struct lane *lane); /* tokens beyond its share */
+bool claim_may_offer(const froe *engine);                          /* it matters how many others have free slots */
+void claim_offer(froe *engine);                                    /* they were counted */
+void claim_offer_answered(struct froe *engine, struct lane *lane); /* a want of it was */
+bool claim_has_spare(const struct lane *lane);                     /* tokens beyond its share */
 uint32_t claim_want_tokens(const froe *engine, const struct lane *lane);
 
 /* settle.c */
@@ -529,10 +555,18 @@ void settle_add(froe *engine, struct lane *lane, struct lease *lease, uint32_t a
                 unsigned own, struct event_node *event);
 void settle_line(froe *engine, int64_t page, uint32_t index, froe_level level, struct bytes text);
 void settle_flush(froe *engine);
+void settle_comes(froe *engine);   /* there will be something to flush; before it is there */
 void settle_discard(froe *engine); /* the store has failed: what gathered cannot be told any more */
 void settle_pump(froe *engine, int64_t now_mono_us);
 int64_t settle_next_mono_us(const froe *engine);
 void settlement_free(struct settlement *settlement);
+
+/* checkpoints.c */
+void checkpoints_gather(froe *engine, struct settlement *ends); /* as items; room for one of each task is there */
+void checkpoints_told(froe *engine, const struct settlement *ends, int code, const char *text); /* to who waits */
+void checkpoints_drop(froe *engine, int code, const char *text); /* nothing more is kept of what runs */
+void checkpoints_forget(froe_task *task);                        /* nor of this one */
+void checkpoint_changed(froe_task *task); /* what the next attempt is to know, of one that gave a checkpoint */
 
 /* tasks.c */
 static inline bool tasks_slot_free(const froe *engine) {
@@ -555,7 +589,8 @@ void tasks_free(froe *engine);
 /* pool.c */
 void pool_init(froe *engine);
 void pool_free(froe *engine);
-int pool_run(froe *engine, froe_task *task);     /* < 0: there is no thread, and none can be made */
+int pool_run(froe *engine, froe_task *task); /* < 0: there is no thread, and none can be made */
+void pool_time(froe *engine, int64_t now_mono_us);
 void pool_forget(froe *engine, froe_task *task); /* any thread: it was ended, or is not to be run */
 void pool_close(froe *engine);
 /* Have all threads ended? Those of abandoned tasks are left to themselves; with leave_alone all that still run. */

@@ -10,7 +10,7 @@ struct event_node {
     struct list link;
     froe_event event;
     char run_id[FROE_RUN_ID_MAX];
-    char texts[]; /* the text with its NUL, then the child key */
+    char texts[]; /* the text and the group, each with its NUL, then the child key */
 };
 
 static void tell_now(froe *engine, froe_event event) {
@@ -21,24 +21,26 @@ static void tell_now(froe *engine, froe_event event) {
 }
 
 struct event_node *event_make(const froe_event *event, struct bytes text) {
-    struct event_node *node = mem_alloc(sizeof *node + text.n + 1 + event->child_key_n);
+    struct bytes group = bytes_str(event->group ? event->group : "");
+    struct event_node *node = mem_alloc(sizeof *node + text.n + 1 + group.n + 1 + event->child_key_n);
     if (!node)
         return NULL;
+    char *group_text = node->texts + text.n + 1, *child_key = group_text + group.n + 1;
     node->event = *event;
     if (text.n)
         memcpy(node->texts, text.p, text.n);
     node->texts[text.n] = '\0';
     node->event.text = node->texts;
+    memcpy(group_text, group.p, group.n + 1);
+    node->event.group = group_text;
     if (event->child_key_n) {
-        memcpy(node->texts + text.n + 1, event->child_key, event->child_key_n);
-        node->event.child_key = node->texts + text.n + 1;
+        memcpy(child_key, event->child_key, event->child_key_n);
+        node->event.child_key = child_key;
     }
     snprintf(node->run_id, sizeof node->run_id, "%s", event->run_id ? event->run_id : "");
     node->event.run_id = node->run_id;
     if (!node->event.workflow)
         node->event.workflow = "";
-    if (!node->event.group)
-        node->event.group = "";
     list_init(&node->link);
     return node;
 }

@@ -5,6 +5,7 @@
 
 #define RENEW_LEAST_US (100 * US_PER_MS) /* between readings of numbers that changed */
 #define RENEW_SHARED_US (2 * US_PER_S)   /* between those of a store that others change, too */
+#define GROUPS_LEAST 4096                /* so many may be known before it is looked which of them can go */
 
 struct group *group_get(struct workflow *workflow, struct bytes key, bool create) {
     struct group *group = map_get(&workflow->groups, key);
@@ -28,6 +29,16 @@ fail:
     mem_free(copy);
     mem_free(group);
     return NULL;
+}
+
+struct group *group_ref(struct group *group) {
+    group->refs++;
+    return group;
+}
+
+void group_unref(struct group *group) {
+    if (group)
+        group->refs--;
 }
 
 void group_free(struct group *group) {
@@ -68,11 +79,18 @@ void groups_used(froe *engine) {
     engine->numbers_used = true;
 }
 
+static size_t count_groups(const froe *engine) {
+    size_t n = 0;
+    for (size_t i = 0; i < engine->n_workflows; i++)
+        n += engine->workflows[i]->groups.count;
+    return n;
+}
+
 /* When they should be read; INT64_MAX: not at all. */
 static int64_t renew_at(const froe *engine) {
     if (engine->failed || engine->closing || engine->numbers_coming)
         return INT64_MAX;
-    if (engine->numbers_stale)
+    if (engine->numbers_stale || count_groups(engine) > GROUPS_LEAST + 2 * engine->groups_left)
         return engine->numbers_read_mono_us + RENEW_LEAST_US;
     return engine->shared && engine->numbers_used ? engine->numbers_read_mono_us + RENEW_SHARED_US : INT64_MAX;
 }
@@ -219,6 +237,33 @@ static void forget_numbers(struct workflow *workflow) {
     }
 }
 
+static bool is_unknown(const struct group *group) {
+    return group->refs == 0 && group->limit == UINT32_MAX && group->paused_until_mono_us == 0 &&
+           !(group->live || group->waiting || group->parked || group->done || group->failed || group->cancelled);
+}
+
+static int drop_unknown(struct workflow *workflow) {
+    struct map known = {0};
+    size_t at = 0, n_unknown = 0;
+    struct bytes key;
+    void *group;
+    while (map_next(&workflow->groups, &at, &key, &group))
+        n_unknown += is_unknown(group);
+    if (n_unknown == 0)
+        return 0;
+    for (at = 0; map_next(&workflow->groups, &at, &key, &group);)
+        if (!is_unknown(group) && map_put(&known, key, group) < 0) {
+            map_free(&known);
+            return -ENOMEM;
+        }
+    for (at = 0; map_next(&workflow->groups, &at, &key, &group);)
+        if (is_unknown(group))
+            group_free(group);
+    map_free(&workflow->groups);
+    workflow->groups = known;
+    return 0;
+}
+
 int snapshot_apply(froe *engine, const struct snapshot *snapshot) {
     groups_free_waiting(engine);
     for (size_t i = 0; i < engine->n_workflows; i++)
@@ -237,6 +282,10 @@ int snapshot_apply(froe *engine, const struct snapshot *snapshot) {
         group->failed += lane->failed;
         group->cancelled += lane->cancelled;
     }
+    for (size_t i = 0; i < engine->n_workflows; i++)
+        if (drop_unknown(engine->workflows[i]) < 0)
+            return -ENOMEM;
+    engine->groups_left = count_groups(engine);
     return 0;
 }
 
@@ -294,6 +343,8 @@ static int get(void *arg) {
     const struct group *group = workflow ? map_get(&workflow->groups, bytes_str(call->group)) : NULL;
     if (group)
         tell(call->engine, group, call->ret_group);
+    call->ret_group->workflow = call->workflow; /* the engine's own names may be gone before the caller has read them */
+    call->ret_group->group = call->group;
     groups_used(call->engine);
     return FROE_OK;
 }

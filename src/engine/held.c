@@ -64,11 +64,11 @@ static struct lane *lane_make(froe *engine, const struct lease *lease) {
         return NULL;
     }
     lane->id = lease->store->lane;
-    lane->group = group;
+    lane->group = group_ref(group);
     lane->workflow = lease->workflow;
     lane->duration_us = lease->workflow->duration_us;
     lane->boost = 1;
-    lane->share = UINT32_MAX;
+    lane->share = lane->keeps = UINT32_MAX;
     lane->came_mono_us = engine_mono_us(engine);
     list_init(&lane->leases);
     list_init(&lane->again);
@@ -107,6 +107,7 @@ int held_add_lease(froe *engine, struct lease *lease, struct lane **ret_lane) {
 static void lane_free(froe *engine, struct lane *lane) {
     list_remove(&lane->startable);
     held_group_update(engine, lane->group);
+    group_unref(lane->group);
     list_remove(&lane->in_lanes);
     map_remove(&engine->lanes_by_id, id_key(&lane->id));
     engine->n_lanes--;

@@ -1,11 +1,16 @@
 /* pool.c - threads for the task functions of FROE_BLOCKING workflows.
  *
  * A thread is made when a task finds none idle, up to one per slot, and stays until the engine is closed. A thread
- * whose function does not return cannot be ended: closing leaves it to itself, and the engine's memory with it. */
+ * whose function does not return cannot be ended: closing leaves it to itself, and the engine's memory with it.
+ *
+ * When no thread can be made a task waits for one of those that there are, and it is tried again every second. Should
+ * all of them be waiting for other runs, perhaps for that very one, it would wait for ever: its attempt fails. */
 #include "engine.h"
 
 #include "mem.h"
 #include "thread.h"
+
+#define AGAIN_US US_PER_S
 
 struct pool_thread {
     struct list link;
@@ -22,6 +27,7 @@ void pool_init(froe *engine) {
     pthread_cond_init(&pool->more, NULL);
     list_init(&pool->todo);
     list_init(&pool->threads);
+    pool->again_at_mono_us = INT64_MAX;
 }
 
 void pool_free(froe *engine) {
@@ -88,7 +94,7 @@ static void *run(void *arg) {
 
 /* ---- on the loop's thread ---- */
 
-static int add_thread(froe *engine) {
+static int make_thread(froe *engine) {
     struct pool *pool = &engine->pool;
     struct pool_thread *thread = mem_zalloc(sizeof *thread);
     if (!thread)
@@ -104,6 +110,16 @@ static int add_thread(froe *engine) {
     return 0;
 }
 
+static int add_thread(froe *engine) {
+    int r = make_thread(engine);
+    if (r < 0 && !engine->pool.told)
+        event_log(engine, FROE_WARN, NULL,
+                  "no thread can be started for a task: %s; there are %u, and it is tried again", err_errno_text(r),
+                  engine->pool.n_threads);
+    engine->pool.told = r < 0;
+    return r;
+}
+
 int pool_run(froe *engine, froe_task *task) {
     struct pool *pool = &engine->pool;
     pthread_mutex_lock(&pool->mutex);
@@ -115,10 +131,62 @@ int pool_run(froe *engine, froe_task *task) {
     if (enough || pool->n_threads >= engine->slots)
         return 0;
     int r = add_thread(engine);
-    if (r == 0 || pool->n_threads > 0)
-        return 0; /* one of those that there are takes it when it can */
+    if (r == 0)
+        return 0;
+    if (pool->n_threads > 0) { /* one of those that there are takes it when it can */
+        if (pool->again_at_mono_us == INT64_MAX)
+            pool->again_at_mono_us = engine_mono_us(engine) + AGAIN_US;
+        return 0;
+    }
     pool_forget(engine, task);
     return r;
+}
+
+static bool all_wait(froe *engine) {
+    uint32_t n = 0;
+    pthread_mutex_lock(&engine->calls_mutex);
+    LIST_EACH (link, &engine->waits) {
+        const struct engine_wait *wait = LIST_ENTRY(link, struct engine_wait, link);
+        n += wait->task && wait->task->workflow->blocking && !wait->done && !wait->cancelled;
+    }
+    pthread_mutex_unlock(&engine->calls_mutex);
+    return n >= engine->pool.n_threads;
+}
+
+static uint32_t threads_missing(struct pool *pool) {
+    pthread_mutex_lock(&pool->mutex);
+    uint32_t missing = pool->n_todo > pool->idle ? pool->n_todo - pool->idle : 0;
+    pthread_mutex_unlock(&pool->mutex);
+    return missing;
+}
+
+static void fail_all_todo(struct pool *pool) {
+    for (;;) {
+        pthread_mutex_lock(&pool->mutex);
+        struct list *link = list_pop_front(&pool->todo);
+        pool->n_todo -= link != NULL;
+        pthread_mutex_unlock(&pool->mutex);
+        if (!link)
+            return;
+        froe_task_fail(LIST_ENTRY(link, froe_task, in_pool), 0,
+                       "no thread can be started for it, and those that there are wait for other runs");
+    }
+}
+
+void pool_time(froe *engine, int64_t now) {
+    struct pool *pool = &engine->pool;
+    if (now < pool->again_at_mono_us)
+        return;
+    pool->again_at_mono_us = INT64_MAX;
+    int r = 0;
+    for (uint32_t missing = threads_missing(pool); missing > 0 && pool->n_threads < engine->slots && r == 0; missing--)
+        r = add_thread(engine);
+    bool stuck = r < 0 && all_wait(engine);
+    if (stuck && pool->stuck) /* for a second, as it seems */
+        fail_all_todo(pool);
+    else if (r < 0)
+        pool->again_at_mono_us = now + AGAIN_US;
+    pool->stuck = stuck;
 }
 
 void pool_forget(froe *engine, froe_task *task) {

@@ -1,4 +1,4 @@
-/* settle.c - how ends of tasks gather and go to the store, with the log lines of the tasks.
+/* settle.c - how ends of tasks gather and go to the store, with checkpoints and the log lines of the tasks.
  *
  * An end is in memory until the next flush; who asks the store for anything flushes first, so that all becomes durable
  * in the order in which it was said. */
@@ -35,6 +35,7 @@ static void free_item(struct store_settled *item, struct ended *ended) {
     if (ended->own & OWN_RESULT)
         mem_free((void *)(uintptr_t)item->result.p);
     event_free(ended->event);
+    group_unref(ended->group);
 }
 
 static void empty(struct settlement *settlement) {
@@ -103,6 +104,8 @@ static int count(struct froe *engine, const struct store_settled *item, const st
     case STORE_RELEASED:
         claims_stir(engine, group);
         return 0;
+    case STORE_CHECKPOINT:
+        return 0;
     }
     return 0;
 }
@@ -123,6 +126,11 @@ static void finish_settlement(struct request *request, struct froe *engine) {
             engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
         event_tell_later(engine, TAKE_PTR(ended->event));
     }
+    checkpoints_told(engine, settlement,
+                     request->r < 0 ? engine_public_code(request->r)
+                     : counts       ? FROE_OK
+                                    : FROE_ERR_STATE,
+                     request->r < 0 ? request->err.text : "the lease was lost: the run is given to others");
     if (request->r == -ESTALE || settlement->ignored > 0)
         worker_lost(engine, "the store took the leases back: it had not heard of this worker for too long");
     else if (request->r < 0)
@@ -177,8 +185,12 @@ int settle_reserve(froe *engine, size_t more) {
     return reserve(engine->ends, engine->ends->n + engine->n_tasks + more);
 }
 
-static void came(struct froe *engine) {
-    if (engine->ends->n + engine->ends->n_lines == 0)
+static bool is_empty(const struct froe *engine) {
+    return !engine->ends || (engine->ends->n + engine->ends->n_lines == 0 && list_empty(&engine->unsaved));
+}
+
+void settle_comes(froe *engine) {
+    if (is_empty(engine))
         engine->ends->first_mono_us = engine_mono_us(engine);
     engine->dirty = true;
 }
@@ -186,7 +198,7 @@ static void came(struct froe *engine) {
 void settle_add(froe *engine, struct lane *lane, struct lease *lease, uint32_t at, const struct store_settled *item,
                 unsigned own, struct event_node *event) {
     struct settlement *ends = engine->ends;
-    came(engine);
+    settle_comes(engine);
     const struct store_run *run = &lease->store->runs[at];
     struct store_settled *to = &ends->items[ends->n];
     *to = *item;
@@ -195,7 +207,7 @@ void settle_add(froe *engine, struct lane *lane, struct lease *lease, uint32_t a
     to->child_key = run->child_key;
     to->input = run->input;
     ends->ended[ends->n] =
-        (struct ended){.lease = lease, .group = lane->group, .lane = lane->id, .event = event, .own = own};
+        (struct ended){.lease = lease, .group = group_ref(lane->group), .lane = lane->id, .event = event, .own = own};
     ends->n++;
     held_run_settled(engine, lane);
 }
@@ -208,7 +220,7 @@ void settle_line(froe *engine, int64_t page, uint32_t index, froe_level level, s
     struct log_line *line = mem_alloc(sizeof *line + text.n);
     if (!line)
         return;
-    came(engine);
+    settle_comes(engine);
     *line = (struct log_line){.page = page, .index = index, .level = level, .n = text.n};
     if (text.n)
         memcpy(line->text, text.p, text.n);
@@ -218,7 +230,7 @@ void settle_line(froe *engine, int64_t page, uint32_t index, froe_level level, s
 
 void settle_flush(froe *engine) {
     struct settlement *ends = engine->ends;
-    if (!ends || ends->n + ends->n_lines == 0 || engine->failed)
+    if (is_empty(engine) || engine->failed)
         return;
     /* What runs must be able to end after this, whatever happens to memory. */
     struct settlement *next = settlement_make(engine, engine->n_tasks);
@@ -227,6 +239,7 @@ void settle_flush(froe *engine) {
         return;
     }
     engine->ends = next;
+    checkpoints_gather(engine, ends);
     ends->worker = engine->worker;
     engine->lines_inflight += ends->n_lines;
     engine->flushed_mono_us = engine_mono_us(engine);
@@ -236,6 +249,7 @@ void settle_flush(froe *engine) {
 
 void settle_discard(froe *engine) {
     struct settlement *ends = engine->ends;
+    checkpoints_drop(engine, engine_public_code(engine->failure.code), engine->failure.text);
     if (!ends)
         return;
     for (size_t i = 0; i < ends->n; i++)
@@ -247,7 +261,7 @@ void settle_discard(froe *engine) {
  * up; a lane that ended holds up others when slots wait. */
 static int64_t flush_at(const struct froe *engine) {
     const struct settlement *ends = engine->ends;
-    if (!ends || ends->n + ends->n_lines == 0 || engine->failed)
+    if (is_empty(engine) || engine->failed)
         return INT64_MAX;
     int64_t latest = ends->first_mono_us + FLUSH_US;
     if (ends->n >= FLUSH_RUNS)

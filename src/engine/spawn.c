@@ -165,6 +165,7 @@ static int copy_sets(struct plan *plan, char **at) {
         set->group = group_get(plan->workflow, spawn_group_key(plan->workflow, set), true);
         if (!set->group)
             return -ENOMEM;
+        group_ref(set->group);
     }
     return 0;
 }
@@ -210,11 +211,11 @@ static int make_room_for_ids(struct plan *plan, bool wanted) {
     size_t n = plan->given->n;
     if (!wanted)
         return 0;
-    spawn->indexes = mem_calloc(n, sizeof *spawn->indexes);
+    spawn->placed = mem_calloc(n, sizeof *spawn->placed);
     spawn->runs = mem_calloc(n, sizeof *spawn->runs);
     if (plan->n_sets > 1)
         spawn->places = mem_calloc(n, sizeof *spawn->places);
-    return spawn->indexes && spawn->runs && (spawn->places || plan->n_sets <= 1) ? 0 : -ENOMEM;
+    return spawn->placed && spawn->runs && (spawn->places || plan->n_sets <= 1) ? 0 : -ENOMEM;
 }
 
 static int copy_all(struct plan *plan) {
@@ -319,6 +320,7 @@ int spawn_make(froe *engine, const froe_spawn *given, int64_t tick_utc_us, froe_
     spawn->workflow = plan.workflow;
     spawn->done = done;
     spawn->arg = arg;
+    spawn->ret_created = done ? given->ret_created : NULL;
     spawn->tick_utc_us = tick_utc_us;
     spawn->priority = given->priority ? given->priority : 1;
     if (given->parent) {

@@ -41,9 +41,10 @@ struct spawn_request {
     char *memory; /* what all views point into */
 
     /* For `done`; NULL without it. */
-    uint32_t *indexes; /* of each item in its page */
-    uint32_t *places;  /* of each item among those given; NULL: its own */
-    froe_run_id *runs; /* by place */
+    struct store_place *placed; /* what the store says of each item */
+    uint32_t *places;           /* of each item among those given; NULL: its own */
+    froe_run_id *runs;          /* by place */
+    unsigned char *ret_created; /* the caller's, likewise, or NULL */
 };
 
 /* The keys of one input under the workflow's rules, one after the other at the end of `keys`, or the reason why there

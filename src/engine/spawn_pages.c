@@ -17,8 +17,10 @@ void spawn_free(struct spawn_request *spawn) {
     free_own(spawn);
     mem_free(spawn->pages);
     mem_free(spawn->items);
+    for (size_t i = 0; i < spawn->n_sets; i++)
+        group_unref(spawn->sets[i].group);
     mem_free(spawn->sets);
-    mem_free(spawn->indexes);
+    mem_free(spawn->placed);
     mem_free(spawn->places);
     mem_free(spawn->runs);
     mem_free(spawn->memory);
@@ -86,7 +88,7 @@ static int write_page(struct spawn_request *spawn, struct spawn_page *page, stru
         .priority = spawn->priority,
         .start_by_utc_us = spawn->start_by_utc_us,
         .failed = set->failed,
-        .ret_indexes = spawn->indexes ? spawn->indexes + page->first : NULL,
+        .ret_runs = spawn->placed ? spawn->placed + page->first : NULL,
     };
     return store_spawn(store, &page->given, &page->spawned, err);
 }
@@ -149,9 +151,11 @@ static void tell_others_failed(struct froe *engine, const struct spawn_request *
 
 static void name_runs(const struct spawn_request *spawn, const struct spawn_page *page) {
     for (size_t i = page->first; i < page->first + page->n; i++) {
-        uint32_t index = spawn->indexes[i];
-        if (page->spawned.page != 0 && index != STORE_NOT_CREATED)
-            spawn->runs[spawn->places ? spawn->places[i] : i] = (froe_run_id){page->spawned.page, index};
+        const struct store_place *placed = &spawn->placed[i];
+        size_t at = spawn->places ? spawn->places[i] : i;
+        spawn->runs[at] = (froe_run_id){.page = placed->page, .index = placed->index};
+        if (spawn->ret_created)
+            spawn->ret_created[at] = placed->created;
     }
 }
 
@@ -189,7 +193,7 @@ static void count(struct froe *engine, const struct spawn_request *spawn, froe_s
             engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
             return;
         }
-        if (spawn->indexes)
+        if (spawn->placed)
             name_runs(spawn, page);
         if (set->failed.n > 0) {
             group->failed += page->n;

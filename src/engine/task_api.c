@@ -149,13 +149,6 @@ static void set_own(struct bytes *bytes, bool *own, char *copy, size_t n) {
     *bytes = bytes_of(copy, n);
 }
 
-static int set_checkpoint(void *arg) {
-    const struct own_call *call = arg;
-    set_own(&call->task->checkpoint, &call->task->own_checkpoint, call->copy, call->n);
-    call->task->touched = true;
-    return FROE_OK;
-}
-
 static int set_generation(void *arg) {
     const struct own_call *call = arg;
     froe_task *task = call->task;
@@ -165,6 +158,7 @@ static int set_generation(void *arg) {
     }
     set_own(&task->generation, &task->own_generation, call->copy, call->n);
     task->touched = true;
+    checkpoint_changed(task);
     return FROE_OK;
 }
 
@@ -176,14 +170,6 @@ static int set(froe_task *task, int (*fn)(void *arg), const void *data, size_t n
     if (r != FROE_OK)
         mem_free(call.copy);
     return r;
-}
-
-int froe_task_set_checkpoint(froe_task *task, const void *data, size_t n) {
-    if (n > FROE_CHECKPOINT_MAX || (!data && n > 0))
-        return FROE_ERR_INVALID;
-    if (bytes_equal(bytes_of(data, n), task->checkpoint))
-        return FROE_OK;
-    return set(task, set_checkpoint, data, n);
 }
 
 int froe_task_set_generation(froe_task *task, const void *data, size_t n) {

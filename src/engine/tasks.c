@@ -14,6 +14,7 @@ static froe_task *task_make(struct froe *engine) {
     memset(task, 0, sizeof *task);
     list_init(&task->link);
     list_init(&task->in_pool);
+    list_init(&task->unsaved);
     task->engine = engine;
     engine->n_tasks++;
     return task;
@@ -22,12 +23,14 @@ static froe_task *task_make(struct froe *engine) {
 void task_forget(froe_task *task) {
     struct froe *engine = task->engine;
     list_remove(&task->link);
+    checkpoints_forget(task);
     if (task->workflow->blocking)
         pool_forget(engine, task);
     if (task->own_generation)
         mem_free((void *)(uintptr_t)task->generation.p);
     if (task->own_checkpoint)
         mem_free((void *)(uintptr_t)task->checkpoint.p);
+    group_unref(task->group);
     engine->n_tasks--;
     list_push_front(&engine->free_tasks, &task->link);
 }
@@ -43,7 +46,7 @@ static froe_task *task_take(struct froe *engine, struct lane *lane) {
     struct lease *lease = LIST_ENTRY(lane->leases.next, struct lease, link);
     task->lane = lane;
     task->workflow = lane->workflow;
-    task->group = lane->group;
+    task->group = group_ref(lane->group);
     task->lease = lease;
     task->at = lease_take(lease);
     task->run = &lease->store->runs[task->at];
@@ -150,10 +153,13 @@ void tasks_time(froe *engine, int64_t now) {
         held_update(engine, task->lane);
     }
     cancel_time(engine, now);
+    pool_time(engine, now);
 }
 
 int64_t tasks_next_mono_us(const froe *engine) {
     int64_t next = cancel_next_mono_us(engine);
+    if (engine->pool.again_at_mono_us < next)
+        next = engine->pool.again_at_mono_us;
     for (size_t i = 0; i < engine->n_workflows; i++) {
         const struct list *running = &engine->workflows[i]->running;
         if (list_empty(running))

@@ -249,6 +249,8 @@ void waits_settled(froe *engine, int64_t page, const struct store_settled *item)
     case STORE_RELEASED:
         ask_soon(engine, page, item->index); /* the store may have made it a cancelled one */
         break;
+    case STORE_CHECKPOINT: /* no end */
+        break;
     }
 }
 
@@ -443,7 +445,9 @@ static int await_all(froe *engine, struct wait *wait) {
 }
 
 int wait_begin(froe *engine, const struct wait_call *call, struct wait **ret_wait) {
-    if (call->n > FROE_WAIT_MAX || (!call->runs && call->n > 0))
+    if (!call->runs && call->n > 0)
+        return engine_error(call->error, FROE_ERR_INVALID, "%zu runs to wait for, and no ids of them", call->n);
+    if (call->n > FROE_WAIT_MAX)
         return engine_error(call->error, FROE_ERR_INVALID, "%zu runs to wait for; at most %d at once", call->n,
                             FROE_WAIT_MAX);
     if (call->timeout_us < 0 || !call->done)

@@ -19,7 +19,9 @@ struct worker_request {
     int64_t sent_mono_us;
     struct froe *engine;
     struct snapshot *snapshot;    /* join */
-    struct store_cancels cancels; /* heartbeat */
+    struct store_cancels cancels; /* these three are the heartbeat's */
+    bool look;                    /* at the others */
+    uint32_t others_idle;
 };
 
 void worker_init(struct froe *engine, const char *name) {
@@ -122,10 +124,18 @@ int froe_start(froe *engine, froe_error *error) {
 
 /* ---- heartbeat ---- */
 
+static int see_other(void *arg, const struct store_worker_info *info) {
+    struct worker_request *heartbeat = arg;
+    heartbeat->others_idle += info->id != heartbeat->worker && info->leased < info->slots;
+    return 0;
+}
+
 static int execute_heartbeat(struct request *request, struct store *store, struct err *err) {
     struct worker_request *heartbeat = (struct worker_request *)(void *)request;
     store_cancels_free(&heartbeat->cancels); /* when this is done again: the store tells them again, too */
-    return store_heartbeat(store, heartbeat->worker, &heartbeat->cancels, err);
+    heartbeat->others_idle = 0;
+    int r = store_heartbeat(store, heartbeat->worker, &heartbeat->cancels, err);
+    return r == 0 && heartbeat->look ? store_workers_each(store, see_other, heartbeat, err) : r;
 }
 
 static void finish_heartbeat(struct request *request, struct froe *engine) {
@@ -136,6 +146,9 @@ static void finish_heartbeat(struct request *request, struct froe *engine) {
         if (request->r == 0 && !engine->lease_lost) {
             held_since(engine, heartbeat->sent_mono_us);
             cancels_take(engine, &heartbeat->cancels);
+            engine->others_idle = heartbeat->others_idle;
+            if (heartbeat->look)
+                claim_offer(engine);
         } else if (request->r == -ESTALE) {
             worker_lost(engine, "the store took the leases back: it had not heard of this worker for too long");
         } else if (request->r < 0) {
@@ -168,6 +181,7 @@ static void heartbeat(struct froe *engine, int64_t now) {
     engine->heartbeat_at_mono_us = now + engine->lease_us / 3;
     engine->heartbeat_sent_mono_us = now;
     engine->heartbeat_inflight = true;
+    request->look = claim_may_offer(engine);
     engine_submit(engine, &request->request);
     shed(engine, now);
 }
@@ -186,6 +200,7 @@ void worker_lost(struct froe *engine, const char *why) {
         return;
     engine->tell_lost = why;
     engine->lease_lost = true;
+    checkpoints_drop(engine, FROE_ERR_STATE, "the lease was lost: the run is given to others");
     engine->lease_until_mono_us = INT64_MIN;
     atomic_store(&engine->holds_until_mono_us, INT64_MIN);
     if (engine->state == WORKER_RUNNING)

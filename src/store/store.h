@@ -196,9 +196,16 @@ struct store_page {
     struct bytes failed;     /* not empty: these runs end FAILED at once, for that reason; n_keys may be 0. They are in
                                 the history only (attempt 0), no child key is looked at, and each counts as a failed
                                 attempt in the lane of these keys */
-    uint32_t *ret_indexes;   /* NULL, or room for n: each item's index, or STORE_NOT_CREATED */
+    struct store_place *ret_runs; /* NULL, or room for n: each item's run */
 };
-#define STORE_NOT_CREATED UINT32_MAX
+/* The run of an item: the one that was created for it, or of a duplicate the live one that has its child key (of the
+ * page's own, when an earlier item has it), also when that is just being driven out. page 0: there is none, as the item
+ * was refused or driven out at once, or is a duplicate of such a one. */
+struct store_place {
+    int64_t page;
+    uint32_t index;
+    bool created;
+};
 struct store_spawned {
     int64_t page; /* 0 when nothing was created. Run ids are page:index, indexes counted over the created ones. */
     uint32_t created, duplicates, superseded, cancelled;
@@ -269,20 +276,24 @@ enum store_outcome {
     STORE_FORGOTTEN, /* settled without success, likewise; not counted as done */
     STORE_RETRY,     /* waits until due_utc_us; `attempts` is what counts so far */
     STORE_PARKED,    /* kept with its error; its child key stays taken */
-    STORE_RELEASED,  /* as if never claimed (attempts, generation and checkpoint as they were in the store) */
+    STORE_RELEASED,  /* as if never claimed (attempts, generation and checkpoint as the store has them) */
     STORE_CANCELLED, /* settled without success, likewise; counted as cancelled */
     STORE_FAILED,    /* settled without success and without parking, likewise */
+    /* No end: the run stays leased. From now on the store has `attempts`, `generation` and `checkpoint` as they are
+     * here, and whoever claims the run after a STORE_RELEASED or a lost lease gets them. They are gone with its end. */
+    STORE_CHECKPOINT,
 };
 struct store_settled {
     int64_t lease;
     uint32_t index;
     enum store_outcome outcome;
-    uint32_t attempts;      /* RETRY, PARKED */
+    bool checkpointed;      /* a STORE_CHECKPOINT of this run went before, under the same lease */
+    uint32_t attempts;      /* RETRY, PARKED, CHECKPOINT */
     bool failed;            /* count a failed attempt in the lane's numbers (RETRY without it: "again") */
     int64_t due_utc_us;     /* RETRY */
     struct bytes child_key; /* always, as it was claimed, so that the store need not read the page */
     struct bytes input, generation, checkpoint,
-        error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all */
+        error; /* RETRY and PARKED: to be kept; a run in trouble keeps its own copy of all. CHECKPOINT: without error */
     /* For the history. `error` is kept there too, of CANCELLED, FAILED and FORGOTTEN as well. */
     struct bytes result; /* DONE: a JSON text or empty */
     uint32_t attempt;    /* which it was; 1 is the first; 0: it did not start */
@@ -320,7 +331,8 @@ struct store_lane_info {
     int64_t last_granted_utc_us;              /* 0: never, or not since the store was opened */
     bool paused;                              /* its workflow is */
 };
-/* Every lane that has runs or numbers. `each` returns < 0 to stop with that code. */
+/* Every lane that there is: some time after its last run ended it goes, and its numbers are its workflow's alone; a
+ * lane with the same keys is then a new one, with another id. `each` returns < 0 to stop with that code. */
 int store_lanes_each(struct store *store, int (*each)(void *arg, const struct store_lane_info *info), void *arg,
                      struct err *err);
 /* Of one lane, or -ENOENT. */

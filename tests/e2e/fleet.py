@@ -138,6 +138,11 @@ class Fleet:
         self.server.raw.fill(bucket, ((key, b"x") for key in keys))
         self.everything |= {(bucket, key) for key in keys}
 
+    def keep_busy(self, bucket):
+        """To be called now and then while the fleet must not run out of work."""
+        if len(self.everything) - self.number_ended() < 100:
+            self.add(bucket, (f"later-{len(self.everything) + i}" for i in range(200)))
+
     def start(self, n):
         for _ in range(n):
             self.workers.append(Worker(self, f"w{len(self.workers)}").start())

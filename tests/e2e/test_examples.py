@@ -2,22 +2,25 @@
 import collections
 import datetime
 import http.server
+import json
 import pathlib
 import re
+import subprocess
 import threading
 import time
 
 import pytest
 from froe import Running
 
-PRIMES = {100_000: 9592, 3_000_000: 216816}
+PRIMES = {100_000: 9592, 3_000_000: 216816, 5_000_000: 348513}
 
 
 class Example:
     def __init__(self, request, folder, patience):
         self.folder, self.patience = folder, patience
         self.wrapper = request.config.getoption("--wrapper").split()
-        self.programs = pathlib.Path(request.config.getoption("--build"), "examples").resolve()
+        build = pathlib.Path(request.config.getoption("--build")).resolve()
+        self.programs, self.froe = build / "examples", build / "src/cli/froe"
         self.started = []
 
     def start(self, name, *arguments):
@@ -40,6 +43,13 @@ class Example:
             time.sleep(0.005)
         running.kill()
         return running.result().stdout
+
+
+    def runs(self, store, workflow):
+        """What the store's history has of the workflow's runs."""
+        answer = subprocess.run([self.froe, "runs", "list", "--workflow", workflow, "--limit", "5000", "--json", "--store",
+                                 f"sqlite:{self.folder / store}"], capture_output=True, text=True, check=True)
+        return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
 @pytest.fixture
@@ -85,6 +95,24 @@ def test_fan_out_killed(example):
     # Once its checkpoint is on disk, what was counted is not counted again, but for what was under way at a kill.
     later = collections.Counter(start for output in outputs[2:] for start in ranges(output))
     assert sum(later.values()) <= 100 + 20, later
+
+
+@pytest.mark.core
+def test_fan_out_makes_each_part_once(example):
+    """Killed while it waits, again and again: no part has a second run, and none is run again once it has finished."""
+    finished = set()
+    for lines, of in ((1, "waiting"), (5, "primes from"), (10, "primes from"), (1, "waiting")):
+        example.kill_after(lines, "fan_out", 5_000_000, of=of)
+        runs = {run["run_id"]: run for run in example.runs("fan_out.db", "count_part")}
+        assert len(runs) == 100
+        now = {(name, run["ended_at"]) for name, run in runs.items() if run["state"] == "succeeded"}
+        assert finished <= now
+        finished = now
+    assert finished
+    assert example.run("fan_out", 5_000_000).stdout.splitlines()[-1] == f"{PRIMES[5_000_000]} primes in all"
+    runs = example.runs("fan_out.db", "count_part")
+    assert len(runs) == 100 and {run["state"] for run in runs} == {"succeeded"}
+    assert finished <= {(run["run_id"], run["ended_at"]) for run in runs}
 
 
 # ---- cron ----

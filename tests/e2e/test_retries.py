@@ -75,6 +75,8 @@ def test_parked_drop(server, froe, prefix):
     server.make_bucket(bucket)
     server.raw.fill(bucket, ((f"k{i}", b"x") for i in range(3)))
     froe.once("--retries", 0, program=["false"], expect=PARKED)
+    head, *lines = froe.run("parked", "list").stdout.splitlines()
+    assert head.split() == ["RUN", "PARKED", "TRY", "OBJECT"] and sum(line.endswith("/k1") for line in lines) == 1
     assert froe.parked_do("drop", "--bucket", prefix + "other") == 0
     assert froe.parked_do("drop", "--bucket", bucket, "--key", "k0") == 1
     assert froe.parked_do("drop", "--all") == 2

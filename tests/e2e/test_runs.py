@@ -262,15 +262,36 @@ def test_watch_all(fake, froe, prefix):
     running = froe.start("run", "--cron", "* * * * * *", program=froe.recorder())
     running.until("it is up", froe.is_up)
     watch = froe.start("runs", "watch", "--bucket", bucket, "--json", "--store", f"sqlite:{froe.store}", plain=True)
-    time.sleep(1.5 * froe.patience)
-    fake.raw.fill(bucket, ((f"k{i}", b"x") for i in range(5)))
+    put = 0
 
     def seen():
         return {run["key"]: run["state"] for run in map(json.loads, watch.out.read_text().splitlines())}
-    watch.until("all are seen to be done", lambda: seen() == {f"k{i}": "succeeded" for i in range(5)})
+
+    def more():
+        """When it begins to look cannot be seen, but from then on it sees all."""
+        nonlocal put
+        fake.raw.put(bucket, f"k{put}", b"x")
+        put += 1
+        time.sleep(0.3)
+        return seen()
+    watch.until("it sees one", more)
+    first = min(int(key[1:]) for key in seen())
+    fake.raw.fill(bucket, ((f"k{i}", b"x") for i in range(put, put + 5)))
+    watch.until("all are seen to be done", lambda: seen() == {f"k{i}": "succeeded" for i in range(first, put + 5)})
     watch.signal(signal.SIGINT)
     watch.process.wait(10)
     assert running.stop().code == DRAINED
+
+
+def test_watching_where_nobody_works(fake, froe, prefix):
+    bucket = prefix + "1"
+    fake.make_bucket(bucket)
+    fake.raw.put(bucket, "k", b"x")
+    froe.once(program=["true"])
+    watch = froe.start("runs", "watch", "--store", f"sqlite:{froe.store}", plain=True)
+    watch.until("it says so", lambda: "no froe works on this store" in watch.err.read_text())
+    watch.signal(signal.SIGINT)
+    watch.process.wait(10)
 
 
 def test_no_history(fake, froe, prefix):
@@ -302,6 +323,7 @@ def test_history_is_bounded(fake, froe, prefix):
     (["runs", "show", "12"], USAGE, "4711:12"), (["runs", "list", "--status", "x"], USAGE, "did you mean --state"),
     (["runs", "list", "--state", "done"], USAGE, "succeeded"), (["runs", "cancel"], USAGE, "--all"),
     (["runs", "list", "--key", "k"], USAGE, "--bucket"), (["runs", "list", "--since", "yesterday"], USAGE, "10m"),
+    (["runs", "list", "--since", "99999999h"], USAGE, "1970"),
     (["runs", "list", "--store", "/tmp/x"], USAGE, "sqlite:PATH"),
     (["runs", "list", "--store", "postgres://u:hunter2@h/d"], USAGE, "PGPASSWORD"),
     (["run", "--discard", "--store", "postgres://u:hunter2@h/d"], USAGE, "~/.pgpass"),

@@ -57,8 +57,8 @@ int pg_absorb_lanes(struct postgres_store *store, const PGresult *answer, int fi
     return r;
 }
 
-/* A row for each lane of each batch since the last one: number, whether workflows changed, the lane or NULLs. With
- * ret_workflows it stops when workflows have to be read first. */
+/* A row for each lane of each batch since the last one: number, whether workflows changed, the batch's id, the lane's
+ * id or NULL, its row or NULLs when it is gone. With ret_workflows it stops when workflows have to be read first. */
 int pg_absorb_delta(struct postgres_store *store, const PGresult *answer, bool *ret_complete, bool *ret_workflows,
                     struct err *err) {
     int64_t reached = store->synced;
@@ -75,13 +75,13 @@ int pg_absorb_delta(struct postgres_store *store, const PGresult *answer, bool *
     }
     if (ret_workflows && *ret_workflows)
         return 0;
-    int r = 0;
-    for (int row = 0; row < wire_rows(answer) && r == 0; row++)
-        if (!wire_is_null(answer, row, 2))
-            r = absorb_lane(store, answer, row, 2, err);
-    if (r == 0)
-        store->synced = reached;
-    return r;
+    int r = 0, n = wire_rows(answer);
+    for (int row = 0; row < n && r == 0; row++)
+        if (!wire_is_null(answer, row, 4))
+            r = absorb_lane(store, answer, row, 4, err);
+        else if (!wire_is_null(answer, row, 3))
+            sched_lane_drop(&store->sched, sched_lane(&store->sched, wire_int(answer, row, 3)));
+    return r == 0 && n ? pg_synced(store, reached, wire_bytes(answer, n - 1, 2), err) : r;
 }
 
 /* ---- rows of a batch ---- */

@@ -128,11 +128,48 @@ static int absorb_meta(struct postgres_store *store, const PGresult *answer, str
     return 0;
 }
 
+int pg_synced(struct postgres_store *store, int64_t batch, struct bytes id, struct err *err) {
+    if (id.n != sizeof store->synced_id)
+        return pg_corrupt(store, err, "batch %lld is damaged", (long long)batch);
+    memcpy(store->synced_id, id.p, id.n);
+    store->synced = batch;
+    return 0;
+}
+
+/* A server that crashes, or a standby that takes over, may have lost the newest batches: none that was acknowledged,
+ * but others may have seen them. Their numbers and ids of pages are then given again, and what was learnt of them is
+ * wrong. So before memory is relied on after a new connection, the batch that it is as of is looked for. A pooler
+ * exchanges connections unseen. */
+static void send_known(struct postgres_store *store, struct args *args, PGresult **ret_answer) {
+    args_int(args, store->synced);
+    wire_send(&store->wire, SQL_COMMITTED, args, ret_answer);
+}
+
+static bool is_known(const struct postgres_store *store, const PGresult *answer) {
+    return wire_rows(answer) == 1 &&
+           bytes_equal(wire_bytes(answer, 0, 0), bytes_of(store->synced_id, sizeof store->synced_id));
+}
+
+static void forget_learned(struct postgres_store *store) {
+    keys_free(&store->keys);
+    cache_free(TAKE_PTR(store->cache));
+    for (size_t i = store->n_workers; i-- > 0;)
+        if (!store->workers[i].ours)
+            pg_worker_forget(store, store->workers[i].id);
+    store->oldest_past_utc_us = 0;
+    store->synced = 0;
+    store->stale = true;
+}
+
 /* Reads workflows and lanes, in the transaction or outside of one. */
 static int reload(struct postgres_store *store, struct err *err) {
-    _cleanup_args_ struct args args = {0};
-    _cleanup_answer_ PGresult *meta = NULL, *workflows = NULL, *lanes = NULL;
+    _cleanup_args_ struct args args = {0}, known_args = {0};
+    _cleanup_answer_ PGresult *known = NULL, *tip = NULL, *meta = NULL, *workflows = NULL, *lanes = NULL;
+    bool doubtful = !store->locked && store->synced > 0;
     sched_free(&store->sched);
+    if (doubtful)
+        send_known(store, &known_args, &known);
+    wire_send(&store->wire, SQL_TIP, NULL, &tip);
     pg_args_now(store, &args);
     if (!store->locked)
         wire_send(&store->wire, SQL_META, &args, &meta);
@@ -147,9 +184,12 @@ static int reload(struct postgres_store *store, struct err *err) {
         r = pg_absorb_lanes(store, lanes, 0, err);
     if (r < 0)
         return r;
-    store->synced = store->meta.batch;
+    if (doubtful && !is_known(store, known))
+        forget_learned(store);
+    if (wire_rows(tip))
+        r = pg_synced(store, wire_int(tip, 0, 0), wire_bytes(tip, 0, 1), err);
     store->stale = false;
-    return 0;
+    return r;
 }
 
 static void send_delta(struct postgres_store *store, struct args *args, PGresult **ret_answer) {
@@ -249,12 +289,14 @@ static void send_lock(struct postgres_store *store, struct args *args, PGresult 
 }
 
 static int load_steps(struct postgres_store *store, struct err *err) {
-    _cleanup_args_ struct args lock_args = {0}, delta_args = {0};
-    _cleanup_answer_ PGresult *lock = NULL, *delta = NULL;
-    bool locking = !store->locked;
+    _cleanup_args_ struct args lock_args = {0}, known_args = {0}, delta_args = {0};
+    _cleanup_answer_ PGresult *lock = NULL, *known = NULL, *delta = NULL;
+    bool locking = !store->locked, doubtful = locking && store->wire.pooled && store->synced > 0;
     int r = 0;
     if (locking)
         send_lock(store, &lock_args, &lock);
+    if (doubtful)
+        send_known(store, &known_args, &known);
     if (locking && store->others)
         send_delta(store, &delta_args, &delta);
     if (!locking)
@@ -265,6 +307,10 @@ static int load_steps(struct postgres_store *store, struct err *err) {
         wire_send(&store->wire, want->statement, &want->args, &want->answer);
     r = wire_sync(&store->wire, store->answer_us, err);
     forget_sent(store);
+    if (r == 0 && doubtful && !is_known(store, known)) {
+        forget_learned(store);
+        return err_set(err, STORE_ERR_LOST, "PostgreSQL %s: batches that were seen are gone", store->place.text);
+    }
     if (r == 0 && locking) {
         store->locked = true;
         r = absorb_meta(store, lock, err);
@@ -376,7 +422,7 @@ static void send_finish(struct postgres_store *store, struct args *notify, struc
     }
     const struct meta *meta = &store->meta;
     args_int(finish, meta->batch);
-    args_uuid(finish, store->session);
+    args_uuid(finish, store->batch_id);
     args_ints(finish, store->changed_lanes, store->n_changed_lanes);
     args_bool(finish, store->sched.workflows_dirty);
     const int64_t numbers[] = {meta->next_page, meta->next_id,   meta->next_lane,    meta->next_workflow, meta->turn,
@@ -402,7 +448,7 @@ static int ask_committed(struct postgres_store *store, int64_t number, bool *ret
     if (r < 0)
         return r;
     *ret_committed =
-        wire_rows(row) == 1 && bytes_equal(wire_bytes(row, 0, 0), bytes_of(store->session, sizeof store->session));
+        wire_rows(row) == 1 && bytes_equal(wire_bytes(row, 0, 0), bytes_of(store->batch_id, sizeof store->batch_id));
     return 0;
 }
 
@@ -435,6 +481,7 @@ static void cache_new_pages(struct postgres_store *store) {
 /* The transaction is over and took effect. */
 static int committed(struct postgres_store *store) {
     cache_new_pages(store);
+    memcpy(store->synced_id, store->batch_id, sizeof store->synced_id);
     store->synced = store->meta.batch;
     int r = keys_commit(&store->keys, store->meta.next_page);
     for (size_t i = 0; i < store->n_used; i++)
@@ -454,6 +501,8 @@ static int commit_changes(struct postgres_store *store, struct err *err) {
     if (r < 0)
         return r;
     store->meta.batch++;
+    const uint64_t id[2] = {rng_next(&store->rng), rng_next(&store->rng)};
+    memcpy(store->batch_id, id, sizeof store->batch_id);
     send_finish(store, &notify, &finish);
     r = wire_sync(&store->wire, store->answer_us, err);
     forget_sent(store);

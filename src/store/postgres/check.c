@@ -12,7 +12,7 @@ struct recount {
 
 struct checking {
     struct postgres_store *store;
-    PGresult *pages, *troubles, *leases, *holds, *lanes, *history;
+    PGresult *pages, *troubles, *leases, *holds, *lanes, *history, *kept;
     struct recount *lanes_found; /* by lane id */
     struct map leased;           /* page -> struct bits of leased runs, owned */
     struct fingerprints live;    /* child keys of live runs, of all workflows */
@@ -57,6 +57,18 @@ static int check_leases(struct checking *checking, struct err *err) {
                 return BAD(checking, err, "a run of page %lld is leased twice", (long long)page);
             bits->w[i] |= lease->bits.w[i];
         }
+    }
+    return 0;
+}
+
+/* What is kept is of runs of pages that are leased. */
+static int check_kept(struct checking *checking, struct err *err) {
+    for (int row = 0; row < wire_rows(checking->kept); row++) {
+        int64_t page = wire_int(checking->kept, row, 0), index = wire_int(checking->kept, row, 1);
+        const struct bits *leased = map_get(&checking->leased, bytes_of(&page, sizeof page));
+        if (!leased || index < 0 || index >= STORE_PAGE_MAX || !bits_get(leased, (uint32_t)index))
+            return BAD(checking, err, "of run %lld:%lld a checkpoint is kept, and it is not leased so", (long long)page,
+                       (long long)index);
     }
     return 0;
 }
@@ -215,6 +227,8 @@ static int check_steps(struct checking *checking, struct err *err) {
         return -ENOMEM;
     int r = check_leases(checking, err);
     if (r == 0)
+        r = check_kept(checking, err);
+    if (r == 0)
         r = check_holds(checking, err);
     for (int row = 0; row < wire_rows(checking->pages) && r == 0; row++)
         r = check_page(checking, row, err);
@@ -244,6 +258,7 @@ int pg_check(struct postgres_store *store, struct err *err) {
         {SQL_CHECK_HOLDS, pg_absorb_holds, &checking.holds},
         {SQL_LANES, NULL, &checking.lanes},
         {SQL_CHECK_HISTORY, NULL, &checking.history},
+        {SQL_CHECK_KEPT, NULL, &checking.kept},
     };
     for (size_t i = 0; i < sizeof wants / sizeof wants[0] && r == 0; i++) {
         pg_want(store, wants[i].statement, wants[i].absorb, NULL);

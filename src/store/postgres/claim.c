@@ -3,42 +3,11 @@
  * When there is nothing to give, that is found out without the lock, in one round trip that writes nothing. Else, under
  * the lock: which lanes may be granted memory tells; their retries and pages are read together, for as many lanes as
  * the claim may get; then all is decided one lane after the other, as each grant changes what the rules leave. */
-#include "postgres_store.h"
+#include "claim.h"
 
 #include "cleanup.h"
-#include "packing.h"
 
-/* How many runs one claim cancels (CANCEL_NEWEST after GROUP_ROUND_ROBIN) before it gives the rest to the next. */
-#define CANCEL_AT_ONCE (10 * STORE_PAGE_MAX)
-#define PAGES_AT_ONCE 64
-#define NO_PLACE BYTES("the newest beyond the limit")
 #define TOO_LATE BYTES("not started in time")
-
-/* What was read of one lane. */
-struct lane_work {
-    struct lane *lane;
-    uint32_t want_retries, want_pages, max;
-    PGresult *retries, *pages;
-    int retry_at, page_at;
-    bool all_retries, all_pages;
-    int64_t last_rank;
-    bool asked;
-    int64_t as_of[LANE_NUMBERS]; /* the lane's numbers when it was asked for */
-    struct lane_work *next;
-};
-
-struct claiming {
-    struct postgres_store *store;
-    const struct store_claim *claim;
-    struct arena *arena;
-    struct lane_work *works;
-    struct store_lease *leases; /* growing; moved into the arena at the end */
-    size_t n, cap;
-    uint32_t *held; /* in the arena */
-    uint32_t cancelled;
-    bool cut_short;
-    bool look_again; /* what will be late next has changed */
-};
 
 /* ---- the server's view: times and workers ---- */
 
@@ -62,445 +31,6 @@ static void want_look(struct postgres_store *store, int64_t worker, struct look 
     struct args *args = pg_want(store, SQL_LOOK, absorb_look, look);
     pg_args_now(store, args);
     args_int(args, worker);
-}
-
-/* ---- reading the work of lanes ---- */
-
-static struct lane_work *work_of(struct claiming *claiming, struct lane *lane) {
-    for (struct lane_work *work = claiming->works; work; work = work->next)
-        if (work->lane == lane)
-            return work;
-    struct lane_work *work = mem_zalloc(sizeof *work);
-    if (!work)
-        return NULL;
-    work->lane = lane;
-    work->last_rank = -1;
-    work->next = claiming->works;
-    claiming->works = work;
-    return work;
-}
-
-static int absorb_retries(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
-    struct lane_work *work = arg;
-    work->retry_at = 0;
-    work->all_retries = wire_rows(answer) < (int)work->want_retries;
-    return pg_absorb_troubles(store, answer, NULL, err);
-}
-
-static int absorb_work_pages(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
-    struct lane_work *work = arg;
-    int n = wire_rows(answer);
-    work->page_at = 0;
-    work->all_pages = n < (int)work->want_pages;
-    if (n)
-        work->last_rank = wire_int(answer, n - 1, 15);
-    return pg_absorb_pages(store, answer, NULL, err);
-}
-
-static int absorb_rates(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
-    (void)arg;
-    (void)err;
-    for (int row = 0; row < wire_rows(answer); row++) {
-        struct rate *rate = map_get(&store->sched.rates_by_hash, wire_bytes(answer, row, 0));
-        if (!rate || rate->dirty)
-            continue;
-        rate->window_utc_us = wire_int(answer, row, 1);
-        rate->used = wire_int(answer, row, 2);
-    }
-    return 0;
-}
-
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-static void want_retries(struct postgres_store *store, struct lane_work *work) {
-    PQclear(work->retries);
-    work->retries = NULL;
-    work->want_retries = (uint32_t)least(work->max, least((uint64_t)work->lane->v[LN_RETRIES], INT32_MAX - 1)) + 1;
-    struct args *args = pg_want(store, SQL_CLAIM_RETRIES, absorb_retries, work);
-    args_int(args, work->lane->id);
-    args_int(args, work->want_retries);
-    pg_want_keep(store, &work->retries);
-}
-
-/* About as many pages as it takes for so many runs. */
-static void want_pages(struct postgres_store *store, struct lane_work *work) {
-    const struct lane *lane = work->lane;
-    uint64_t pages = (uint64_t)lane->v[LN_PAGES], runs = (uint64_t)(lane->v[LN_QUEUED] - lane->v[LN_DELAYED]);
-    uint64_t n = runs ? least(work->max, runs) * pages / runs + 2 : 1;
-    PQclear(work->pages);
-    work->pages = NULL;
-    work->want_pages = (uint32_t)least(n, PAGES_AT_ONCE);
-    struct args *args = pg_want(store, SQL_CLAIM_PAGES, absorb_work_pages, work);
-    args_int(args, lane->id);
-    args_int(args, work->last_rank);
-    args_int(args, work->want_pages);
-    cache_ids(store->cache, args);
-    pg_want_keep(store, &work->pages);
-}
-
-/* What others have used of the rates that lanes with work depend on. One that is known to be used up stays so. */
-static void want_rates(struct postgres_store *store) {
-    struct sched *sched = &store->sched;
-    struct args *args = NULL;
-    sched->mark++;
-    LIST_EACH (link, &sched->busy) {
-        const struct lane *lane = LIST_ENTRY(link, struct lane, busy);
-        for (size_t i = 0; lane->workflow->rated && i < lane->n_keys; i++) {
-            struct rate *rate = lane->keys[i].rate;
-            if (!rate || rate->mark == sched->mark || rate_used_up(lane, i, store->now_utc_us))
-                continue;
-            rate->mark = sched->mark;
-            if (!args) {
-                args = pg_want(store, SQL_RATES, absorb_rates, NULL);
-                args_array(args, ARGS_UUIDS);
-            }
-            args_array_bytes(args, bytes_of(&rate->hash, sizeof rate->hash));
-        }
-    }
-    if (args)
-        args_array_end(args);
-}
-
-/* Likewise for one lane, which may have come just now. */
-static void want_rates_of(struct postgres_store *store, const struct lane *lane) {
-    struct args *args = pg_want(store, SQL_RATES, absorb_rates, NULL);
-    args_array(args, ARGS_UUIDS);
-    for (size_t i = 0; i < lane->n_keys; i++)
-        if (lane->keys[i].rate)
-            args_array_bytes(args, bytes_of(&lane->keys[i].rate->hash, sizeof lane->keys[i].rate->hash));
-    args_array_end(args);
-}
-
-/* Asks for what a lane has, for up to `max` runs. */
-static int want_work(struct claiming *claiming, struct lane *lane, uint64_t max) {
-    struct postgres_store *store = claiming->store;
-    struct lane_work *work = work_of(claiming, lane);
-    if (!work)
-        return -ENOMEM;
-    if (work->asked || max == 0)
-        return 0;
-    work->asked = true;
-    memcpy(work->as_of, lane->v, sizeof work->as_of);
-    work->max = (uint32_t)least(max, UINT32_MAX);
-    work->all_retries = lane->v[LN_RETRIES] == 0 || lane->v[LN_RETRY_DUE] > store->now_utc_us;
-    work->all_pages = lane->v[LN_PAGES] == 0;
-    if (!work->all_retries)
-        want_retries(store, work);
-    if (!work->all_pages)
-        want_pages(store, work);
-    if (lane->workflow->rated)
-        want_rates_of(store, lane);
-    return 0;
-}
-
-/* ---- giving out ---- */
-
-static int copy(struct claiming *claiming, struct bytes data, struct bytes *ret_copy) {
-    return arena_copy(claiming->arena, data, ret_copy);
-}
-
-/* The input of a run is its own or its page's; nothing is an empty object. */
-static struct bytes input_or(struct bytes own, struct bytes page) {
-    return own.n ? own : page.n ? page : BYTES("{}");
-}
-
-static int start_lease(struct claiming *claiming, struct lane *lane, int64_t id, int64_t page, uint32_t n,
-                       struct store_lease **ret_out, struct store_run **ret_runs) {
-    if (claiming->n == claiming->cap) {
-        size_t cap = claiming->cap ? claiming->cap * 2 : 8;
-        struct store_lease *bigger = mem_reallocarray(claiming->leases, cap, sizeof *bigger);
-        if (!bigger)
-            return -ENOMEM;
-        claiming->leases = bigger;
-        claiming->cap = cap;
-    }
-    struct store_run *runs = arena_alloc(claiming->arena, n * sizeof *runs);
-    if (!runs)
-        return -ENOMEM;
-    memset(runs, 0, n * sizeof *runs);
-    struct store_lease *out = &claiming->leases[claiming->n++];
-    *out = (struct store_lease){
-        .id = id, .page = page, .workflow = lane->workflow->id, .lane = lane->id, .runs = runs, .n = n};
-    *ret_out = out;
-    *ret_runs = runs;
-    return copy(claiming, sched_group_key(lane), &out->group);
-}
-
-static struct lease_row *new_lease(struct claiming *claiming, struct hold_row *hold, struct lane *lane, int64_t page,
-                                   bool retry, uint32_t n) {
-    struct postgres_store *store = claiming->store;
-    struct lease_row *lease = rows_lease_add(&store->rows, pg_next_id(store) * 2 + retry);
-    if (!lease)
-        return NULL;
-    lease->worker = hold->worker;
-    lease->lane = lane->id;
-    lease->page = page;
-    lease->n = n;
-    lease->is_new = true;
-    rows_lease_dirty(&store->rows, lease);
-    hold->leased += n;
-    rows_hold_dirty(&store->rows, hold);
-    sched_rate_use(&store->sched, lane, n, store->now_utc_us);
-    return lease;
-}
-
-static int lease_retry(struct claiming *claiming, struct hold_row *hold, struct lane_work *work,
-                       struct trouble_row *trouble) {
-    struct postgres_store *store = claiming->store;
-    const PGresult *from = work->retries;
-    int row = work->retry_at++;
-    struct lease_row *lease = new_lease(claiming, hold, work->lane, trouble->page, true, 1);
-    if (!lease)
-        return -ENOMEM;
-    lease->retry = (int32_t)trouble->index;
-    lease->n_page = trouble->index + 1;
-    bits_set(&lease->bits, trouble->index);
-    trouble->state = TROUBLE_LEASED;
-    rows_trouble_dirty(&store->rows, trouble);
-    sched_add(&store->sched, work->lane, LN_RETRIES, -1);
-    sched_add(&store->sched, work->lane, LN_LEASED, 1);
-    struct store_lease *out;
-    struct store_run *run;
-    int r = start_lease(claiming, work->lane, lease->id, trouble->page, 1, &out, &run);
-    if (r < 0)
-        return r;
-    run->index = trouble->index;
-    run->attempts = trouble->attempts;
-    run->created_utc_us = wire_int(from, row, 8);
-    struct bytes *const into[] = {&run->generation, &run->child_key, &run->input, &out->metadata, &run->checkpoint};
-    static const int columns[] = {6, 9, 10, 11, 12};
-    for (int i = 0; i < 5 && r == 0; i++) {
-        struct bytes value = wire_bytes(from, row, columns[i]);
-        r = copy(claiming, columns[i] == 10 ? input_or(value, BYTES_NONE) : value, into[i]);
-    }
-    return r;
-}
-
-/* The content of a page that was read for a claim, at the row of its answer. */
-struct opened {
-    struct packing_reader keys, rest;
-    bool has_keys, has_rest;
-    struct bytes input, metadata;
-};
-
-static int open_page(struct claiming *claiming, const PGresult *from, int row, const struct page_row *page,
-                     struct opened *ret_opened) {
-    struct postgres_store *store = claiming->store;
-    struct cached content;
-    if (!cache_get(store->cache, page->id, &content))
-        content = (struct cached){wire_bytes(from, row, 18), wire_bytes(from, row, 19)};
-    ret_opened->has_keys = content.keys.n;
-    ret_opened->has_rest = content.rest.n;
-    ret_opened->input = wire_bytes(from, row, 16);
-    ret_opened->metadata = wire_bytes(from, row, 17);
-    int r = content.keys.n ? packing_reader_init(&ret_opened->keys, content.keys) : 0;
-    return r == 0 && content.rest.n ? packing_reader_init(&ret_opened->rest, content.rest) : r;
-}
-
-static int next_item(struct opened *opened, struct store_item *ret_item) {
-    struct store_item key = {0}, rest = {0};
-    int r = opened->has_keys ? packing_next(&opened->keys, &key) : 0;
-    if (r == 0 && opened->has_rest)
-        r = packing_next(&opened->rest, &rest);
-    *ret_item = (struct store_item){key.child_key, rest.generation, rest.input};
-    return r;
-}
-
-static int copy_runs(struct claiming *claiming, const struct lease_row *lease, const struct page_row *page,
-                     struct opened *opened, struct store_run *runs) {
-    struct bytes shared_input;
-    int r = copy(claiming, input_or(BYTES_NONE, opened->input), &shared_input);
-    for (uint32_t i = 0, n = 0; r == 0 && n < lease->n; i++) {
-        struct store_item item;
-        r = i < page->n ? next_item(opened, &item) : -EBADMSG;
-        if (r < 0 || !bits_get(&lease->bits, i))
-            continue;
-        struct store_run *run = &runs[n++];
-        run->index = i;
-        run->input = shared_input;
-        run->created_utc_us = page->created_utc_us;
-        r = copy(claiming, item.child_key, &run->child_key);
-        if (r == 0)
-            r = copy(claiming, item.generation, &run->generation);
-        if (r == 0 && item.input.n)
-            r = copy(claiming, item.input, &run->input);
-    }
-    return r;
-}
-
-/* Moves the first n queued runs of the page into the lease. */
-static void take_bits(struct page_row *page, struct lease_row *lease) {
-    for (uint32_t word = 0, got = 0; got < lease->n; word++)
-        while (page->queued.w[word] && got < lease->n) {
-            uint64_t lowest = page->queued.w[word] & -page->queued.w[word];
-            page->queued.w[word] ^= lowest;
-            lease->bits.w[word] |= lowest;
-            got++;
-        }
-    for (int i = 0; i < PAGE_WORDS && page->start_by_utc_us; i++)
-        page->touched.w[i] |= lease->bits.w[i];
-}
-
-static int lease_page(struct claiming *claiming, struct hold_row *hold, struct lane_work *work, struct page_row *page,
-                      uint32_t n, struct err *err) {
-    struct postgres_store *store = claiming->store;
-    int row = work->page_at;
-    struct lease_row *lease = new_lease(claiming, hold, work->lane, page->id, false, n);
-    if (!lease)
-        return -ENOMEM;
-    lease->retry = -1;
-    lease->n_page = page->n;
-    uint32_t before = page->n_queued;
-    claiming->look_again |= page->start_by_utc_us != 0;
-    take_bits(page, lease);
-    page->n_queued -= n;
-    pg_page_changed(store, page, before);
-    sched_add(&store->sched, work->lane, LN_LEASED, n);
-    struct store_lease *out;
-    struct store_run *runs;
-    struct opened opened;
-    int r = start_lease(claiming, work->lane, lease->id, page->id, n, &out, &runs);
-    if (r == 0)
-        r = open_page(claiming, work->pages, row, page, &opened);
-    if (r == 0)
-        r = copy(claiming, opened.metadata, &out->metadata);
-    if (r == 0)
-        r = copy_runs(claiming, lease, page, &opened, runs);
-    return r == -EBADMSG ? pg_corrupt(store, err, "page %lld is damaged", (long long)page->id) : r;
-}
-
-/* CANCEL_NEWEST after GROUP_ROUND_ROBIN: all that is queued of the page. */
-static int cancel_page(struct claiming *claiming, struct page_row *page) {
-    int r = 0;
-    claiming->look_again |= page->start_by_utc_us != 0;
-    for (uint32_t i = 0; i < page->n && r == 0; i++)
-        if (bits_get(&page->queued, i)) {
-            r = pg_cancel_queued(claiming->store, page, i, NO_PLACE);
-            claiming->cancelled++;
-        }
-    return r;
-}
-
-/* ---- taking runs of a lane ---- */
-
-/* The next due retry; NULL: none. *ret_more: perhaps, when more is read. */
-static struct trouble_row *next_retry(struct claiming *claiming, struct lane_work *work, bool *ret_more) {
-    struct postgres_store *store = claiming->store;
-    for (; work->retry_at < wire_rows(work->retries); work->retry_at++) {
-        struct trouble_row *trouble = rows_trouble(&store->rows, wire_int(work->retries, work->retry_at, 0),
-                                                   (uint32_t)wire_int(work->retries, work->retry_at, 1));
-        if (trouble->state == TROUBLE_WAITING)
-            return trouble->due_utc_us <= store->now_utc_us ? trouble : NULL;
-    }
-    *ret_more = !work->all_retries;
-    return NULL;
-}
-
-static struct page_row *next_page(struct claiming *claiming, struct lane_work *work, bool *ret_more) {
-    struct postgres_store *store = claiming->store;
-    for (; work->page_at < wire_rows(work->pages); work->page_at++) {
-        struct page_row *page = rows_page(&store->rows, wire_int(work->pages, work->page_at, 0));
-        if (page->n_queued)
-            return page;
-    }
-    *ret_more = !work->all_pages;
-    return NULL;
-}
-
-/* What the lane's first retry is due at now, as those that were taken are leased. */
-static void note_retry_due(struct claiming *claiming, struct lane_work *work) {
-    struct lane *lane = work->lane;
-    struct sched *sched = &claiming->store->sched;
-    bool more = false;
-    if (work->retries && !next_retry(claiming, work, &more) && !more) {
-        int64_t due = work->retry_at < wire_rows(work->retries) ? wire_int(work->retries, work->retry_at, 4) : 0;
-        if (due != lane->v[LN_RETRY_DUE])
-            sched_set(sched, lane, LN_RETRY_DUE, due);
-    }
-    if (lane->v[LN_RETRIES] == 0 && lane->v[LN_RETRY_DUE])
-        sched_set(sched, lane, LN_RETRY_DUE, 0);
-}
-
-/* Leases up to `max` runs of the lane: due retries, which hold what places they need, then pages. */
-static int take_runs(struct claiming *claiming, struct hold_row *hold, struct lane_work *work, uint32_t max,
-                     struct err *err) {
-    struct lane *lane = work->lane;
-    int r = 0;
-    for (uint32_t got = 0; got < max && r == 0;) {
-        bool more_retries = false, more_pages = false;
-        struct trouble_row *trouble = next_retry(claiming, work, &more_retries);
-        struct page_row *page = trouble || more_retries ? NULL : next_page(claiming, work, &more_pages);
-        if (trouble) {
-            r = lease_retry(claiming, hold, work, trouble);
-            got++;
-        } else if (page) {
-            uint32_t n = (uint32_t)least(page->n_queued, least(max - got, sched_places_at_claim(lane)));
-            if (n == 0 && claiming->cancelled >= CANCEL_AT_ONCE) {
-                claiming->cut_short = true;
-                break;
-            }
-            r = n ? lease_page(claiming, hold, work, page, n, err) : cancel_page(claiming, page);
-            got += n;
-        } else if (more_retries || more_pages) {
-            if (more_retries)
-                want_retries(claiming->store, work);
-            else
-                want_pages(claiming->store, work);
-            r = pg_load(claiming->store, err);
-        } else {
-            break;
-        }
-    }
-    if (r == 0)
-        note_retry_due(claiming, work);
-    return r;
-}
-
-static void hold_tokens(struct postgres_store *store, struct lane *lane, struct hold_row *hold, uint32_t tokens) {
-    if (tokens == hold->tokens)
-        return;
-    sched_add(&store->sched, lane, LN_TOKENS, (int64_t)tokens - (int64_t)hold->tokens);
-    hold->tokens = tokens;
-    rows_hold_dirty(&store->rows, hold);
-}
-
-/* How many more runs, and how many tokens in all, somebody who has these gets at most. */
-static void limits(const struct lane *lane, const struct hold_row *hold, int64_t now_utc_us, uint32_t *runs,
-                   uint32_t *tokens) {
-    uint64_t most = least(*tokens ? *tokens : 1, sched_tokens_free(lane, hold ? hold->tokens : 0));
-    if (most == 0)
-        most = 1; /* its rules were tightened; what it has leased may go on, one at a time */
-    uint32_t leased = hold ? hold->leased : 0;
-    if (sched_claims_by_token(lane))
-        *runs = (uint32_t)least(*runs, most > leased ? most - leased : 0);
-    *runs = lane->workflow->paused ? 0 : (uint32_t)least(*runs, sched_rate_free(lane, now_utc_us));
-    *tokens = (uint32_t)least(most, UINT32_MAX);
-}
-
-/* Leases up to `runs` more runs of the lane and lets the hold have up to `tokens` tokens in all, but none that it has
- * no runs for. Returns how many runs it got. */
-static int serve(struct claiming *claiming, struct lane *lane, struct hold_row *hold, uint32_t runs, uint32_t tokens,
-                 struct err *err) {
-    struct postgres_store *store = claiming->store;
-    size_t from = claiming->n;
-    uint32_t before = hold->leased;
-    struct lane_work *work = work_of(claiming, lane);
-    limits(lane, hold, store->now_utc_us, &runs, &tokens);
-    int r = work ? 0 : -ENOMEM;
-    if (r == 0 && runs && !work->asked) {
-        r = want_work(claiming, lane, runs);
-        r = r < 0 ? r : pg_load(store, err);
-    }
-    if (r == 0)
-        r = take_runs(claiming, hold, work, runs, err);
-    if (r < 0)
-        return r;
-    hold_tokens(store, lane, hold, (uint32_t)least(tokens, hold->leased));
-    for (size_t i = from; i < claiming->n; i++)
-        claiming->leases[i].tokens = hold->tokens;
-    return (int)(hold->leased - before);
 }
 
 static void granted(struct postgres_store *store, struct lane *lane) {
@@ -527,7 +57,7 @@ static int serve_wants(struct claiming *claiming, struct err *err) {
         claiming->held[i] = 0;
         if (!hold)
             continue;
-        int r = serve(claiming, lane, hold, want->runs, want->tokens, err);
+        int r = claim_serve(claiming, lane, hold, want->runs, want->tokens, err);
         if (r < 0)
             return r;
         claiming->held[i] = hold->tokens;
@@ -593,14 +123,15 @@ static int serve_new_lane(struct claiming *claiming, struct lane *lane, struct e
     struct hold_row *hold = rows_hold(&store->rows, worker, lane->id);
     if (!hold)
         hold = rows_hold_add(&store->rows, worker, lane->id);
-    return hold ? serve(claiming, lane, hold, claiming->claim->new_runs, claiming->claim->new_tokens, err) : -ENOMEM;
+    return hold ? claim_serve(claiming, lane, hold, claiming->claim->new_runs, claiming->claim->new_tokens, err)
+                : -ENOMEM;
 }
 
 /* Reads this lane's work, and that of those that will be next in this round. */
 static int read_ahead(struct claiming *claiming, const struct candidates *candidates, size_t at, uint32_t left,
                       struct err *err) {
     struct postgres_store *store = claiming->store;
-    struct lane_work *work = work_of(claiming, candidates->lanes[at]);
+    struct lane_work *work = claim_work_of(claiming, candidates->lanes[at]);
     if (!work)
         return -ENOMEM;
     if (work->asked)
@@ -611,8 +142,8 @@ static int read_ahead(struct claiming *claiming, const struct candidates *candid
         if (lane->group->mark == store->sched.mark)
             continue;
         uint32_t runs = claiming->claim->new_runs, tokens = claiming->claim->new_tokens;
-        limits(lane, NULL, store->now_utc_us, &runs, &tokens);
-        r = want_work(claiming, lane, runs);
+        claim_limits(lane, NULL, store->now_utc_us, &runs, &tokens);
+        r = claim_want_work(claiming, lane, runs);
         n++;
     }
     return r < 0 ? r : pg_load(store, err);
@@ -747,7 +278,7 @@ static int read_early(struct claiming *claiming) {
     for (size_t i = 0; i < claim->n_wants && r == 0; i++) {
         struct lane *lane = sched_lane(sched, claim->wants[i].lane);
         if (lane && !lane->workflow->paused)
-            r = want_work(claiming, lane, claim->wants[i].runs);
+            r = claim_want_work(claiming, lane, claim->wants[i].runs);
     }
     uint32_t left = claim->new_runs && claim->new_tokens ? claim->new_lanes : 0;
     for (size_t i = 0; i < candidates.n && left > 0 && r == 0; i++) {
@@ -756,36 +287,12 @@ static int read_early(struct claiming *claiming) {
         if (lane->group->mark == sched->mark)
             continue;
         lane->group->mark = sched->mark;
-        limits(lane, NULL, claiming->store->now_utc_us, &runs, &tokens);
-        r = want_work(claiming, lane, runs);
+        claim_limits(lane, NULL, claiming->store->now_utc_us, &runs, &tokens);
+        r = claim_want_work(claiming, lane, runs);
         left--;
     }
     mem_free(candidates.lanes);
     return r;
-}
-
-static void forget_work(struct lane_work *work) {
-    PQclear(work->retries);
-    PQclear(work->pages);
-    *work = (struct lane_work){.lane = work->lane, .last_rank = -1, .next = work->next};
-}
-
-/* Forgets what was read of lanes that are not as they were expected to be. */
-static void keep_what_holds(struct claiming *claiming, uint64_t generation, bool time_changed) {
-    const struct sched *sched = &claiming->store->sched;
-    for (struct lane_work **at = &claiming->works, *work; (work = *at);) {
-        if (generation != sched->generation) {
-            *at = work->next;
-            forget_work(work);
-            mem_free(work);
-            continue;
-        }
-        const int64_t *v = work->lane->v;
-        bool came_due = !work->retries && v[LN_RETRIES] > 0 && v[LN_RETRY_DUE] <= claiming->store->now_utc_us;
-        if (time_changed || came_due || memcmp(work->as_of, v, sizeof work->as_of) != 0)
-            forget_work(work);
-        at = &work->next;
-    }
 }
 
 /* Looks at the clock, under the lock, until nothing is left to be done. */
@@ -796,9 +303,9 @@ static int let_time_pass(struct claiming *claiming, struct look *look, struct er
     for (bool first = true; r == 0; first = false) {
         want_look(store, claiming->claim->worker, look);
         pg_want_holds(store, claiming->claim->worker);
-        want_rates(store);
+        claim_want_rates(store);
         r = pg_load(store, err);
-        keep_what_holds(claiming, generation, !first);
+        claim_keep_what_holds(claiming, generation, !first);
         if (r < 0)
             return r;
         if (look->expires && look->expires <= store->now_utc_us)
@@ -839,7 +346,7 @@ static bool wants_change(const struct claiming *claiming) {
         if (!hold)
             continue;
         uint32_t runs = want->runs, tokens = want->tokens;
-        limits(lane, hold, store->now_utc_us, &runs, &tokens);
+        claim_limits(lane, hold, store->now_utc_us, &runs, &tokens);
         if ((runs && sched_has_work(lane, store->now_utc_us)) || least(tokens, hold->leased) != hold->tokens)
             return true;
     }
@@ -864,7 +371,7 @@ static int look_first(struct claiming *claiming, struct look *look, struct err *
             return some;
     }
     want_look(store, claiming->claim->worker, look);
-    want_rates(store);
+    claim_want_rates(store);
     if (claiming->claim->n_wants)
         pg_want_holds(store, claiming->claim->worker);
     int r = pg_look(store, err);
@@ -896,16 +403,6 @@ static int take_leases(struct claiming *claiming, struct store_claimed *claimed)
     return 0;
 }
 
-/* Pages of which more is left to claim. Not those that this very batch made: it may yet be lost. (Not sooner: what was
- * in the cache when pages were read must stay there until they are used.) */
-static void keep_pages(struct postgres_store *store, const struct lane_work *work) {
-    for (int row = 0; row < wire_rows(work->pages); row++) {
-        const struct page_row *page = rows_page(&store->rows, wire_int(work->pages, row, 0));
-        if (page && !page->content && page->n_queued)
-            cache_put(&store->cache, page->id, wire_bytes(work->pages, row, 18), wire_bytes(work->pages, row, 19));
-    }
-}
-
 /* What was not read with the lock. */
 static int want_wants(struct claiming *claiming, struct err *err) {
     const struct store_claim *claim = claiming->claim;
@@ -913,10 +410,10 @@ static int want_wants(struct claiming *claiming, struct err *err) {
     int r = 0;
     for (size_t i = 0; i < claim->n_wants && r == 0; i++) {
         struct lane *lane = sched_lane(&claiming->store->sched, claim->wants[i].lane);
-        struct lane_work *work = hold_of(claiming, lane) && claim->wants[i].runs ? work_of(claiming, lane) : NULL;
+        struct lane_work *work = hold_of(claiming, lane) && claim->wants[i].runs ? claim_work_of(claiming, lane) : NULL;
         if (!work || work->asked)
             continue;
-        r = want_work(claiming, lane, claim->wants[i].runs);
+        r = claim_want_work(claiming, lane, claim->wants[i].runs);
         any = true;
     }
     return r == 0 && any ? pg_load(claiming->store, err) : r;
@@ -962,19 +459,14 @@ int pg_claim(struct postgres_store *store, const struct store_claim *claim, bool
     if (claiming.arena)
         claiming.held = arena_alloc(claiming.arena, claim->n_wants * sizeof *claiming.held);
     int r = claiming.held ? claim_steps(&claiming, alone, &claimed, err) : -ENOMEM;
-    for (struct lane_work *work = claiming.works; work && r == 0; work = work->next)
-        keep_pages(store, work);
+    if (r == 0)
+        claim_cache_pages(&claiming);
     int committed = alone && (r == 0 || r == -ESTALE) ? pg_commit(store, err) : 0;
     if (committed < 0)
         r = committed;
     if (r == -ESTALE)
         err_set(err, r, "the leases of worker %lld ran out and were taken back", (long long)claim->worker);
-    for (struct lane_work *work = claiming.works, *next; work; work = next) {
-        next = work->next;
-        PQclear(work->retries);
-        PQclear(work->pages);
-        mem_free(work);
-    }
+    claim_work_free(&claiming);
     mem_free(claiming.leases);
     if (r < 0) {
         arena_free(claiming.arena);

@@ -14,7 +14,7 @@
 
 struct reading {
     struct postgres_store *store;
-    PGresult *pages, *troubles, *leases, *ended;
+    PGresult *pages, *troubles, *leases, *ended, *kept;
     int page_at, trouble_at, ended_at; /* they are in the order in which pages are gone through */
 };
 
@@ -23,12 +23,14 @@ static void reading_free(struct reading *reading) {
     PQclear(reading->troubles);
     PQclear(reading->leases);
     PQclear(reading->ended);
+    PQclear(reading->kept);
 }
 
 static void want_runs(struct reading *reading, const int64_t *ids, size_t n) {
-    static const enum sql_statement statements[] = {SQL_RUN_PAGES, SQL_RUN_TROUBLES, SQL_RUN_LEASES, SQL_RUN_ENDED};
-    PGresult **into[] = {&reading->pages, &reading->troubles, &reading->leases, &reading->ended};
-    for (int i = 0; i < 4; i++) {
+    static const enum sql_statement statements[] = {SQL_RUN_PAGES, SQL_RUN_TROUBLES, SQL_RUN_LEASES, SQL_RUN_ENDED,
+                                                    SQL_RUN_KEPT};
+    PGresult **into[] = {&reading->pages, &reading->troubles, &reading->leases, &reading->ended, &reading->kept};
+    for (int i = 0; i < 5; i++) {
         args_ints(pg_want(reading->store, statements[i], NULL, NULL), ids, n);
         pg_want_keep(reading->store, into[i]);
     }
@@ -209,6 +211,17 @@ static void fill_from_trouble(const struct paging *paging, int row, struct store
         info->due_utc_us = due;
 }
 
+static void fill_from_kept(const struct paging *paging, uint32_t index, struct store_run_info *info) {
+    const PGresult *kept = paging->reading->kept;
+    for (int row = 0; row < wire_rows(kept); row++) {
+        if (wire_int(kept, row, 0) != paging->id || wire_int(kept, row, 1) != index)
+            continue;
+        info->attempts = (uint32_t)wire_int(kept, row, 2);
+        info->generation = wire_bytes(kept, row, 3);
+        info->checkpoint = wire_bytes(kept, row, 4);
+    }
+}
+
 /* False: the run's history is over. */
 static bool fill_from_page(const struct paging *paging, uint32_t index, struct store_run_info *info) {
     const PGresult *from = paging->reading->pages;
@@ -231,6 +244,8 @@ static bool fill_from_page(const struct paging *paging, uint32_t index, struct s
                                                         : STORE_STATE_QUEUED;
         if (info->state == STORE_STATE_WAITING)
             info->due_utc_us = not_before;
+        if (info->state == STORE_STATE_LEASED)
+            fill_from_kept(paging, index, info);
         return true;
     }
     info->state = state_of(paging->last[index].record.outcome);

@@ -5,7 +5,10 @@
  * LEB128 varints.
  *
  * The rows of finished pages and of finished runs in trouble stay beside them, as they have what the runs were. All is
- * dropped when it is older than history_us, and the oldest also when it is more than history_bytes. */
+ * dropped when it is older than history_us, and the oldest also when it is more than history_bytes.
+ *
+ * A lane goes when it has no runs, was used last longer ago than history is kept (or there are too many), and nothing
+ * of the history is as old as that: then nothing is left that is about its runs. Its numbers stay in its workflow's. */
 #include "postgres_store.h"
 
 #include "cleanup.h"
@@ -17,6 +20,9 @@ enum { HAS_ERROR = 8, HAS_RESULT = 16, OUTCOME = 7 };
 #define TIDY_LEAST 32
 #define TIDY_MOST 4096
 #define BATCHES_KEPT_US (3 * US_PER_MIN)
+#define LANES_KEPT_US (24 * US_PER_HOUR) /* when no history is kept */
+#define LANES_MOST 65536                 /* with more of them idle ones go before their time */
+#define LANES_AT_ONCE 8192               /* looked at by one tidying */
 
 /* ---- records ---- */
 
@@ -168,6 +174,7 @@ struct tidying {
     struct past pages, troubles, ended;
     int64_t *trouble_indexes;
     int64_t limit, oldest_utc_us; /* the oldest that was left; 0: more may be over */
+    bool more_lanes;              /* that were not looked at */
 };
 
 /* After a table was gone through, the oldest first: `first_left` is the time of the first row that is not over. */
@@ -243,6 +250,39 @@ static int drop(struct postgres_store *store, enum sql_statement statement, cons
     return args->failed;
 }
 
+static bool lane_is_over(const struct postgres_store *store, const struct lane *lane, int64_t oldest_utc_us) {
+    int64_t kept_us = store->history_us > 0 ? store->history_us : LANES_KEPT_US, used = lane->v[LN_USED];
+    if (!sched_is_idle(lane) || lane->dirty || used >= oldest_utc_us || used >= store->now_utc_us)
+        return false;
+    return store->sched.n_known > LANES_MOST || store->now_utc_us - used >= kept_us;
+}
+
+/* All lanes are looked at, some with each tidying, as long as there are more of them tidying stays due. */
+static int tidy_lanes(struct postgres_store *store, struct tidying *tidying) {
+    struct sched *sched = &store->sched;
+    if (tidying->oldest_utc_us == 0)
+        return 0; /* not known yet how old what is left is */
+    struct past gone = {0};
+    int r = 0;
+    if (store->next_idle >= sched->n_lanes)
+        store->next_idle = 0;
+    for (int i = 0; i < LANES_AT_ONCE && store->next_idle < sched->n_lanes && r == 0; i++) {
+        struct lane *lane = sched->lanes[store->next_idle++];
+        if (!lane || !lane_is_over(store, lane, tidying->oldest_utc_us))
+            continue;
+        r = past_add(&gone, lane->id, 0, 0);
+        if (r == 0)
+            r = pg_lane_changed(store, lane->id);
+        if (r == 0)
+            sched_lane_drop(sched, lane);
+    }
+    if (r == 0)
+        r = drop(store, SQL_LANE_DROP, &gone, NULL);
+    mem_free(gone.ids);
+    tidying->more_lanes = store->next_idle < sched->n_lanes;
+    return r;
+}
+
 static int tidy_steps(struct postgres_store *store, struct tidying *tidying, struct err *err) {
     args_int(pg_want(store, SQL_PAST_PAGES, find_pages, tidying), tidying->limit);
     args_int(pg_want(store, SQL_PAST_TROUBLES, find_troubles, tidying), tidying->limit);
@@ -259,6 +299,8 @@ static int tidy_steps(struct postgres_store *store, struct tidying *tidying, str
         r = drop(store, SQL_TROUBLE_DROP, &tidying->troubles, tidying->trouble_indexes);
     if (r == 0)
         r = drop(store, SQL_PAST_DROP, &tidying->ended, NULL);
+    if (r == 0)
+        r = tidy_lanes(store, tidying);
     return r < 0 ? r : pg_commit(store, err);
 }
 
@@ -279,7 +321,7 @@ static bool is_due(struct postgres_store *store, int64_t now_mono_us) {
     bool over =
         store->meta.history_bytes > store->history_bytes || store->oldest_past_utc_us + history_us <= store->now_utc_us;
     if (store->history_us < 0 && store->oldest_past_utc_us) /* all of before is gone, and nothing is added */
-        over = store->meta.history_bytes > 0;
+        over = store->meta.history_bytes > 0 || store->oldest_past_utc_us + LANES_KEPT_US / 8 <= store->now_utc_us;
     store->commits++;
     return over && (store->commits >= TIDY_EVERY_COMMITS || now_mono_us - store->tidied_mono_us > TIDY_EVERY_US);
 }
@@ -298,7 +340,9 @@ int pg_tidy(struct postgres_store *store, struct err *err) {
     r = tidy_steps(store, &tidying, err);
     store->tidied_mono_us = now_mono_us;
     store->finished_pages = store->commits = 0;
-    if (r == 0)
+    if (r == 0 && tidying.more_lanes)
+        store->oldest_past_utc_us = 0;
+    else if (r == 0)
         store->oldest_past_utc_us =
             tidying.oldest_utc_us < store->now_utc_us ? tidying.oldest_utc_us : store->now_utc_us;
     mem_free(tidying.pages.ids);

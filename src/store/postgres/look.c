@@ -103,11 +103,13 @@ static void sum_lanes(const struct postgres_store *store, const struct workflow 
 
 int pg_workflows_each(struct postgres_store *store, int (*each)(void *arg, const struct store_workflow_info *info),
                       void *arg, int *ret_stop, struct err *err) {
-    _cleanup_answer_ PGresult *answer = NULL, *ticks = NULL;
+    _cleanup_answer_ PGresult *answer = NULL, *ticks = NULL, *past = NULL;
     _cleanup_free_ uint64_t *waiting = NULL;
     want_waiting(store, 0, &answer);
     pg_want(store, SQL_TICKS_LAST, NULL, NULL);
     pg_want_keep(store, &ticks);
+    pg_want(store, SQL_WORKFLOWS_PAST, NULL, NULL);
+    pg_want_keep(store, &past);
     int r = pg_look(store, err);
     if (r == 0)
         r = waiting_by_lane(store, answer, &waiting);
@@ -123,6 +125,13 @@ int pg_workflows_each(struct postgres_store *store, int (*each)(void *arg, const
             .n_rules = workflow->n_rules,
         };
         sum_lanes(store, workflow, waiting, &info);
+        for (int row = 0; row < wire_rows(past); row++) {
+            if (wire_int(past, row, 0) != workflow->id)
+                continue;
+            info.done += (uint64_t)wire_int(past, row, 1);
+            info.failed += (uint64_t)wire_int(past, row, 2);
+            info.cancelled += (uint64_t)wire_int(past, row, 3);
+        }
         for (int row = 0; row < wire_rows(ticks); row++)
             if (wire_int(ticks, row, 0) == workflow->id)
                 info.last_tick_utc_us = wire_int(ticks, row, 1);

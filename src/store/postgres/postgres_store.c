@@ -454,7 +454,8 @@ static int set_description(struct postgres_store *store) {
     int version = store->wire.version;
     int r = buf_printf(&text, "PostgreSQL %d.%d, %s, schema %s%s", version / 10000, version % 10000, store->place.text,
                        store->place.schema,
-                       store->wire.pooled ? ", through a connection pooler (no wake-ups, it is polled)" : "");
+                       store->wire.pooled ? ", through a connection pooler (no wake-ups, it is polled)"
+                                          : ", workers wake each other (LISTEN works)");
     if (r == 0)
         store->description = buf_detach(&text);
     return r;
@@ -464,8 +465,7 @@ static int set_session(struct postgres_store *store) {
     struct hash_key random;
     _cleanup_buf_ struct buf hex = {0};
     hash_key_random(&random);
-    memcpy(store->session, &random, sizeof store->session);
-    int r = text_add_hex(&hex, store->session, sizeof store->session);
+    int r = text_add_hex(&hex, &random, sizeof random);
     if (r == 0)
         memcpy(store->session_text, hex.p, sizeof store->session_text);
     return r;

@@ -83,7 +83,7 @@ struct postgres_store {
     int64_t answer_us; /* ANSWER_US, but for tests */
     struct err failed; /* code 0: all is well */
     struct rng rng;
-    char session[16], session_text[33];
+    char session_text[33]; /* random, in hex */
     struct listener *listener;
     uint64_t failures; /* to connect, in a row */
 
@@ -100,7 +100,8 @@ struct postgres_store {
     size_t n_changed_lanes, cap_changed_lanes;
 
     struct sched sched;
-    int64_t synced; /* the batch that memory is as of */
+    int64_t synced;                   /* the batch that memory is as of */
+    char synced_id[16], batch_id[16]; /* of that batch; of the one that is being committed. Random */
     struct keys keys;
     struct page_cache *cache; /* NULL: empty */
     struct rows rows;
@@ -117,6 +118,7 @@ struct postgres_store {
     size_t n_reserved, cap_reserved, n_used, cap_used;
 
     uint64_t finished_pages, commits; /* since the last tidying */
+    size_t next_idle;                 /* the place of the lane that tidying looks at next */
     int64_t oldest_past_utc_us;       /* of the history there is nothing older; 0: not known */
     int64_t tidied_mono_us, trimmed_mono_us, trim_batch;
 };
@@ -127,6 +129,8 @@ static inline struct postgres_store *pg_of(struct store *store) {
 
 /* ---- batch.c ---- */
 
+/* Memory is as of this batch, which has this id. */
+int pg_synced(struct postgres_store *store, int64_t batch, struct bytes id, struct err *err);
 /* Begins with: connects, and reads memory if it is stale. In a batch or for a call outside of one. */
 int pg_connect(struct postgres_store *store, struct err *err);
 /* The parameter that NOW stands for in statements: the server's time, but for tests. */
@@ -161,6 +165,8 @@ static inline int64_t pg_next_id(struct postgres_store *store) {
 
 /* Queues statements that write all that is dirty. */
 int pg_write_rows(struct postgres_store *store);
+/* Others shall read the lane's row anew, or see that it is gone. -ENOMEM. */
+int pg_lane_changed(struct postgres_store *store, int64_t lane);
 
 /* ---- absorb.c: rows that come in ---- */
 
@@ -175,6 +181,16 @@ void pg_want_troubles(struct postgres_store *store, const int64_t *pages, size_t
 struct worker_name *pg_worker(struct postgres_store *store, int64_t id); /* NULL: its name is not known */
 int pg_worker_remember(struct postgres_store *store, int64_t id, struct bytes name, bool ours);
 void pg_worker_forget(struct postgres_store *store, int64_t id);
+
+/* ---- kept.c: what leased runs of pages gave to be kept ---- */
+
+pg_absorb_fn pg_absorb_kept;
+int pg_kept_put(struct postgres_store *store, int64_t page, const struct store_settled *one); /* lives as the batch */
+int pg_kept_drop(struct postgres_store *store, int64_t page, uint32_t index);                 /* it ended */
+/* A run of the page is leased no more: it gets a row of its own with what was kept of it, which was read, if anything
+ * was. */
+int pg_kept_requeue(struct postgres_store *store, struct page_row *page, uint32_t index);
+int pg_kept_write(struct postgres_store *store);
 
 /* ---- runs.c: changes that several calls make to rows ---- */
 
@@ -237,6 +253,8 @@ int pg_workflow_pause(struct postgres_store *store, struct bytes name, bool paus
 int pg_spawn_check(struct postgres_store *store, const struct store_page *page, struct err *err);
 int pg_spawn_prepare(struct postgres_store *store, struct op *op, struct err *err); /* before the lock */
 int pg_spawn_want(struct postgres_store *store, struct op *op);
+/* Under the lock: reads what it takes to decide about child keys; mostly it is here already. */
+int pg_spawn_read_keys(struct postgres_store *store, struct op *op, struct keyset *set, struct err *err);
 int pg_spawn(struct postgres_store *store, struct op *op, struct err *err);
 int pg_page_reserve(struct postgres_store *store, int64_t *ret_page, struct err *err);
 int pg_settle_check(const struct store_settled *settled, size_t n, struct err *err);

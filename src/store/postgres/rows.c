@@ -111,6 +111,23 @@ struct hold_row *rows_hold_add(struct rows *rows, int64_t worker, int64_t lane) 
     return hold;
 }
 
+struct kept_row *rows_kept(const struct rows *rows, int64_t page, uint32_t index) {
+    struct pair pair = {page, index};
+    return rows->kept.count ? map_get(&rows->kept, two(&pair)) : NULL;
+}
+
+struct kept_row *rows_kept_add(struct rows *rows, int64_t page, uint32_t index) {
+    struct pair pair = {page, index};
+    struct kept_row *kept = rows_kept(rows, page, index);
+    if (!kept)
+        kept = add(&rows->kept, two(&pair), sizeof *kept);
+    if (kept) {
+        kept->page = page;
+        kept->index = index;
+    }
+    return kept;
+}
+
 /* ---- what has to be written ---- */
 
 #define MARK(list_, row_)                     \
@@ -138,9 +155,13 @@ void rows_hold_dirty(struct rows *rows, struct hold_row *hold) {
     MARK(dirty_holds, hold);
 }
 
+void rows_kept_dirty(struct rows *rows, struct kept_row *kept) {
+    MARK(dirty_kept, kept);
+}
+
 bool rows_dirty(const struct rows *rows) {
-    return rows->dirty_pages || rows->dirty_troubles || rows->dirty_leases || rows->dirty_holds || rows->ended ||
-           rows->asks || rows->answered || rows->notes;
+    return rows->dirty_pages || rows->dirty_troubles || rows->dirty_leases || rows->dirty_holds || rows->dirty_kept ||
+           rows->ended || rows->asks || rows->answered || rows->notes;
 }
 
 int rows_trouble_generation(struct trouble_row *trouble, struct bytes generation) {
@@ -208,6 +229,11 @@ void rows_clear(struct rows *rows) {
         mem_free(row);
     for (size_t at = 0; map_next(&rows->holds, &at, &key, &row);)
         mem_free(row);
+    for (size_t at = 0; map_next(&rows->kept, &at, &key, &row);) {
+        mem_free(((struct kept_row *)row)->memory);
+        mem_free(row);
+    }
+    map_free(&rows->kept);
     map_free(&rows->pages);
     map_free(&rows->troubles);
     map_free(&rows->leases);

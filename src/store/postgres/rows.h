@@ -82,6 +82,17 @@ struct lease_row {
     struct lease_row *next_dirty;
 };
 
+/* What a leased run of a page gave to be kept. */
+struct kept_row {
+    int64_t page;
+    uint32_t index;
+    const struct store_settled *data; /* the caller's or `own`; NULL: not known, nor of use */
+    struct store_settled own;
+    char *memory; /* of own */
+    bool dirty, gone;
+    struct kept_row *next_dirty;
+};
+
 /* A worker's tokens on a lane. */
 struct hold_row {
     int64_t worker, lane;
@@ -117,11 +128,12 @@ struct note { /* a value or a log line */
 };
 
 struct rows {
-    struct map pages, troubles, leases, holds;
+    struct map pages, troubles, leases, holds, kept;
     struct page_row *dirty_pages;
     struct trouble_row *dirty_troubles;
     struct lease_row *dirty_leases;
     struct hold_row *dirty_holds;
+    struct kept_row *dirty_kept;
     struct ended_row *ended;
     struct ask *asks, *answered; /* to be told to workers; settled before or after they were */
     struct note *notes, **notes_end;
@@ -140,11 +152,14 @@ struct lease_row *rows_lease(const struct rows *rows, int64_t id);
 struct lease_row *rows_lease_add(struct rows *rows, int64_t id);
 struct hold_row *rows_hold(const struct rows *rows, int64_t worker, int64_t lane);
 struct hold_row *rows_hold_add(struct rows *rows, int64_t worker, int64_t lane);
+struct kept_row *rows_kept(const struct rows *rows, int64_t page, uint32_t index);
+struct kept_row *rows_kept_add(struct rows *rows, int64_t page, uint32_t index); /* or the one that is here */
 
 void rows_page_dirty(struct rows *rows, struct page_row *page);
 void rows_trouble_dirty(struct rows *rows, struct trouble_row *trouble);
 void rows_lease_dirty(struct rows *rows, struct lease_row *lease);
 void rows_hold_dirty(struct rows *rows, struct hold_row *hold);
+void rows_kept_dirty(struct rows *rows, struct kept_row *kept);
 int rows_trouble_generation(struct trouble_row *trouble, struct bytes generation);
 int rows_ask(struct ask **list, const struct ask *ask); /* a copy of it into the list */
 struct note *rows_note(struct rows *rows);              /* zeroed, at the end of the list; NULL: no memory */

@@ -148,6 +148,9 @@ static int take_back_pages(struct postgres_store *store, struct lease_row *lease
     for (uint32_t i = 0; i < page->n && r == 0; i++)
         if (bits_get(&lease->bits, i) && bits_get(&lease->asked, i))
             r = pg_cancel_queued(store, page, i, LOST_REASON);
+    for (uint32_t i = 0; i < page->n && r == 0 && store->rows.kept.count; i++)
+        if (bits_get(&lease->bits, i))
+            r = pg_kept_requeue(store, page, i);
     return r;
 }
 
@@ -167,6 +170,7 @@ int pg_expire(struct postgres_store *store, const int64_t *workers, size_t n, st
         args_int(pg_want(store, SQL_LEASES_OF, pg_absorb_leases, NULL), workers[i]);
         args_int(pg_want(store, SQL_LEASES_OF_PAGES, pg_absorb_pages, NULL), workers[i]);
         args_int(pg_want(store, SQL_LEASES_OF_TROUBLES, pg_absorb_troubles, NULL), workers[i]);
+        args_int(pg_want(store, SQL_KEPT_OF, pg_absorb_kept, NULL), workers[i]);
         pg_want_holds(store, workers[i]);
     }
     int r = pg_load(store, err);

@@ -196,7 +196,7 @@ static void tokens_freed(struct sched *sched, const struct lane *lane, uint64_t 
         const struct rule_key *key = lane->keys[i].rule_key;
         uint32_t max = lane->workflow->rules[i].max_runs;
         uint64_t was = key->tokens + before - (uint64_t)lane->v[LN_TOKENS];
-        sched->woke |= max > 0 && was >= max && key->tokens < max && key->live > key->claimed;
+        sched->woke |= max > 0 && was >= max && key->tokens < max && key->live > key->tokens;
     }
 }
 
@@ -336,12 +336,28 @@ static int group_of(struct workflow *workflow, struct bytes key, struct group **
     return 0;
 }
 
+/* One that no lane's key counts any more. What was used stays in its row until its window is over. */
+static void leave_rate(struct sched *sched, const struct lane_key *lane_key) {
+    struct rate *rate = lane_key->rate;
+    if (!rate || --rate->n_lanes > 0 || rate->dirty)
+        return;
+    char name[sizeof rate->period_us + STORE_NAME_MAX];
+    size_t n = lane_key->key.n;
+    memcpy(name, &rate->period_us, sizeof rate->period_us);
+    if (n)
+        memcpy(name + sizeof rate->period_us, lane_key->key.p, n);
+    map_remove(&sched->rates_by_hash, bytes_of(&rate->hash, sizeof rate->hash));
+    map_remove(&sched->rates, bytes_of(name, sizeof rate->period_us + n));
+    mem_free(rate);
+}
+
 /* Finds the lane's keys and group under the workflow's rules; it counts nothing yet. */
 static int attach(struct sched *sched, struct lane *lane) {
     struct workflow *workflow = lane->workflow;
     int r = 0;
     for (size_t i = 0; i < lane->n_keys && r == 0; i++) {
         struct lane_key *key = &lane->keys[i];
+        leave_rate(sched, key);
         key->rule_key = NULL;
         key->rate = NULL;
         list_init(&key->link);
@@ -350,8 +366,14 @@ static int attach(struct sched *sched, struct lane *lane) {
         r = rule_key_of(workflow, i, key);
         if (r == 0 && workflow->rules[i].strategy == STORE_RATE_LIMIT)
             r = rate_of(sched, workflow->rules[i].period_us, key->key, &key->rate);
+        if (key->rate)
+            key->rate->n_lanes++;
     }
-    return r < 0 ? r : group_of(workflow, sched_group_key(lane), &lane->group);
+    if (r == 0)
+        r = group_of(workflow, sched_group_key(lane), &lane->group);
+    if (r == 0)
+        lane->group->n_lanes++;
+    return r;
 }
 
 static void free_values(struct map *map) {
@@ -493,6 +515,7 @@ int sched_lane_put(struct sched *sched, int64_t id, struct workflow *workflow, s
         if (r < 0)
             return r;
         sched->lanes[id - 1] = lane;
+        sched->n_known++;
     }
     count(lane, false);
     memcpy(lane->v, numbers, sizeof lane->v);
@@ -501,6 +524,36 @@ int sched_lane_put(struct sched *sched, int64_t id, struct workflow *workflow, s
     if (ret_lane)
         *ret_lane = lane;
     return 0;
+}
+
+bool sched_is_idle(const struct lane *lane) {
+    static const enum lane_number runs[] = {LN_QUEUED, LN_RETRIES, LN_LEASED, LN_PARKED, LN_TOKENS};
+    for (size_t i = 0; i < sizeof runs / sizeof runs[0]; i++)
+        if (lane->v[runs[i]])
+            return false;
+    return true;
+}
+
+void sched_lane_drop(struct sched *sched, struct lane *lane) {
+    if (!lane)
+        return;
+    struct workflow *workflow = lane->workflow;
+    for (size_t i = 0; i < lane->n_keys; i++) {
+        struct lane_key *key = &lane->keys[i];
+        list_remove(&key->link);
+        if (key->rule_key && list_empty(&key->rule_key->lanes))
+            mem_free(map_remove(&workflow->keys[i], key->key));
+        leave_rate(sched, key);
+    }
+    if (--lane->group->n_lanes == 0)
+        mem_free(map_remove(&workflow->groups, sched_group_key(lane)));
+    map_remove(&workflow->lanes, bytes_of(lane->packed, lane->packed_n));
+    list_remove(&lane->busy);
+    sched->lanes[lane->id - 1] = NULL;
+    sched->n_known--;
+    sched->generation++;
+    mem_free(lane->packed);
+    mem_free(lane);
 }
 
 void sched_free(struct sched *sched) {

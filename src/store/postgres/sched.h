@@ -33,11 +33,13 @@ enum lane_number {
     LN_FAILED,
     LN_CANCELLED,
     LN_TOKENS,
+    LN_USED, /* when its row was written last, microseconds UTC; never less than before */
     LANE_NUMBERS,
 };
 
 struct group {
     int64_t turn;
+    size_t n_lanes;
     uint64_t mark; /* sched.mark when somebody who goes through them has noted this one */
 };
 
@@ -53,6 +55,7 @@ struct rate {
     struct hash128 hash;
     int64_t period_us, window_utc_us, used; /* at least so many, as far as is known */
     bool dirty;
+    size_t n_lanes;
     uint64_t mark; /* see struct group */
     struct rate *next_dirty;
 };
@@ -107,7 +110,8 @@ struct sched {
     bool workflows_dirty;
     bool woke; /* something may be leased that could not be before */
     uint64_t mark;
-    uint64_t generation; /* how often it was freed: pointers of before are void */
+    size_t n_known;      /* lanes that there are */
+    uint64_t generation; /* how often it was freed, or a lane dropped: pointers of before are void */
     struct hash_key hash_key;
 };
 
@@ -125,6 +129,10 @@ struct lane *sched_lane_with(const struct workflow *workflow, struct bytes packe
 /* Adds it, or gives it these numbers. -ENOMEM, -EBADMSG for keys that do not unpack. */
 int sched_lane_put(struct sched *sched, int64_t id, struct workflow *workflow, struct bytes packed,
                    const int64_t *numbers, struct lane **ret_lane);
+
+bool sched_is_idle(const struct lane *lane); /* it has no runs */
+/* Forgets an idle lane that is not dirty, and the keys, group and rates that only it used. NULL: does nothing. */
+void sched_lane_drop(struct sched *sched, struct lane *lane);
 
 /* Changes a number, what follows from it, and notes that the row has to be written. */
 void sched_add(struct sched *sched, struct lane *lane, enum lane_number which, int64_t change);

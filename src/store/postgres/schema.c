@@ -14,7 +14,17 @@
  * without touching an index. live and queued are bitmaps; NULL: all. keys has the child keys, rest their generations
  * and inputs (packing.h).
  *
- * A run in trouble (waiting, parked, leased again) has all it needs in a row of its own. */
+ * A run in trouble (waiting, parked, leased again) has all it needs in a row of its own. `kept` has what a leased run
+ * of a page gave to be kept while it runs. */
+#define KEPT_TABLE                                                                                          \
+    "CREATE TABLE @kept (page int8, idx int4, attempts int8 NOT NULL, child_key bytea NOT NULL,"            \
+    " generation bytea NOT NULL, input bytea NOT NULL, checkpoint bytea NOT NULL, PRIMARY KEY (page, idx))" \
+    " WITH (fillfactor = 50);"
+/* done, failed, cancelled of a workflow: of its lanes that are gone. */
+#define IDLE_COLUMNS                                                                              \
+    "ALTER TABLE @workflow ADD done int8 NOT NULL DEFAULT 0, ADD failed int8 NOT NULL DEFAULT 0," \
+    " ADD cancelled int8 NOT NULL DEFAULT 0; ALTER TABLE @lane ADD used int8 NOT NULL DEFAULT 0;" \
+    "UPDATE @lane SET used = (extract(epoch FROM clock_timestamp()) * 1000000)::int8;"
 static const char tables[] =
     "CREATE TABLE @meta (one int2 PRIMARY KEY CHECK (one = 1), version int4 NOT NULL, batch int8 NOT NULL,"
     " next_page int8 NOT NULL, next_id int8 NOT NULL, next_lane int8 NOT NULL, next_workflow int8 NOT NULL,"
@@ -74,13 +84,13 @@ static const char tables[] =
     "CREATE INDEX log_run ON @log (page, idx, id);"
     "CREATE TABLE @rate (hash uuid PRIMARY KEY, starts int8 NOT NULL, ends int8 NOT NULL, used int8 NOT NULL)"
     " WITH (fillfactor = 50);"
-    "CREATE INDEX rate_ends ON @rate (ends);"
-    "INSERT INTO @meta VALUES (1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0,"
+    "CREATE INDEX rate_ends ON @rate (ends);" KEPT_TABLE IDLE_COLUMNS
+    "INSERT INTO @meta VALUES (1, 3, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0,"
     " ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::int8,"
     " ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::int8);";
 
 /* From version i + 1 to i + 2. */
-static const char *const migrations[] = {NULL};
+static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, NULL};
 
 #define NOW "coalesce($1::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)"
 #define META                                                                                                 \
@@ -88,7 +98,7 @@ static const char *const migrations[] = {NULL};
     " history_bytes, hash0, hash1, " NOW
 #define LANE_COLUMNS                                                                                       \
     "turn, group_turn, granted, queued, delayed, pages, retries, retry_due, leased, parked, done, failed," \
-    " cancelled, tokens"
+    " cancelled, tokens, used"
 #define PAGE                                                                                                \
     "p.id, p.seq, p.lane, p.n, p.place, p.priority, p.not_before, p.start_by, p.created, p.size, p.n_live," \
     " p.n_queued, p.live, p.queued, p.touched"
@@ -96,6 +106,7 @@ static const char *const migrations[] = {NULL};
     "octet_length(t.child_key) + octet_length(t.generation) + octet_length(t.input) + octet_length(t.metadata)" \
     " + octet_length(t.checkpoint) + octet_length(t.error) + 160"
 #define TROUBLE "t.page, t.idx, t.lane, t.state, t.due, t.attempts, t.generation, (" TROUBLE_SIZE ")::int8"
+#define KEPT "k.page, k.idx, k.attempts, k.child_key, k.generation, k.input, k.checkpoint"
 #define LEASE "l.id, l.worker, l.lane, l.page, l.idx, l.n, l.n_page, l.bits, l.asked"
 
 const char schema_settings[] =
@@ -122,8 +133,11 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_META] = "SELECT " META " FROM @meta WHERE one = 1",
     [SQL_WORKFLOWS] = "SELECT id, name, rules, paused FROM @workflow ORDER BY id",
     [SQL_LANES] = "SELECT id, workflow, keys, " LANE_COLUMNS " FROM @lane ORDER BY id",
-    [SQL_DELTA] = "SELECT b.number, b.workflows, l.id, l.workflow, l.keys, " LANE_COLUMNS
-                  " FROM @batch b LEFT JOIN @lane l ON l.id = ANY (b.lanes) WHERE b.number > $1 ORDER BY b.number",
+    [SQL_TIP] = "SELECT b.number, b.session FROM @meta m JOIN @batch b ON b.number = m.batch WHERE m.one = 1",
+    [SQL_DELTA] = "SELECT b.number, b.workflows, b.session, u.id, l.id, l.workflow, l.keys, " LANE_COLUMNS
+                  " FROM @batch b LEFT JOIN LATERAL unnest(b.lanes) AS u (id) ON true"
+                  " LEFT JOIN LATERAL (SELECT * FROM @lane WHERE id = u.id OFFSET 0) l ON true"
+                  " WHERE b.number > $1 ORDER BY b.number",
     [SQL_LOOK] = "SELECT " NOW ", (SELECT min(due) FROM @trouble WHERE state = 1 AND due > " NOW "),"
                  " (SELECT min(rank) FROM @page WHERE place = 2),"
                  " (SELECT min(start_by) FROM @page WHERE start_by <> 0),"
@@ -143,6 +157,10 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_LEASES_ON] = "SELECT " LEASE " FROM @lease l WHERE l.page = ANY ($1)",
     [SQL_LEASES_ON_LANES] = "SELECT " LEASE " FROM @hold h JOIN @lease l ON l.worker = h.worker AND l.lane = h.lane"
                             " WHERE h.lane = ANY ($1)",
+    [SQL_KEPT] = "SELECT " KEPT " FROM unnest($1, $2) AS u (lease, idx) JOIN @lease l ON l.id = u.lease"
+                 " JOIN @kept k ON k.page = l.page AND k.idx = u.idx",
+    [SQL_KEPT_OF] = "SELECT " KEPT " FROM @kept k WHERE k.page = ANY"
+                    " (ARRAY(SELECT page FROM @lease WHERE worker = $1 AND idx < 0))",
     [SQL_HOLDS] = "SELECT worker, lane, tokens, leased FROM @hold WHERE worker = $1",
     [SQL_PAGES] = "SELECT " PAGE " FROM @page p WHERE p.id = ANY ($1)",
     [SQL_PAGES_OF_LANES] = "SELECT " PAGE " FROM @page p WHERE p.lane = ANY ($1) AND p.place <> 0",
@@ -192,13 +210,19 @@ static const char *const templates[SQL_STATEMENTS] = {
                      " AS u (id, place, rank, n_live, n_queued, start_by, live, queued, touched) WHERE p.id = u.id",
     [SQL_PAGE_DROP] = "DELETE FROM @page WHERE id = ANY ($1)",
     [SQL_LANE_ADD] = "INSERT INTO @lane (id, workflow, keys, " LANE_COLUMNS ") SELECT * FROM unnest($1, $2, $3, $4, $5,"
-                     " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+                     " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
     [SQL_LANE_PUT] = "UPDATE @lane l SET turn = u.turn, group_turn = u.group_turn, granted = u.granted,"
                      " queued = u.queued, delayed = u.delayed, pages = u.pages, retries = u.retries,"
                      " retry_due = u.retry_due, leased = u.leased, parked = u.parked, done = u.done,"
-                     " failed = u.failed, cancelled = u.cancelled, tokens = u.tokens"
-                     " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+                     " failed = u.failed, cancelled = u.cancelled, tokens = u.tokens, used = u.used"
+                     " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
                      " AS u (id, " LANE_COLUMNS ") WHERE l.id = u.id",
+    [SQL_LANE_DROP] =
+        "WITH gone AS (DELETE FROM @lane WHERE id = ANY ($1) RETURNING workflow, done, failed, cancelled),"
+        " s AS (SELECT workflow, sum(done)::int8 AS done, sum(failed)::int8 AS failed,"
+        " sum(cancelled)::int8 AS cancelled FROM gone GROUP BY workflow) UPDATE @workflow w"
+        " SET done = w.done + s.done, failed = w.failed + s.failed,"
+        " cancelled = w.cancelled + s.cancelled FROM s WHERE w.id = s.workflow",
     [SQL_LEASE_ADD] = "INSERT INTO @lease (id, worker, lane, page, idx, n, n_page, bits, asked)"
                       " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     [SQL_LEASE_PUT] = "UPDATE @lease l SET n = u.n, bits = u.bits, asked = u.asked FROM unnest($1, $2, $3, $4)"
@@ -213,22 +237,33 @@ static const char *const templates[SQL_STATEMENTS] = {
                         " priority, created, parent_page, parent_index, child_key, generation, input, metadata,"
                         " checkpoint, error) SELECT u.page, u.idx, p.seq, p.workflow, p.lane, u.state, u.due,"
                         " u.attempts, u.outcome, u.size, p.priority, p.created, p.parent_page, p.parent_index,"
-                        " u.child_key, u.generation, u.input, p.metadata, u.checkpoint, u.error"
+                        " u.child_key, u.generation, u.input, p.metadata,"
+                        " CASE WHEN u.state <> 0 THEN u.checkpoint ELSE '' END, u.error"
                         " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS u (page, idx, state, due,"
                         " attempts, outcome, size, child_key, generation, input, checkpoint, error)"
                         " JOIN @page p ON p.id = u.page",
+    /* What is kept of a running one (state 3) says nothing of the error before; one that ended needs no checkpoint. */
     [SQL_TROUBLE_PUT] = "UPDATE @trouble t SET state = u.state, due = u.due, attempts = u.attempts,"
                         " outcome = u.outcome, size = u.size, generation = u.generation, input = u.input,"
-                        " checkpoint = u.checkpoint, error = u.error"
+                        " checkpoint = CASE WHEN u.state <> 0 THEN u.checkpoint ELSE '' END,"
+                        " error = CASE WHEN u.state <> 3 THEN u.error ELSE t.error END"
                         " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS u (page, idx, state, due,"
                         " attempts, outcome, size, child_key, generation, input, checkpoint, error)"
                         " WHERE t.page = u.page AND t.idx = u.idx",
     [SQL_TROUBLE_STATE] = "UPDATE @trouble t SET state = u.state, due = u.due, attempts = u.attempts,"
-                          " outcome = u.outcome, size = u.size FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+                          " outcome = u.outcome, size = u.size,"
+                          " checkpoint = CASE WHEN u.state <> 0 THEN t.checkpoint ELSE '' END"
+                          " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
                           " AS u (page, idx, state, due, attempts, outcome, size)"
                           " WHERE t.page = u.page AND t.idx = u.idx",
     [SQL_TROUBLE_DROP] = "DELETE FROM @trouble t USING unnest($1, $2) AS u (page, idx)"
                          " WHERE t.page = u.page AND t.idx = u.idx",
+    [SQL_KEPT_PUT] = "INSERT INTO @kept (page, idx, attempts, child_key, generation, input, checkpoint)"
+                     " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (page, idx) DO UPDATE"
+                     " SET attempts = excluded.attempts, generation = excluded.generation,"
+                     " checkpoint = excluded.checkpoint",
+    [SQL_KEPT_DROP] = "DELETE FROM @kept k USING unnest($1, $2) AS u (page, idx)"
+                      " WHERE k.page = u.page AND k.idx = u.idx",
     [SQL_ENDED_ADD] = "INSERT INTO @ended (id, page, at, runs, size, worker, what)"
                       " SELECT u.id, u.page, $3, u.runs, u.size, u.worker, u.what FROM unnest($1, $2, $4, $5, $6, $7)"
                       " AS u (id, page, runs, size, worker, what)",
@@ -263,6 +298,7 @@ static const char *const templates[SQL_STATEMENTS] = {
 
     [SQL_WAITING] = "SELECT lane, count(*) FROM @trouble WHERE state = 1 AND due > " NOW " AND ($2 = 0 OR lane = $2)"
                     " GROUP BY lane",
+    [SQL_WORKFLOWS_PAST] = "SELECT id, done, failed, cancelled FROM @workflow",
     [SQL_TICKS_LAST] = "SELECT workflow, max(at) FROM @tick GROUP BY workflow",
     [SQL_WORKERS_EACH] =
         "SELECT w.id, w.name, w.slots, coalesce((SELECT sum(leased) FROM @hold WHERE worker = w.id),"
@@ -288,6 +324,8 @@ static const char *const templates[SQL_STATEMENTS] = {
                          " WHERE t.page = ANY ($1) ORDER BY t.page DESC, t.idx DESC",
     [SQL_RUN_LEASES] = "SELECT " LEASE ", w.name FROM @lease l LEFT JOIN @worker w ON w.id = l.worker"
                        " WHERE l.page = ANY ($1)",
+    [SQL_RUN_KEPT] = "SELECT k.page, k.idx, k.attempts, k.generation, k.checkpoint FROM @kept k"
+                     " WHERE k.page = ANY ($1)",
     [SQL_RUN_ENDED] = "SELECT page, at, worker, what FROM @ended WHERE page = ANY ($1) ORDER BY page DESC, id",
 
     [SQL_PAST_PAGES] = "SELECT id, ended, size FROM @page WHERE place = 0 ORDER BY ended, id LIMIT $1",
@@ -302,6 +340,7 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_CHECK_TROUBLES] = "SELECT " TROUBLE ", t.child_key, t.workflow, t.size FROM @trouble t ORDER BY t.page, t.idx",
     [SQL_CHECK_LEASES] = "SELECT " LEASE " FROM @lease l ORDER BY l.id",
     [SQL_CHECK_HOLDS] = "SELECT worker, lane, tokens, leased FROM @hold",
+    [SQL_CHECK_KEPT] = "SELECT page, idx FROM @kept",
     [SQL_CHECK_HISTORY] = "SELECT (SELECT coalesce(sum(size), 0) FROM @page WHERE place = 0)::int8"
                           " + (SELECT coalesce(sum(size), 0) FROM @trouble WHERE state = 0)::int8"
                           " + (SELECT coalesce(sum(size), 0) FROM @ended)::int8,"

@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 3
 
 enum sql_statement {
     /* of a batch */
@@ -30,6 +30,7 @@ enum sql_statement {
     SQL_META,
     SQL_WORKFLOWS,
     SQL_LANES,
+    SQL_TIP,
     SQL_DELTA,
     SQL_LOOK,
     SQL_RATES,
@@ -42,6 +43,8 @@ enum sql_statement {
     SQL_LEASES_OF_TROUBLES,
     SQL_LEASES_ON,
     SQL_LEASES_ON_LANES,
+    SQL_KEPT,
+    SQL_KEPT_OF,
     SQL_HOLDS,
     SQL_PAGES,
     SQL_PAGES_OF_LANES,
@@ -69,6 +72,7 @@ enum sql_statement {
     SQL_PAGE_DROP,
     SQL_LANE_ADD,
     SQL_LANE_PUT,
+    SQL_LANE_DROP,
     SQL_LEASE_ADD,
     SQL_LEASE_PUT,
     SQL_LEASE_DROP,
@@ -78,6 +82,8 @@ enum sql_statement {
     SQL_TROUBLE_PUT,
     SQL_TROUBLE_STATE,
     SQL_TROUBLE_DROP,
+    SQL_KEPT_PUT,
+    SQL_KEPT_DROP,
     SQL_ENDED_ADD,
     SQL_ASK_ADD,
     SQL_ASK_DROP,
@@ -99,6 +105,7 @@ enum sql_statement {
     SQL_TICK_LAST,
     /* people */
     SQL_WAITING,
+    SQL_WORKFLOWS_PAST,
     SQL_TICKS_LAST,
     SQL_WORKERS_EACH,
     SQL_PARKED,
@@ -107,6 +114,7 @@ enum sql_statement {
     SQL_RUN_TROUBLES,
     SQL_RUN_LEASES,
     SQL_RUN_ENDED,
+    SQL_RUN_KEPT,
     /* tidying */
     SQL_PAST_PAGES,
     SQL_PAST_TROUBLES,
@@ -120,6 +128,7 @@ enum sql_statement {
     SQL_CHECK_LEASES,
     SQL_CHECK_HOLDS,
     SQL_CHECK_HISTORY,
+    SQL_CHECK_KEPT,
     SQL_STATEMENTS,
 };
 

@@ -6,7 +6,7 @@
 int pg_settle_check(const struct store_settled *settled, size_t n, struct err *err) {
     for (size_t i = 0; i < n; i++) {
         const struct store_settled *one = &settled[i];
-        if (one->outcome < STORE_DONE || one->outcome > STORE_FAILED)
+        if (one->outcome < STORE_DONE || one->outcome > STORE_CHECKPOINT)
             return err_set(err, -EINVAL, "an unknown outcome (%d)", (int)one->outcome);
         if (one->child_key.n > STORE_NAME_MAX || one->generation.n > STORE_NAME_MAX)
             return err_set(err, -EINVAL, "a child key or generation is longer than %d bytes", STORE_NAME_MAX);
@@ -24,6 +24,30 @@ static bool is_here(const struct rows *rows, int64_t id) {
         return false;
     return lease->retry < 0 ? rows_page(rows, lease->page) != NULL
                             : rows_trouble(rows, lease->page, (uint32_t)lease->retry) != NULL;
+}
+
+static bool goes_back(const struct store_settled *one) {
+    return one->outcome == STORE_RELEASED && one->checkpointed;
+}
+
+/* What was kept of runs that go back goes with them. */
+static void want_kept(struct postgres_store *store, const struct op *op) {
+    size_t n = 0;
+    for (size_t i = 0; i < op->n; i++)
+        n += goes_back(&op->settled[i]);
+    if (n == 0)
+        return;
+    struct args *args = pg_want(store, SQL_KEPT, pg_absorb_kept, NULL);
+    args_array(args, ARGS_INTS);
+    for (size_t i = 0; i < op->n; i++)
+        if (goes_back(&op->settled[i]))
+            args_array_int(args, op->settled[i].lease);
+    args_array_end(args);
+    args_array(args, ARGS_INTS);
+    for (size_t i = 0; i < op->n; i++)
+        if (goes_back(&op->settled[i]))
+            args_array_int(args, op->settled[i].index);
+    args_array_end(args);
 }
 
 int pg_settle_want(struct postgres_store *store, const struct op *op) {
@@ -45,6 +69,7 @@ int pg_settle_want(struct postgres_store *store, const struct op *op) {
     }
     if (retries)
         args_ints(pg_want(store, SQL_LEASES_TROUBLES, pg_absorb_troubles, NULL), ids, n);
+    want_kept(store, op);
     pg_want_holds(store, op->worker);
     if (!pg_worker(store, op->worker))
         args_ints(pg_want(store, SQL_WORKERS, pg_absorb_workers, NULL), &op->worker, 1);
@@ -109,7 +134,7 @@ static int settle_over(struct settling *settling, enum store_outcome outcome) {
     return r < 0 ? r : forget_key(settling);
 }
 
-/* The row of a run in trouble: the one it has, or a new one. */
+/* The row of a run in trouble: the one it has, or a new one. Its state is to be set. */
 static int trouble_of(struct settling *settling, struct trouble_row **ret_trouble) {
     struct rows *rows = &settling->store->rows;
     const struct store_settled *one = settling->one;
@@ -152,6 +177,20 @@ static int settle_parked(struct settling *settling) {
     return note_attempt(settling, STORE_PARKED);
 }
 
+/* No end: in the run's own row if it has one. */
+static int keep(struct settling *settling) {
+    struct trouble_row *trouble;
+    return settling->page ? pg_kept_put(settling->store, settling->page->id, settling->one)
+                          : trouble_of(settling, &trouble);
+}
+
+static int release(struct settling *settling, struct err *err) {
+    struct postgres_store *store = settling->store;
+    uint32_t index = settling->one->index;
+    int r = pg_give_back(store, settling->lease, index, err);
+    return r == 0 && settling->page && settling->one->checkpointed ? pg_kept_requeue(store, settling->page, index) : r;
+}
+
 /* Takes the run out of the lease. */
 static int finish(struct settling *settling, bool *ret_asked) {
     struct postgres_store *store = settling->store;
@@ -173,6 +212,8 @@ static int settle_one(struct settling *settling, struct err *err) {
     const struct store_settled *one = settling->one;
     enum store_outcome outcome = one->outcome;
     bool asked;
+    if (outcome == STORE_CHECKPOINT)
+        return keep(settling);
     int r = finish(settling, &asked);
     if (r < 0)
         return r;
@@ -180,13 +221,17 @@ static int settle_one(struct settling *settling, struct err *err) {
         sched_add(&store->sched, settling->lane, LN_FAILED, 1);
     if (asked && (outcome == STORE_RETRY || outcome == STORE_RELEASED))
         outcome = STORE_CANCELLED; /* it does not run again */
+    if (one->checkpointed && settling->page && outcome != STORE_RELEASED)
+        r = pg_kept_drop(store, settling->page->id, one->index);
+    if (r < 0)
+        return r;
     switch (outcome) {
     case STORE_RETRY:
         return settle_retry(settling);
     case STORE_PARKED:
         return settle_parked(settling);
     case STORE_RELEASED:
-        return pg_give_back(store, settling->lease, one->index, err);
+        return release(settling, err);
     default:
         return settle_over(settling, outcome);
     }

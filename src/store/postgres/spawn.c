@@ -1,91 +1,10 @@
-/* spawn.c - workflows and new pages. */
+/* spawn.c - new pages. */
 #include "postgres_store.h"
 
 #include "cleanup.h"
 #include "packing.h"
 
 #define DRIVEN_OUT BYTES("driven out by a newer run")
-
-/* ---- workflows ---- */
-
-static int check_rules(struct bytes name, const struct store_rule *rules, size_t n, struct err *err) {
-    if (name.n == 0 || name.n > STORE_NAME_MAX)
-        return err_set(err, -EINVAL, "a workflow's name has 1 to %d bytes", STORE_NAME_MAX);
-    if (n > STORE_RULES_MAX)
-        return err_set(err, -EINVAL, "a workflow has at most %d rules", STORE_RULES_MAX);
-    for (size_t i = 0; i < n; i++) {
-        if (rules[i].strategy < STORE_GROUP_ROUND_ROBIN || rules[i].strategy > STORE_RATE_LIMIT)
-            return err_set(err, -EINVAL, "rule %zu has an unknown strategy", i + 1);
-        if (rules[i].strategy != STORE_GROUP_ROUND_ROBIN && rules[i].max_runs == 0)
-            return err_set(err, -EINVAL, "rule %zu needs a max_runs", i + 1);
-        if (rules[i].strategy == STORE_RATE_LIMIT &&
-            (rules[i].period_us < US_PER_S || rules[i].period_us > 24 * US_PER_HOUR))
-            return err_set(err, -EINVAL, "rule %zu: the period of a RATE_LIMIT is 1 s to 1 day", i + 1);
-    }
-    return 0;
-}
-
-static bool same_rules(const struct workflow *workflow, const struct store_rule *rules, size_t n) {
-    bool same = workflow->n_rules == n;
-    for (size_t i = 0; i < n && same; i++)
-        same = workflow->rules[i].strategy == rules[i].strategy && workflow->rules[i].max_runs == rules[i].max_runs &&
-               (rules[i].strategy != STORE_RATE_LIMIT || workflow->rules[i].period_us == rules[i].period_us);
-    return same;
-}
-
-/* With other rules groups are others: each counts as granted when one of its lanes was last. */
-static void set_group_turns(struct postgres_store *store, const struct workflow *workflow) {
-    for (size_t i = 0; i < store->sched.n_lanes; i++) {
-        struct lane *lane = store->sched.lanes[i];
-        if (lane && lane->workflow == workflow)
-            sched_set(&store->sched, lane, LN_GROUP_TURN, lane->v[LN_TURN]);
-    }
-}
-
-int pg_workflow_put(struct postgres_store *store, struct bytes name, const struct store_rule *rules, size_t n_rules,
-                    int64_t *ret_workflow, struct err *err) {
-    int r = check_rules(name, rules, n_rules, err);
-    if (r == 0)
-        r = pg_run_ops(store, err);
-    if (r == 0)
-        r = pg_load(store, err);
-    if (r < 0)
-        return r;
-    struct workflow *workflow = sched_workflow_named(&store->sched, name);
-    if (!workflow || !same_rules(workflow, rules, n_rules)) {
-        struct store_rule clean[STORE_RULES_MAX];
-        for (size_t i = 0; i < n_rules; i++)
-            clean[i] = (struct store_rule){rules[i].strategy, rules[i].max_runs,
-                                           rules[i].strategy == STORE_RATE_LIMIT ? rules[i].period_us : 0};
-        int64_t id = workflow ? workflow->id : store->meta.next_workflow++;
-        if (workflow)
-            set_group_turns(store, workflow);
-        r = sched_workflow_put(&store->sched, id, name, clean, n_rules, workflow && workflow->paused, &workflow);
-        if (r < 0)
-            return r;
-        workflow->dirty = store->sched.workflows_dirty = true;
-        store->sched.woke = true;
-    }
-    *ret_workflow = workflow->id;
-    return 0;
-}
-
-int pg_workflow_pause(struct postgres_store *store, struct bytes name, bool paused, struct err *err) {
-    int r = pg_run_ops(store, err);
-    if (r == 0)
-        r = pg_load(store, err);
-    if (r < 0)
-        return r;
-    struct workflow *workflow = sched_workflow_named(&store->sched, name);
-    if (!workflow)
-        return err_set(err, -ENOENT, "there is no such workflow");
-    if (workflow->paused != paused) {
-        workflow->paused = paused;
-        workflow->dirty = store->sched.workflows_dirty = true;
-        store->sched.woke |= !paused;
-    }
-    return 0;
-}
 
 /* ---- checking ---- */
 
@@ -178,211 +97,6 @@ int pg_page_reserve(struct postgres_store *store, int64_t *ret_page, struct err 
     return 0;
 }
 
-/* ---- child keys: before the lock ---- */
-
-static bool has_keys(const struct store_page *page) {
-    bool has = false;
-    for (size_t i = 0; i < page->n && !has && page->failed.n == 0; i++)
-        has = page->items[i].child_key.n > 0;
-    return has;
-}
-
-static int learn_pages(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
-    struct keyset *set = arg;
-    const struct workflow *workflow = sched_workflow(&store->sched, set->workflow);
-    for (int row = 0; row < wire_rows(answer); row++) {
-        int64_t id = wire_int(answer, row, 0);
-        uint32_t n = (uint32_t)wire_int(answer, row, 1);
-        struct bytes packed = wire_bytes(answer, row, 3);
-        set->read_to = id;
-        if (packed.n == 0)
-            continue;
-        struct packing_reader reader;
-        struct bits live;
-        bool sound = workflow && n <= STORE_PAGE_MAX && bits_read(&live, wire_bytes(answer, row, 2), n) &&
-                     packing_reader_init(&reader, packed) == 0;
-        if (sound && wire_is_null(answer, row, 2))
-            bits_fill(&live, n);
-        for (uint32_t i = 0; i < n && sound; i++) {
-            struct store_item item;
-            sound = packing_next(&reader, &item) == 0;
-            if (!sound || !bits_get(&live, i) || item.child_key.n == 0)
-                continue;
-            int r = keys_learn(set, hash128(&workflow->hash_key, item.child_key), KEYS_PLACE(id, i));
-            if (r < 0)
-                return r;
-        }
-        if (!sound)
-            return pg_corrupt(store, err, "page %lld is damaged", (long long)id);
-    }
-    return 0;
-}
-
-static int learn_troubles(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
-    struct keyset *set = arg;
-    const struct workflow *workflow = sched_workflow(&store->sched, set->workflow);
-    int r = workflow ? 0 : pg_corrupt(store, err, "workflow %lld is missing", (long long)set->workflow);
-    for (int row = 0; row < wire_rows(answer) && r == 0; row++) {
-        struct bytes key = wire_bytes(answer, row, 2);
-        if (key.n)
-            r = keys_learn(set, hash128(&workflow->hash_key, key),
-                           KEYS_PLACE(wire_int(answer, row, 0), wire_int(answer, row, 1)));
-    }
-    return r;
-}
-
-static int look_or_load(struct postgres_store *store, struct err *err) {
-    return store->locked ? pg_load(store, err) : pg_look(store, err);
-}
-
-static int absorb_next_page(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
-    (void)store;
-    (void)err;
-    *(int64_t *)arg = wire_int(answer, 0, 2);
-    return 0;
-}
-
-/* Reads all live child keys of the workflow. What comes meanwhile is learnt under the lock. */
-static int learn_all(struct postgres_store *store, struct keyset *set, struct err *err) {
-    int64_t next_page = store->locked_next_page;
-    int r = 0;
-    if (!store->locked) {
-        args_null_int(pg_want(store, SQL_META, absorb_next_page, &next_page));
-        r = pg_look(store, err);
-    }
-    set->read_to = 0;
-    for (int64_t before = -1; r == 0 && before != set->read_to;) {
-        before = set->read_to;
-        struct args *args = pg_want(store, SQL_KEYS_ALL, learn_pages, set);
-        args_int(args, set->workflow);
-        args_int(args, before);
-        r = look_or_load(store, err);
-    }
-    if (r == 0) {
-        args_int(pg_want(store, SQL_KEYS_TROUBLES_ALL, learn_troubles, set), set->workflow);
-        r = look_or_load(store, err);
-    }
-    if (r == 0)
-        set->synced = next_page;
-    return r;
-}
-
-static int absorb_gone(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
-    (void)store;
-    (void)err;
-    struct keyset *set = arg;
-    size_t n = (size_t)wire_rows(answer);
-    int64_t *gone = mem_calloc(n + 1, sizeof *gone);
-    if (!gone)
-        return -ENOMEM;
-    for (size_t i = 0; i < n; i++)
-        gone[i] = wire_int(answer, (int)i, 0);
-    keys_drop_pages(set, gone, n);
-    mem_free(gone);
-    return 0;
-}
-
-/* Drops what belongs to pages of which nothing is left: settled by other processes. */
-static int tidy_keys(struct postgres_store *store, struct keyset *set, struct err *err) {
-    _cleanup_free_ int64_t *pages = NULL;
-    size_t n;
-    int r = keys_pages(set, &pages, &n);
-    if (r < 0)
-        return r;
-    args_ints(pg_want(store, SQL_KEYS_GONE, absorb_gone, set), pages, n);
-    return look_or_load(store, err);
-}
-
-int pg_spawn_prepare(struct postgres_store *store, struct op *op, struct err *err) {
-    const struct store_page *page = op->page;
-    if (!has_keys(page))
-        return 0;
-    struct keyset *set = keys_set(&store->keys, page->workflow);
-    if (!set)
-        return -ENOMEM;
-    int r = 0;
-    if (set->synced == 0)
-        r = learn_all(store, set, err);
-    else if (set->main.count > set->tidy_at)
-        r = tidy_keys(store, set, err);
-    struct workflow *workflow = sched_workflow(&store->sched, page->workflow);
-    op->hashes = r == 0 ? mem_calloc(page->n, sizeof *op->hashes) : NULL;
-    if (!op->hashes)
-        return r < 0 ? r : -ENOMEM;
-    for (size_t i = 0; i < page->n; i++)
-        if (page->items[i].child_key.n)
-            op->hashes[i] = hash128(&workflow->hash_key, page->items[i].child_key);
-    return 0;
-}
-
-/* ---- child keys: what is read with the lock ---- */
-
-struct page_ids {
-    int64_t list[STORE_PAGE_MAX];
-    size_t n;
-};
-
-static void ids_add(struct page_ids *ids, int64_t id) {
-    for (size_t i = ids->n; i-- > 0;)
-        if (ids->list[i] == id)
-            return;
-    ids->list[ids->n++] = id;
-}
-
-/* The pages that runs with these child keys are in, as far as is known, and that were not read yet. */
-static void find_unread(const struct postgres_store *store, const struct op *op, const struct keyset *set) {
-    struct page_ids *ids = op->unread;
-    ids->n = 0;
-    for (size_t i = 0; i < op->page->n; i++) {
-        uint64_t place = op->page->items[i].child_key.n ? keys_find(set, op->hashes[i]) : 0;
-        const struct page_row *page = place ? rows_page(&store->rows, KEYS_PAGE(place)) : NULL;
-        if (place && !(page && page->trouble_known))
-            ids_add(ids, KEYS_PAGE(place));
-    }
-}
-
-static void want_unread(struct postgres_store *store, const struct op *op) {
-    if (op->unread->n == 0)
-        return;
-    args_ints(pg_want(store, SQL_PAGES, pg_absorb_pages, NULL), op->unread->list, op->unread->n);
-    pg_want_troubles(store, op->unread->list, op->unread->n);
-}
-
-/* After they were read: a page that was not found has no run left. */
-static int note_read(struct postgres_store *store, const struct op *op) {
-    for (size_t i = 0; i < op->unread->n; i++) {
-        struct page_row *page = rows_page(&store->rows, op->unread->list[i]);
-        if (!page)
-            page = rows_page_add(&store->rows, op->unread->list[i]);
-        if (!page)
-            return -ENOMEM;
-        page->trouble_known = true;
-    }
-    op->unread->n = 0;
-    return 0;
-}
-
-int pg_spawn_want(struct postgres_store *store, struct op *op) {
-    struct keyset *set = op->hashes ? keys_known(&store->keys, op->page->workflow) : NULL;
-    if (!set)
-        return 0;
-    op->unread = mem_zalloc(sizeof *op->unread);
-    if (!op->unread)
-        return -ENOMEM;
-    if (!set->fresh && !set->asked) {
-        set->asked = true;
-        struct args *args = pg_want(store, SQL_KEYS_NEW, learn_pages, set);
-        args_int(args, set->workflow);
-        args_int(args, set->synced);
-        args = pg_want(store, SQL_KEYS_TROUBLES_NEW, learn_troubles, set);
-        args_int(args, set->workflow);
-        args_int(args, set->synced);
-    }
-    find_unread(store, op, set);
-    want_unread(store, op);
-    return 0;
-}
-
 /* ---- choosing ---- */
 
 struct choosing {
@@ -393,7 +107,9 @@ struct choosing {
     struct keyset *set; /* NULL: no child keys */
     int64_t id;
     struct store_spawned spawned;
-    uint16_t which[STORE_PAGE_MAX]; /* the items that are created */
+    uint16_t which[STORE_PAGE_MAX];        /* the items that are created */
+    uint64_t duplicate_of[STORE_PAGE_MAX]; /* of each item: KEYS_PLACE of the run that has its key, in this page by the
+                                              number of its item; 0: none */
 };
 
 /* Does a live run have this place? *ret_parked: it may give way. */
@@ -420,8 +136,10 @@ static int take_key(struct choosing *choosing, size_t i, bool room) {
     uint64_t place = keys_find(choosing->set, hash);
     struct trouble_row *parked;
     if (place && is_live(choosing, place, &parked)) {
-        if (!room || !parked || bytes_equal(bytes_of(parked->generation, parked->generation_n), item->generation))
+        if (!room || !parked || bytes_equal(bytes_of(parked->generation, parked->generation_n), item->generation)) {
+            choosing->duplicate_of[i] = place;
             return 0;
+        }
         int r = pg_cancel_trouble(choosing->store, parked, STORE_FORGOTTEN, BYTES("gave way to a new generation"));
         if (r < 0)
             return r;
@@ -747,17 +465,28 @@ static int make_failed(struct choosing *choosing, struct lane *lane) {
     return r;
 }
 
+static struct store_place place_of(const struct choosing *choosing, const uint32_t *index_of, size_t i) {
+    uint64_t place = choosing->duplicate_of[i];
+    if (place && KEYS_PAGE(place) != choosing->id)
+        return (struct store_place){.page = KEYS_PAGE(place), .index = KEYS_INDEX(place)};
+    uint32_t index = index_of[place ? KEYS_INDEX(place) : i];
+    if (index == UINT32_MAX)
+        return (struct store_place){0};
+    return (struct store_place){.page = choosing->id, .index = index, .created = !place};
+}
+
 static int tell(struct choosing *choosing, const struct op *op) {
+    uint32_t index_of[STORE_PAGE_MAX]; /* of each item's run in the page */
     int r = 0;
-    for (size_t i = 0; i < op->page->n && op->page->ret_indexes; i++)
-        op->page->ret_indexes[i] = STORE_NOT_CREATED;
+    memset(index_of, 0xff, sizeof index_of);
     for (uint32_t i = 0; i < choosing->spawned.created && r == 0; i++) {
         uint16_t item = choosing->which[i];
-        if (op->page->ret_indexes)
-            op->page->ret_indexes[item] = i;
+        index_of[item] = i;
         if (choosing->set && op->page->items[item].child_key.n)
             r = keys_add(choosing->set, op->hashes[item], KEYS_PLACE(choosing->id, i));
     }
+    for (size_t i = 0; i < op->page->n && op->page->ret_runs; i++)
+        op->page->ret_runs[i] = place_of(choosing, index_of, i);
     choosing->spawned.page = choosing->spawned.created ? choosing->id : 0;
     *op->ret_spawned = choosing->spawned;
     return r;
@@ -774,24 +503,6 @@ static int spawn_failed(struct choosing *choosing, const struct op *op) {
     return r < 0 ? r : tell(choosing, op);
 }
 
-/* Reads what it takes to decide about child keys; mostly it is here already. */
-static int read_keys(struct choosing *choosing, struct op *op, struct err *err) {
-    struct postgres_store *store = choosing->store;
-    struct keyset *set = choosing->set;
-    if (!set->fresh) {
-        set->fresh = true;
-        set->synced = store->locked_next_page;
-    }
-    int r = note_read(store, op);
-    if (r == 0)
-        find_unread(store, op, set);
-    if (r < 0 || op->unread->n == 0)
-        return r;
-    want_unread(store, op);
-    r = pg_load(store, err);
-    return r < 0 ? r : note_read(store, op);
-}
-
 int pg_spawn(struct postgres_store *store, struct op *op, struct err *err) {
     _cleanup_free_ struct choosing *choosing = mem_zalloc(sizeof *choosing);
     if (!choosing)
@@ -805,7 +516,7 @@ int pg_spawn(struct postgres_store *store, struct op *op, struct err *err) {
     choosing->id = page->id ? page->id : store->meta.next_page;
     if (page->failed.n)
         return spawn_failed(choosing, op);
-    int r = choosing->set ? read_keys(choosing, op, err) : 0;
+    int r = choosing->set ? pg_spawn_read_keys(store, op, choosing->set, err) : 0;
     if (r == 0)
         r = choose(choosing);
     if (r == 0 && choosing->workflow->drives_out)

@@ -495,9 +495,21 @@ static bool is_refusal(PGconn *pg) {
 
 static int fail_connect(struct wire *wire, bool timed_out, struct err *err) {
     int code = !timed_out && is_refusal(wire->pg) ? STORE_ERR_IO : STORE_ERR_LOST;
+    static const struct {
+        const char *text, *hint;
+    } hints[] = {
+        {"database \"", " (make it with CREATE DATABASE, or name another one in the URI)"},
+        {"role \"", " (make it with CREATE ROLE ... LOGIN, or name another user in the URI)"},
+        {"authentication failed", " (is the URI's user right, and the password in the URI, PGPASSWORD or ~/.pgpass?)"},
+        {"no pg_hba.conf entry", " (the server's pg_hba.conf has to let this host, user and database in)"},
+        {"could not translate", " (is the URI's host right?)"},
+    };
     const char *hint = PQconnectionNeedsPassword(wire->pg)
                            ? " (the password belongs into the URI, PGPASSWORD, or better into ~/.pgpass)"
                            : "";
+    for (size_t i = 0; i < sizeof hints / sizeof hints[0] && !*hint; i++)
+        if (strstr(PQerrorMessage(wire->pg), hints[i].text))
+            hint = hints[i].hint;
     struct err why = {0};
     fail_lost(wire, timed_out ? "cannot connect, no answer in time" : "cannot connect", &why);
     return err_set(err, code, "%s%s", why.text, hint);

@@ -105,18 +105,23 @@ static int drop_pages(struct postgres_store *store, const struct page_row *pages
 
 static int write_pages(struct postgres_store *store) {
     struct page_row *pages = store->rows.dirty_pages;
-    bool old = false, gone = false;
+    bool old = false;
     int r = 0;
     for (struct page_row *page = pages; page && r == 0; page = page->next_dirty) {
         if (page->is_new && !(store->history_us < 0 && page->place == PAGE_FINISHED))
             r = add_page(store, page);
         old |= !page->is_new;
-        gone |= !page->is_new && page->place == PAGE_FINISHED;
     }
-    if (r == 0 && old)
-        r = put_pages(store, pages);
-    if (r == 0 && gone && store->history_us < 0)
-        r = drop_pages(store, pages);
+    return r == 0 && old ? put_pages(store, pages) : r;
+}
+
+/* After its runs that are in trouble took from a page what they need. */
+static int write_finished_pages(struct postgres_store *store) {
+    struct page_row *pages = store->rows.dirty_pages;
+    bool gone = false;
+    for (const struct page_row *page = pages; page; page = page->next_dirty)
+        gone |= !page->is_new && page->place == PAGE_FINISHED;
+    int r = gone && store->history_us < 0 ? drop_pages(store, pages) : 0;
     for (struct page_row *page = pages; page; page = page->next_dirty)
         page->dirty = page->is_new = false;
     store->rows.dirty_pages = NULL;
@@ -330,7 +335,7 @@ static int write_holds(struct postgres_store *store) {
 
 /* ---- lanes, workflows, rates ---- */
 
-static int note_changed_lane(struct postgres_store *store, int64_t lane) {
+int pg_lane_changed(struct postgres_store *store, int64_t lane) {
     if (store->n_changed_lanes == store->cap_changed_lanes) {
         size_t cap = store->cap_changed_lanes ? store->cap_changed_lanes * 2 : 16;
         int64_t *lanes = mem_reallocarray(store->changed_lanes, cap, sizeof *lanes);
@@ -366,7 +371,9 @@ static int write_lanes(struct postgres_store *store) {
     for (struct lane *row = store->sched.dirty; row && r == 0; row = row->next_dirty) {
         added |= row->is_new;
         put |= !row->is_new;
-        r = note_changed_lane(store, row->id);
+        if (row->v[LN_USED] < store->now_utc_us)
+            row->v[LN_USED] = store->now_utc_us;
+        r = pg_lane_changed(store, row->id);
     }
     if (r == 0 && added)
         r = put_lanes(store, true);
@@ -572,8 +579,10 @@ static int write_notes(struct postgres_store *store) {
 /* ---- all of it ---- */
 
 int pg_write_rows(struct postgres_store *store) {
+    /* Questions before leases, as those of a lease that is over go with it. */
     static int (*const steps[])(struct postgres_store *) = {
-        write_workflows, write_pages, write_troubles, write_leases, write_holds, write_asks, write_notes,
+        write_workflows, write_pages,  write_troubles, write_finished_pages, pg_kept_write,
+        write_asks,      write_leases, write_holds,    write_notes,
     };
     int r = 0;
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && r == 0; i++)

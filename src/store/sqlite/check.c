@@ -10,10 +10,14 @@ struct recount {
 
 struct checking {
     struct sqlite_store *store;
-    struct recount *recounts; /* by lane id - 1 */
+    struct recount *recounts; /* by the lane's place in lanes->lanes */
     uint64_t leased, keys, parked_keys, pages, retries;
     uint64_t history_bytes, history_runs;
 };
+
+static struct recount *recount_of(struct checking *checking, const struct lane *lane) {
+    return &checking->recounts[lanes_index(&checking->store->lanes, lane->id)];
+}
 
 #define BAD(checking_, err_, ...) db_corrupt(&(checking_)->store->db, (err_), "check: " __VA_ARGS__)
 
@@ -23,8 +27,11 @@ static int check_key(struct checking *checking, const struct lane *lane, struct 
         return 0;
     struct hash128 hash = work_fingerprint(lane->workflow, key);
     checking->keys++;
-    if (!fingerprints_find(&checking->store->live, hash))
+    const uint64_t *place = fingerprints_find(&checking->store->live, hash);
+    if (!place)
         return BAD(checking, err, "the child key of run %lld:%u is not known as live", (long long)page, index);
+    if (*place != WORK_PLACE(page, index))
+        return BAD(checking, err, "the child key of run %lld:%u leads elsewhere", (long long)page, index);
     const struct parked *at = fingerprints_find(&checking->store->parked, hash);
     if (parked != (at != NULL))
         return BAD(checking, err, "run %lld:%u is %sparked, memory says otherwise", (long long)page, index,
@@ -42,7 +49,7 @@ static int check_leases(struct checking *checking, struct err *err) {
     LIST_EACH (link, &checking->store->workers) {
         LIST_EACH (at, &LIST_ENTRY(link, struct worker, link)->holds) {
             const struct hold *hold = LIST_ENTRY(at, struct hold, of_worker);
-            struct recount *recount = &checking->recounts[hold->lane->id - 1];
+            struct recount *recount = recount_of(checking, hold->lane);
             uint32_t leased = 0;
             LIST_EACH (lease_link, &hold->leases) {
                 const struct lease *lease = LIST_ENTRY(lease_link, struct lease, link);
@@ -92,13 +99,13 @@ static int check_page(struct checking *checking, struct page *page, struct err *
         return BAD(checking, err, "page %lld waits wrongly for its start", (long long)page->work.page);
     if (page_find(checking->store, page->work.page) != page)
         return BAD(checking, err, "page %lld is not found by its id", (long long)page->work.page);
-    checking->recounts[page->work.lane->id - 1].counts[LANE_QUEUED] += queued;
+    recount_of(checking, page->work.lane)->counts[LANE_QUEUED] += queued;
     checking->pages++;
     return 0;
 }
 
 static int check_retry(struct checking *checking, const struct retry *retry, struct err *err) {
-    struct recount *recount = &checking->recounts[retry->work.lane->id - 1];
+    struct recount *recount = recount_of(checking, retry->work.lane);
     if (retry->leased != (retry->work.place == WORK_OUT) ||
         retry_find(checking->store, retry->work.page, retry->work.index) != retry)
         return BAD(checking, err, "run %lld:%u is in the wrong place", (long long)retry->work.page, retry->work.index);
@@ -144,11 +151,31 @@ static int check_asks(struct checking *checking, struct err *err) {
             db_done(&use);
             return BAD(checking, err, "run %lld:%u was asked to end and is not leased so", (long long)id, index);
         }
-        checking->recounts[lease->hold->lane->id - 1].asked++;
+        recount_of(checking, lease->hold->lane)->asked++;
         rows++;
     }
     if (r == 0 && rows != store->asks.count)
         r = BAD(checking, err, "%llu runs were asked to end, not %zu", (unsigned long long)rows, store->asks.count);
+    return r;
+}
+
+/* What is kept is of runs of pages that are leased. */
+static int check_kept(struct checking *checking, struct err *err) {
+    struct sqlite_store *store = checking->store;
+    struct db_use use = db_use(&store->db, DB_KEPT_EACH);
+    db_int(&use, 1, 0);
+    db_int(&use, 2, 0);
+    int r;
+    while ((r = db_row(&use, "check the checkpoints", err)) > 0) {
+        int64_t id = db_get_int(&use, 0);
+        uint32_t index = (uint32_t)db_get_int(&use, 1);
+        const struct page *page = page_find(store, id);
+        if (!store->any_kept || !page || !leases_of_run(&page->work, index)) {
+            db_done(&use);
+            return BAD(checking, err, "of run %lld:%u a checkpoint is kept, and it is not leased so", (long long)id,
+                       index);
+        }
+    }
     return r;
 }
 
@@ -318,7 +345,7 @@ static int check_run_rows(struct checking *checking, struct err *err) {
             return r;
         }
         if (parked)
-            checking->recounts[lane->id - 1].counts[LANE_PARKED]++;
+            recount_of(checking, lane)->counts[LANE_PARKED]++;
         else
             waiting++;
     }
@@ -337,14 +364,38 @@ static int check_lane_rows(struct checking *checking, struct err *err) {
         const struct lane *lane = lanes_lane(&store->lanes, db_get_int(&use, 0));
         rows++;
         if (!lane || (uint64_t)db_get_int(&use, 3) != lane->done || (uint64_t)db_get_int(&use, 4) != lane->failed ||
-            (uint64_t)db_get_int(&use, 5) != lane->cancelled) {
+            (uint64_t)db_get_int(&use, 5) != lane->cancelled ||
+            (!lane_has_runs(lane) && (db_get_int(&use, 6) != lane->idle_utc_us ||
+                                      db_get_int(&use, 7) != lane->last_ended || list_empty(&lane->idle)))) {
             r = BAD(checking, err, "lane %lld has other numbers than memory says", (long long)db_get_int(&use, 0));
             db_done(&use);
             return r;
         }
     }
-    if (r == 0 && rows != store->lanes.n_lanes)
-        r = BAD(checking, err, "%llu lanes, not %zu", (unsigned long long)rows, store->lanes.n_lanes);
+    if (r == 0 && rows != store->lanes.n_lanes - store->lanes.n_gone)
+        r = BAD(checking, err, "%llu lanes, not %zu", (unsigned long long)rows,
+                store->lanes.n_lanes - store->lanes.n_gone);
+    return r;
+}
+
+/* Nothing is known of a lane that is gone, and the numbers that it left are there. */
+static int check_gone(struct checking *checking, struct err *err) {
+    struct sqlite_store *store = checking->store;
+    struct db_use missing = db_use(&store->db, DB_LANE_MISSING), each = db_use(&store->db, DB_WORKFLOW_EACH);
+    int r = db_row(&missing, "check the lanes of pages", err);
+    if (r > 0) {
+        r = BAD(checking, err, "a page is of lane %lld, which is gone", (long long)db_get_int(&missing, 0));
+        db_done(&missing);
+    }
+    while (r == 0 && (r = db_row(&each, "check the workflows", err)) > 0) {
+        const struct workflow *workflow = lanes_workflow(&store->lanes, db_get_int(&each, 0));
+        bool same = workflow && (uint64_t)db_get_int(&each, 4) == workflow->past_done &&
+                    (uint64_t)db_get_int(&each, 5) == workflow->past_failed &&
+                    (uint64_t)db_get_int(&each, 6) == workflow->past_cancelled;
+        r = same ? 0 : BAD(checking, err, "workflow %lld has other numbers", (long long)db_get_int(&each, 0));
+        if (r < 0)
+            db_done(&each);
+    }
     return r;
 }
 
@@ -373,17 +424,21 @@ static int check_rule_key(struct checking *checking, const struct workflow *work
     enum store_strategy strategy = workflow->rules[rule].strategy;
     bool late = rule > workflow->first_round_robin, progress = strategy == STORE_CANCEL_IN_PROGRESS,
          tokens = strategy == STORE_GROUP_ROUND_ROBIN || progress;
-    uint64_t used = 0, live = 0, asked = 0;
+    uint64_t used = 0, live = 0, asked = 0, n_lanes = 0;
     for (size_t i = 0; i < lanes->n_lanes; i++) {
         const struct lane *lane = lanes->lanes[i];
         if (lane->workflow != workflow || rule >= lane->n_keys || lane->keys[rule].rule_key != key)
             continue;
+        n_lanes++;
         uint64_t started = lane->counts[LANE_LEASED] + lane->counts[LANE_RETRIES];
         uint64_t places = strategy != STORE_CANCEL_NEWEST ? 0 : started + (late ? 0 : lane->counts[LANE_QUEUED]);
         used += tokens ? lane->tokens : places;
         live += progress ? started + lane->counts[LANE_QUEUED] : 0;
         asked += progress ? lane->asked : 0;
     }
+    if (n_lanes != key->n_lanes || n_lanes == 0)
+        return BAD(checking, err, "a key of rule %zu of workflow %lld has %llu lanes, not %zu", rule + 1,
+                   (long long)workflow->id, (unsigned long long)n_lanes, key->n_lanes);
     if (used != key->used || live != key->live || asked != key->asked)
         return BAD(checking, err, "a key of rule %zu of workflow %lld counts %llu, not %llu", rule + 1,
                    (long long)workflow->id, (unsigned long long)key->used, (unsigned long long)used);
@@ -426,8 +481,8 @@ int check_all(struct sqlite_store *store, struct err *err) {
         return -ENOMEM;
     checking.recounts = recounts;
     static int (*const steps[])(struct checking *, struct err *) = {
-        check_leases,   check_work,      check_asks,  check_page_rows, check_past_pages, check_ended_rows,
-        check_run_rows, check_lane_rows, check_lanes, check_rules,     check_rates,      check_file,
+        check_leases,   check_work,      check_asks, check_kept,  check_page_rows, check_past_pages, check_ended_rows,
+        check_run_rows, check_lane_rows, check_gone, check_lanes, check_rules,     check_rates,      check_file,
     };
     int r = 0;
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && r == 0; i++)

@@ -8,7 +8,7 @@
 #include <stdio.h>
 
 #define APPLICATION_ID 0x66726f65 /* "froe" */
-#define VERSION 2
+#define VERSION 3
 #define CHECKPOINT_FRAMES 4096             /* 16 MiB */
 #define JOURNAL_SIZE_LIMIT "33554432"      /* what the WAL is cut back to when it was longer */
 #define SHRINK_FREE_PAGES (64 << 20 >> 12) /* a file with so much free ... */
@@ -44,6 +44,21 @@
     "CREATE TABLE rate(period INTEGER NOT NULL, key BLOB NOT NULL, window INTEGER NOT NULL, used INTEGER" \
     " NOT NULL, PRIMARY KEY(period, key)) WITHOUT ROWID;"
 
+/* What a leased run of a page gave to be kept while it runs. */
+#define KEPT_TABLE                                                                                               \
+    "CREATE TABLE kept(page INTEGER NOT NULL, idx INTEGER NOT NULL, attempts INTEGER NOT NULL, child_key BLOB "  \
+    "NOT NULL, generation BLOB NOT NULL, input BLOB NOT NULL, checkpoint BLOB NOT NULL, PRIMARY KEY(page, idx))" \
+    " WITHOUT ROWID;"
+
+/* done, failed, cancelled of a workflow: of its lanes that are gone. idle of a lane: since when it has no runs, when it
+ * has none; last_ended: no later row of ended is about it then. */
+#define IDLE_COLUMNS                                                        \
+    "ALTER TABLE workflow ADD COLUMN done INTEGER NOT NULL DEFAULT 0;"      \
+    "ALTER TABLE workflow ADD COLUMN failed INTEGER NOT NULL DEFAULT 0;"    \
+    "ALTER TABLE workflow ADD COLUMN cancelled INTEGER NOT NULL DEFAULT 0;" \
+    "ALTER TABLE lane ADD COLUMN idle INTEGER NOT NULL DEFAULT 0;"          \
+    "ALTER TABLE lane ADD COLUMN last_ended INTEGER NOT NULL DEFAULT 0;"
+
 /* Blobs and no text: names, keys and the like may hold any byte. */
 static const char schema[] =
     "CREATE TABLE state(name INTEGER PRIMARY KEY, value INTEGER NOT NULL);"
@@ -59,7 +74,7 @@ static const char schema[] =
                "CREATE TABLE value(name BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;"
                "CREATE TABLE log(id INTEGER PRIMARY KEY, page INTEGER NOT NULL, idx INTEGER NOT NULL, at INTEGER NOT "
                "NULL,"
-               " level INTEGER NOT NULL, line BLOB NOT NULL);" NEW_TABLES
+               " level INTEGER NOT NULL, line BLOB NOT NULL);" NEW_TABLES KEPT_TABLE IDLE_COLUMNS
                "INSERT INTO state VALUES(1, 1), (2, 0), (3, 0), (4, 0);";
 
 /* From format 1, in which a page without a row in `live` had all its runs, and none was kept beyond them. */
@@ -74,7 +89,10 @@ static const char from_1[] = "ALTER TABLE workflow ADD COLUMN paused INTEGER NOT
                          "r.error"
                          " FROM run r LEFT JOIN page p ON p.id = r.page;"
                          "DROP TABLE page; ALTER TABLE page2 RENAME TO page; DROP TABLE run; ALTER TABLE run2 RENAME "
-                         "TO run;" NEW_TABLES "INSERT INTO state VALUES(3, 0), (4, 0);";
+                         "TO run;" NEW_TABLES KEPT_TABLE IDLE_COLUMNS "INSERT INTO state VALUES(3, 0), (4, 0);";
+
+/* From format 2, in which nothing was kept of a run while it ran, and no lane was idle. */
+static const char from_2[] = KEPT_TABLE IDLE_COLUMNS;
 
 #define TEXT_OF(number_) #number_
 #define TEXT(number_) TEXT_OF(number_)
@@ -96,10 +114,14 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_WORKFLOW_PUT] = "INSERT INTO workflow(id, name, rules) VALUES(?1, ?2, ?3)"
                         " ON CONFLICT(id) DO UPDATE SET rules = excluded.rules",
     [DB_WORKFLOW_PAUSE] = "UPDATE workflow SET paused = ?2 WHERE id = ?1",
-    [DB_WORKFLOW_EACH] = "SELECT id, name, rules, paused FROM workflow ORDER BY id",
+    [DB_WORKFLOW_PAST] = "UPDATE workflow SET done = ?2, failed = ?3, cancelled = ?4 WHERE id = ?1",
+    [DB_WORKFLOW_EACH] = "SELECT id, name, rules, paused, done, failed, cancelled FROM workflow ORDER BY id",
     [DB_LANE_ADD] = "INSERT INTO lane(id, workflow, keys, done, failed, cancelled) VALUES(?1, ?2, ?3, 0, 0, 0)",
-    [DB_LANE_NUMBERS] = "UPDATE lane SET done = ?2, failed = ?3, cancelled = ?4 WHERE id = ?1",
-    [DB_LANE_EACH] = "SELECT id, workflow, keys, done, failed, cancelled FROM lane ORDER BY id",
+    [DB_LANE_NUMBERS] = "UPDATE lane SET done = ?2, failed = ?3, cancelled = ?4, idle = ?5, last_ended = ?6"
+                        " WHERE id = ?1",
+    [DB_LANE_DROP] = "DELETE FROM lane WHERE id = ?1",
+    [DB_LANE_EACH] = "SELECT id, workflow, keys, done, failed, cancelled, idle, last_ended FROM lane ORDER BY id",
+    [DB_LANE_MISSING] = "SELECT lane FROM page WHERE lane NOT IN (SELECT id FROM lane) LIMIT 1",
     [DB_PAGE_ADD] = "INSERT INTO page(id, lane, n, not_before, start_by, priority, created, parent_page, parent_index,"
                     " first_key, last_key, items, input, metadata)"
                     " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
@@ -128,6 +150,8 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_RUN_UPDATE] =
         "UPDATE run SET state = ?4, at = ?5, attempts = ?6, generation = ?8, input = ?9, checkpoint = ?10,"
         " error = ?11 WHERE page = ?1 AND idx = ?2 AND lane = ?3 AND child_key = ?7",
+    [DB_RUN_CHECKPOINT] = "UPDATE run SET attempts = ?4, generation = ?5, checkpoint = ?6"
+                          " WHERE page = ?1 AND idx = ?2 AND lane = ?3",
     [DB_RUN_REQUEUE] = "UPDATE run SET state = 1, at = ?3, attempts = 0 WHERE page = ?1 AND idx = ?2",
     [DB_RUN_DROP] = "DELETE FROM run WHERE page = ?1 AND idx = ?2",
     [DB_RUN_READ] = "SELECT " RUN_LOOK " FROM run WHERE page = ?1 AND idx = ?2",
@@ -145,6 +169,16 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_ENDED_OWN] = "SELECT DISTINCT page FROM ended WHERE own AND page <= ?1 ORDER BY page DESC",
     [DB_ENDED_EACH] = "SELECT id, page, runs, own, records, " ENDED_COST ", EXISTS(SELECT 1 FROM page WHERE id ="
                       " ended.page) FROM ended ORDER BY id",
+    [DB_KEPT_PUT] = "INSERT OR REPLACE INTO kept(page, idx, attempts, child_key, generation, input, checkpoint)"
+                    " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    [DB_KEPT_DROP] = "DELETE FROM kept WHERE page = ?1 AND idx = ?2",
+    [DB_KEPT_EACH] = "SELECT page, idx FROM kept WHERE (page, idx) >= (?1, ?2) ORDER BY page, idx",
+    [DB_KEPT_OF_PAGE] = "SELECT idx, attempts, generation, checkpoint FROM kept WHERE page = ?1 ORDER BY idx",
+    [DB_KEPT_MOVE] = "INSERT INTO run(page, idx, lane, state, at, attempts, priority, created, parent_page,"
+                     " parent_index, child_key, generation, input, metadata, checkpoint, error)"
+                     " SELECT p.id, k.idx, p.lane, 1, ?3, k.attempts, p.priority, p.created, p.parent_page,"
+                     " p.parent_index, k.child_key, k.generation, k.input, p.metadata, k.checkpoint, x''"
+                     " FROM kept k JOIN page p ON p.id = k.page WHERE k.page = ?1 AND k.idx = ?2",
     [DB_ASK_ADD] = "INSERT INTO ask(page, idx, driven_out) VALUES(?1, ?2, ?3)",
     [DB_ASK_DROP] = "DELETE FROM ask WHERE page = ?1 AND idx = ?2",
     [DB_ASK_EACH] = "SELECT page, idx, driven_out FROM ask ORDER BY page, idx",
@@ -402,7 +436,7 @@ static int open_steps(struct db *db, const char *path, struct err *err) {
     int version = r;
     r = use_wal(db, err);
     if (r == 0 && version < VERSION)
-        r = make_schema(db, version == 0 ? schema : from_1, err);
+        r = make_schema(db, version == 0 ? schema : version == 1 ? from_1 : from_2, err);
     /* Frames whose sync failed in an earlier process may be readable and yet not on disk. After this nothing rests on
      * them. */
     if (r == 0)

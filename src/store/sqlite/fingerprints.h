@@ -1,5 +1,5 @@
 /* fingerprints.h - a set of 128-bit hashes, each with a few bytes beside it: 20 to 30 bytes an entry when there is
- * nothing beside.
+ * nothing beside, 30 to 45 with eight bytes.
  *
  * The hashes must be well mixed (hash128 of base): their bits are used as they are. */
 #pragma once

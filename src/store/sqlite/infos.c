@@ -31,6 +31,8 @@ int infos_lanes(struct sqlite_store *store, int (*each)(void *arg, const struct 
     (void)err;
     work_promote(store, clock_utc_us(store->clock));
     for (size_t i = 0; i < store->lanes.n_lanes && *ret_stop >= 0; i++) {
+        if (store->lanes.lanes[i]->gone)
+            continue;
         struct store_lane_info info = info_of(store->lanes.lanes[i]);
         *ret_stop = each(arg, &info);
     }
@@ -71,9 +73,12 @@ int infos_workflows(struct sqlite_store *store, int (*each)(void *arg, const str
             .paused = workflow->paused,
             .rules = workflow->rules,
             .n_rules = workflow->n_rules,
+            .done = workflow->past_done,
+            .failed = workflow->past_failed,
+            .cancelled = workflow->past_cancelled,
         };
         for (size_t j = 0; j < store->lanes.n_lanes; j++)
-            if (store->lanes.lanes[j]->workflow == workflow)
+            if (store->lanes.lanes[j]->workflow == workflow && !store->lanes.lanes[j]->gone)
                 add_lane(&info, store->lanes.lanes[j]);
         int r = notes_tick_last(store, workflow->id, &info.last_tick_utc_us, err);
         if (r < 0)

@@ -13,7 +13,11 @@
  * Counting. What a lane has now is in counts[]; every change goes through lane_count, lane_asked and lane_tokens, which
  * keep the keys' sums: tokens for a GROUP_ROUND_ROBIN or CANCEL_IN_PROGRESS rule, places for a CANCEL_NEWEST rule, live
  * runs for a CANCEL_IN_PROGRESS rule. What a RATE_LIMIT rule counts is in its rate (rates.h); lanes that wait for its
- * next window wait as for any other room, until lanes_turn finds that it has come. */
+ * next window wait as for any other room, until lanes_turn finds that it has come.
+ *
+ * Coming and going. A lane comes with the first run of its keys. When its last run has ended it is noted in its
+ * workflow's `emptied`; idle.c decides when it goes for good. Its keys, its group and what its rates count go with the
+ * last lane that uses them. Ids never come again while the store is open. */
 #pragma once
 
 #include "hash.h"
@@ -34,6 +38,7 @@ enum lane_place { LANE_IDLE, LANE_READY, LANE_BLOCKED, LANE_ASIDE };
 
 struct group {
     uint64_t turn;
+    size_t n_lanes;
     struct heap_link link;  /* in its workflow's `ready` while `lanes` is not empty */
     struct heap lanes;      /* the ready ones */
     struct list candidates; /* those of them that are a key's candidate */
@@ -42,6 +47,7 @@ struct group {
 struct rule_key {
     struct workflow *workflow;
     size_t rule;
+    size_t n_lanes;
     uint64_t used;        /* tokens, or places */
     uint64_t live, asked; /* CANCEL_IN_PROGRESS: runs, and those of them that were asked to end */
     struct list lanes;    /* CANCEL_IN_PROGRESS: struct lane_key, by its `of_key` */
@@ -66,6 +72,9 @@ struct workflow {
     struct map keys[STORE_RULES_MAX]; /* rule key -> struct rule_key, owned */
     struct map groups;                /* key -> struct group, owned */
     struct heap ready;
+    struct list emptied;                             /* lanes that lost their last run since that was looked at */
+    uint64_t past_done, past_failed, past_cancelled; /* numbers of lanes that are gone */
+    bool past_dirty;                                 /* ... that are not in the file yet */
 };
 
 struct lane_key {
@@ -99,7 +108,12 @@ struct lane {
     uint64_t tokens;
     struct list holds; /* struct hold */
 
+    struct list idle;    /* in workflow->emptied or lanes->idle; may have runs again all the same */
+    int64_t idle_utc_us; /* when its last run ended, and the last row of the history that may be about it */
+    int64_t last_ended;
+
     bool dirty; /* numbers are not in the file yet */
+    bool gone;  /* only its place in lanes->lanes is still there */
     struct lane *next_dirty;
     struct lane *next_aside; /* while it is LANE_ASIDE */
     char *packed;
@@ -110,8 +124,11 @@ struct lane {
 struct lanes {
     struct workflow **workflows; /* by id - 1 */
     size_t n_workflows, cap_workflows;
-    struct lane **lanes; /* by id - 1 */
-    size_t n_lanes, cap_lanes;
+    struct lane **lanes; /* by id, with gaps; some are gone */
+    size_t n_lanes, cap_lanes, n_gone;
+    int64_t next_lane;
+    struct list idle; /* those without runs, the longest idle first */
+    uint64_t added;   /* since that was looked at */
     uint64_t turn;
     struct rates rates;
 };
@@ -130,11 +147,26 @@ int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct
 struct lane *lanes_lane(const struct lanes *lanes, int64_t id); /* NULL: unknown */
 /* By packed keys (packing.h); NULL when there is none yet. */
 struct lane *lanes_lane_with(const struct workflow *workflow, struct bytes packed);
-/* Its id is the next one: n_lanes + 1. -ENOMEM, -EBADMSG for keys that do not unpack. */
+/* Its id is next_lane, which may be set to a greater one before. -ENOMEM, -EBADMSG for keys that do not unpack. */
 int lanes_lane_add(struct lanes *lanes, struct workflow *workflow, struct bytes packed, struct heap pages,
                    struct heap retries, struct lane **ret_lane);
 
+/* Where lanes_lane(id), which is known, is in lanes->lanes. */
+size_t lanes_index(const struct lanes *lanes, int64_t id);
+bool lane_has_runs(const struct lane *lane);
+void lane_emptied(struct lane *lane);
+/* Forgets one without runs. Its numbers are its workflow's from then on. */
+void lanes_lane_drop(struct lanes *lanes, struct lane *lane);
+
+/* Is it decided by what was claimed, not by what is live? */
+static inline bool rule_is_late(const struct workflow *workflow, size_t rule) {
+    return rule > workflow->first_round_robin;
+}
+static inline bool lane_has(const struct lane *lane, size_t rule, enum store_strategy strategy) {
+    return lane->keys[rule].rule_key && lane->workflow->rules[rule].strategy == strategy;
+}
 uint64_t rule_key_room(const struct rule_key *key); /* UINT64_MAX without a limit */
+bool rate_is_full(const struct rate *rate);         /* has one of its rules nothing left? */
 /* Of a CANCEL_IN_PROGRESS rule: how many are too many when so many more come. `key` may be NULL: none are there yet. */
 uint64_t rule_key_excess(const struct store_rule *rule, const struct rule_key *key, uint64_t more);
 struct bytes lane_group_key(const struct lane *lane); /* "" when there is none */

@@ -254,6 +254,8 @@ static int remove_worker(struct sqlite_store *store, struct worker *worker, stru
         r = cancel_strays(store, &strays, err);
     }
     mem_free(strays.items);
+    if (r == 0)
+        r = kept_requeue(store, err);
     if (r < 0)
         return r;
     list_remove(&worker->link);

@@ -27,8 +27,12 @@ static int load_workflow(struct sqlite_store *store, struct db_use *use, struct 
         return db_corrupt(&store->db, err, "workflow %lld is damaged", (long long)db_get_int(use, 0));
     struct workflow *workflow;
     r = load_new_workflow(store, name, &workflow);
-    if (r == 0)
+    if (r == 0) {
         workflow->paused = db_get_int(use, 3);
+        workflow->past_done = (uint64_t)db_get_int(use, 4);
+        workflow->past_failed = (uint64_t)db_get_int(use, 5);
+        workflow->past_cancelled = (uint64_t)db_get_int(use, 6);
+    }
     return r < 0 ? r : lanes_rules_set(&store->lanes, workflow, rules, (size_t)n);
 }
 
@@ -39,12 +43,14 @@ static int load_lane(struct sqlite_store *store, struct db_use *use, struct err 
     int r = db_get_blob(use, 2, &packed, err);
     if (r < 0)
         return r;
-    bool sound = workflow && id == (int64_t)store->lanes.n_lanes + 1 && !lanes_lane_with(workflow, packed);
+    bool sound = workflow && id >= store->lanes.next_lane && id < INT64_MAX && !lanes_lane_with(workflow, packed);
     for (int i = 0; i < 3; i++) {
         numbers[i] = db_get_int(use, 3 + i);
         sound = sound && numbers[i] >= 0;
     }
     struct lane *lane;
+    if (sound)
+        store->lanes.next_lane = id;
     r = sound ? lanes_lane_add(&store->lanes, workflow, packed, work_heap_pages(), work_heap_retries(), &lane)
               : -EBADMSG;
     if (r == -EBADMSG)
@@ -54,6 +60,8 @@ static int load_lane(struct sqlite_store *store, struct db_use *use, struct err 
     lane->done = (uint64_t)numbers[0];
     lane->failed = (uint64_t)numbers[1];
     lane->cancelled = (uint64_t)numbers[2];
+    lane->idle_utc_us = db_get_int(use, 6);
+    lane->last_ended = db_get_int(use, 7);
     return 0;
 }
 
@@ -61,7 +69,7 @@ static int add_live_key(struct sqlite_store *store, const struct lane *lane, str
                         uint32_t index, struct err *err) {
     if (key.n == 0)
         return 0;
-    int r = fingerprints_add(&store->live, work_fingerprint(lane->workflow, key), NULL);
+    int r = work_take_key(store, work_fingerprint(lane->workflow, key), WORK_PLACE(page, index));
     if (r == -EEXIST)
         return db_corrupt(&store->db, err, "the child key of run %lld:%u is live twice", (long long)page, index);
     return r;
@@ -199,22 +207,39 @@ static int load_range(struct sqlite_store *store, enum db_statement which, int64
     return 0;
 }
 
+static int has_rows(struct sqlite_store *store, enum db_statement each, bool *ret_any, struct err *err) {
+    struct db_use use = db_use(&store->db, each);
+    if (each == DB_KEPT_EACH) {
+        db_int(&use, 1, 0);
+        db_int(&use, 2, 0);
+    }
+    int r = db_row(&use, "read what was leased", err);
+    if (r > 0)
+        db_done(&use);
+    *ret_any = r > 0;
+    return r < 0 ? r : 0;
+}
+
+/* What was leased when the process ended, beyond being queued again. */
 static int end_left_over(struct sqlite_store *store, struct err *err) {
-    struct db_use any = db_use(&store->db, DB_ASK_EACH);
-    int r = db_row(&any, "read who was asked to end", err), after = 0;
-    if (r <= 0)
+    bool asked;
+    int r = has_rows(store, DB_ASK_EACH, &asked, err), after = 0;
+    if (r == 0)
+        r = has_rows(store, DB_KEPT_EACH, &store->any_kept, err);
+    if (r < 0 || (!asked && !store->any_kept))
         return r;
-    db_done(&any);
     struct db_use begin = db_use(&store->db, DB_BEGIN);
     r = db_run(&begin, "begin", err);
     store->in_batch = r == 0;
     if (r == 0)
         r = cancel_left_over(store, err);
     if (r == 0)
+        r = kept_requeue(store, err);
+    if (r == 0)
         r = work_flush(store, err);
     if (r == 0)
         r = db_commit(&store->db, &after, err);
-    store->in_batch = false;
+    store->in_batch = store->any_kept = false;
     return r < 0 ? r : after;
 }
 
@@ -240,5 +265,7 @@ int load_all(struct sqlite_store *store, struct err *err) {
             }
         }
     }
+    if (r == 0)
+        r = idle_load(store);
     return r < 0 ? r : end_left_over(store, err);
 }

@@ -2,6 +2,7 @@
 #include "rates.h"
 
 #include "cleanup.h"
+#include "store.h"
 
 static int64_t ends_utc_us(const struct rate *rate) {
     return rate->window_utc_us + rate->period_us;
@@ -53,6 +54,17 @@ int rates_get(struct rates *rates, int64_t period_us, struct bytes key, struct r
     }
     *ret_rate = rate;
     return 0;
+}
+
+void rates_drop_unused(struct rates *rates, struct rate *rate) {
+    if (rate->used || rate->dirty || !list_empty(&rate->rule_keys))
+        return;
+    char name[sizeof rate->period_us + STORE_NAME_MAX];
+    memcpy(name, &rate->period_us, sizeof rate->period_us);
+    if (rate->key_n)
+        memcpy(name + sizeof rate->period_us, rate->key, rate->key_n);
+    map_remove(&rates->map, bytes_of(name, sizeof rate->period_us + rate->key_n));
+    mem_free(rate);
 }
 
 static void set_dirty(struct rates *rates, struct rate *rate) {

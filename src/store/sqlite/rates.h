@@ -38,6 +38,8 @@ void rates_restore(struct rates *rates, struct rate *rate, int64_t window_utc_us
 /* Notes the time; gives a rate whose window is over, not in use any more, or NULL. Call until then. Also those of
  * windows that are in the future by more than a period, as the clock was put back. */
 struct rate *rates_turn(struct rates *rates, int64_t now_utc_us);
+/* Frees one that no rule's key has any more, that is not in use, and whose row is gone (not dirty). */
+void rates_drop_unused(struct rates *rates, struct rate *rate);
 void rates_mark_full(struct rates *rates, struct rate *rate);
 /* When the next window of a full rate begins; 0: none is full. `is_full` judges. */
 int64_t rates_next(struct rates *rates, bool (*is_full)(const struct rate *rate));

@@ -169,6 +169,19 @@ static int see_trouble(struct looking *looking, struct db_use *use, struct err *
     return r < 0 ? r : blob_copy(looking, use, 14, &info->error, err);
 }
 
+/* What it gave to be kept while it runs. */
+static int see_kept(struct looking *looking, struct db_use *use, struct err *err) {
+    int64_t index = db_get_int(use, 0);
+    if (index < 0 || index >= STORE_PAGE_MAX)
+        return damaged(looking, err);
+    struct seen *seen = &looking->seen[index];
+    if (!seen->there)
+        return 0;
+    seen->attempts = (uint32_t)db_get_int(use, 1);
+    int r = blob_copy(looking, use, 2, &seen->info.generation, err);
+    return r < 0 ? r : blob_copy(looking, use, 3, &seen->info.checkpoint, err);
+}
+
 /* ---- records ---- */
 
 static int see_own(struct looking *looking, struct seen *seen, const struct packing_own *own) {
@@ -258,6 +271,8 @@ static int look_at(struct looking *looking, int64_t page, struct db_use *row, st
     if (r < 0 || (row && looking->n == 0))
         return r;
     r = each_row_of_page(looking, DB_RUN_OF_PAGE, see_trouble, err);
+    if (r == 0 && looking->store->any_kept)
+        r = each_row_of_page(looking, DB_KEPT_OF_PAGE, see_kept, err);
     return r < 0 ? r : each_row_of_page(looking, DB_ENDED_OF_PAGE, see_records, err);
 }
 
@@ -534,12 +549,16 @@ static int cancel_in_row(struct sqlite_store *store, int64_t page, uint32_t inde
 
 int run_cancel(struct sqlite_store *store, int64_t page, uint32_t index, enum store_state *ret_state, struct err *err) {
     static const struct bytes reason = BYTES("cancelled");
-    enum store_state state;
-    int stop = 0, r = with_one(store, page, index, note_state, &state, &stop, err);
-    if (r < 0)
-        return r;
     struct page *in = page_find(store, page);
     struct retry *retry = retry_find(store, page, index);
+    enum store_state state = STORE_STATE_QUEUED;
+    int stop = 0, r = 0;
+    if (!in || index >= in->n || !bit_get(page_queued_bits(in), index)) /* else it is known without reading */
+        r = with_one(store, page, index, note_state, &state, &stop, err);
+    else if (in->work.due_utc_us > clock_utc_us(store->clock))
+        state = STORE_STATE_WAITING;
+    if (r < 0)
+        return r;
     if (state == STORE_STATE_LEASED)
         r = cancel_ask(store, leases_of_run(retry ? &retry->work : &in->work, index), index, false, err);
     else if (state == STORE_STATE_PARKED)

@@ -4,7 +4,7 @@
 static int check_settled(const struct store_settled *settled, size_t n, struct err *err) {
     for (size_t i = 0; i < n; i++) {
         const struct store_settled *one = &settled[i];
-        if (one->outcome < STORE_DONE || one->outcome > STORE_FAILED)
+        if (one->outcome < STORE_DONE || one->outcome > STORE_CHECKPOINT)
             return err_set(err, -EINVAL, "an unknown outcome (%d)", (int)one->outcome);
         if (one->child_key.n > STORE_NAME_MAX || one->generation.n > STORE_NAME_MAX)
             return err_set(err, -EINVAL, "a child key or generation is longer than %d bytes", STORE_NAME_MAX);
@@ -146,10 +146,17 @@ static int settle_one(struct sqlite_store *store, struct lease *lease, const str
     struct work *work = lease->work;
     struct lane *lane = work->lane;
     bool asked;
+    if (one->outcome == STORE_CHECKPOINT)
+        return kept_put(store, work, one, err);
     int r = cancel_unask(store, lane, work->page, one->index, &asked, err);
     if (r < 0)
         return r;
     leases_finish(store, lease, one->index);
+    struct page *kept_in = one->checkpointed && !work->retry ? LIST_ENTRY(work, struct page, work) : NULL;
+    if (kept_in && outcome_of(one, asked) != STORE_RELEASED)
+        r = kept_drop(store, work->page, one->index, err);
+    if (r < 0)
+        return r;
     if (one->failed && one->outcome != STORE_DONE && one->outcome != STORE_RELEASED) {
         lane->failed++;
         work_lane_dirty(store, lane);
@@ -166,6 +173,9 @@ static int settle_one(struct sqlite_store *store, struct lease *lease, const str
         return settle_parked(store, work, one, now_utc_us, err);
     case STORE_RELEASED:
         settle_released(store, work, one->index, now_utc_us);
+        return kept_in ? kept_requeue_one(store, kept_in, one->index, now_utc_us, err) : 0;
+    case STORE_CHECKPOINT: /* no end */
+        break;
     }
     return 0;
 }

@@ -180,10 +180,10 @@ static int supersede(struct sqlite_store *store, struct hash128 hash, const stru
     return r;
 }
 
-/* Takes the child key for the item: 1, or 0 when a live run has it. */
-static int take_key(struct sqlite_store *store, struct hash128 hash, const struct store_item *item,
+/* Takes the child key for the item, to be at `place`: 1, or 0 when a live run has it. */
+static int take_key(struct sqlite_store *store, struct hash128 hash, const struct store_item *item, uint64_t place,
                     struct store_spawned *spawned, struct err *err) {
-    int r = fingerprints_add(&store->live, hash, NULL);
+    int r = work_take_key(store, hash, place);
     if (r != -EEXIST)
         return r < 0 ? r : 1;
     bool gives_way;
@@ -191,23 +191,34 @@ static int take_key(struct sqlite_store *store, struct hash128 hash, const struc
     if (r < 0 || !gives_way)
         return r;
     spawned->superseded++;
-    r = fingerprints_add(&store->live, hash, NULL);
+    r = work_take_key(store, hash, place);
     return r < 0 ? r : 1;
+}
+
+/* The run that the item is a duplicate of; in the page itself by the number of its item, until all is decided. */
+static void tell_duplicate(const struct sqlite_store *store, const struct store_page *page, size_t i,
+                           struct hash128 hash) {
+    const uint64_t *place = page->ret_runs ? fingerprints_find(&store->live, hash) : NULL;
+    if (place)
+        page->ret_runs[i] = (struct store_place){.page = WORK_PLACE_PAGE(*place), .index = WORK_PLACE_INDEX(*place)};
 }
 
 /* Decides for each item; `which` gets the indexes of the created ones. */
 static int choose(struct sqlite_store *store, const struct workflow *workflow, const struct store_page *page,
-                  struct store_spawned *spawned, uint16_t *which, struct err *err) {
+                  int64_t id, struct store_spawned *spawned, uint16_t *which, struct err *err) {
     uint64_t places = workflow_places_at_spawn(workflow, page->keys, page->n_keys);
     for (size_t i = 0; i < page->n; i++) {
         const struct store_item *item = &page->items[i];
         bool room = spawned->created < places, is_new = true;
         if (item->child_key.n) {
             struct hash128 hash = work_fingerprint(workflow, item->child_key);
-            int r = room ? take_key(store, hash, item, spawned, err) : !fingerprints_find(&store->live, hash);
+            int r = room ? take_key(store, hash, item, WORK_PLACE(id, i), spawned, err)
+                         : !fingerprints_find(&store->live, hash);
             if (r < 0)
                 return r;
             is_new = r;
+            if (!is_new)
+                tell_duplicate(store, page, i, hash);
         }
         if (!is_new)
             spawned->duplicates++;
@@ -231,6 +242,30 @@ static int give_up(struct sqlite_store *store, const struct workflow *workflow, 
     spawned->cancelled += n;
     memmove(which, which + n, spawned->created * sizeof *which);
     return 0;
+}
+
+/* All is decided: the items become runs with indexes of their own. */
+static void place_runs(struct sqlite_store *store, const struct workflow *workflow, const struct store_page *page,
+                       int64_t id, const struct store_spawned *spawned, const uint16_t *which) {
+    uint32_t index_of[STORE_PAGE_MAX];
+    memset(index_of, 0xff, sizeof index_of);
+    for (uint32_t i = 0; i < spawned->created; i++) {
+        index_of[which[i]] = i;
+        struct bytes key = page->items[which[i]].child_key;
+        uint64_t *place =
+            key.n && which[i] != i ? fingerprints_find(&store->live, work_fingerprint(workflow, key)) : NULL;
+        if (place)
+            *place = WORK_PLACE(id, i);
+    }
+    for (size_t i = 0; i < page->n && page->ret_runs; i++) {
+        struct store_place *run = &page->ret_runs[i];
+        bool created = index_of[i] != UINT32_MAX;
+        if (run->page != 0 && run->page != id)
+            continue; /* a duplicate of an older one */
+        uint32_t index = run->page == id ? index_of[run->index] : index_of[i];
+        *run = index == UINT32_MAX ? (struct store_place){0}
+                                   : (struct store_place){.page = id, .index = index, .created = created};
+    }
 }
 
 /* The least and the greatest child key; NULL views: not noted, as a page of one is looked through at once. */
@@ -337,6 +372,8 @@ static int make_failed(struct sqlite_store *store, const struct store_page *page
     for (uint32_t i = 0; i < page->n && r == 0; i++) {
         struct packing_record record = {.index = i, .outcome = STORE_FAILED, .error = page->failed};
         which[i] = (uint16_t)i;
+        if (page->ret_runs)
+            page->ret_runs[i] = (struct store_place){.page = spawned->page, .index = i, .created = true};
         r = history_note(store, spawned->page, &record);
     }
     size_t cost = 0;
@@ -352,11 +389,15 @@ static int make_runs(struct sqlite_store *store, const struct store_page *page, 
     struct lane *lane = NULL;
     int64_t id = page->id ? page->id : store->next_page;
     uint32_t too_many = 0;
-    int r = choose(store, workflow, page, spawned, which, err);
+    if (page->ret_runs)
+        memset(page->ret_runs, 0, page->n * sizeof *page->ret_runs);
+    int r = choose(store, workflow, page, id, spawned, which, err);
     if (r == 0 && spawned->created)
         r = cancel_drive_out(store, workflow, page->keys, id, spawned->created, &too_many, spawned, err);
     if (r == 0)
         r = give_up(store, workflow, page, spawned, which, too_many, err);
+    if (r == 0)
+        place_runs(store, workflow, page, id, spawned, which);
     if (r == 0 && (spawned->created || spawned->cancelled))
         r = find_lane(store, page, &lane, err);
     if (r == 0)
@@ -386,10 +427,6 @@ int spawn_page(struct sqlite_store *store, const struct store_page *page, struct
         r = make_runs(store, page, &spawned, which, err);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < page->n && page->ret_indexes; i++)
-        page->ret_indexes[i] = page->failed.n ? (uint32_t)i : STORE_NOT_CREATED;
-    for (uint32_t i = 0; i < spawned.created && page->ret_indexes && !page->failed.n; i++)
-        page->ret_indexes[which[i]] = i;
     *ret_spawned = spawned;
     return 0;
 }

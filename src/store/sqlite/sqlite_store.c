@@ -498,7 +498,7 @@ int sqlite_store_open(const char *path, const struct store_options *options, str
                                                   : options->history_us;
     store->history_bytes_max = options->history_bytes > 0 ? options->history_bytes : HISTORY_BYTES_DEFAULT;
     hash_key_random(&store->hash_key);
-    fingerprints_init(&store->live, 0);
+    fingerprints_init(&store->live, sizeof(uint64_t));
     fingerprints_init(&store->parked, sizeof(struct parked));
     int r = open_steps(store, path, options, err);
     if (r < 0) {

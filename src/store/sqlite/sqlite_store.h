@@ -4,7 +4,8 @@
  * is written:
  *
  *   in the file   workflows with their rules, lanes with their numbers, pages with which of their runs are left, runs
- *                 in trouble, ended attempts, who was asked to end, used units of rates, ticks, values, log lines
+ *                 in trouble, what running ones gave to be kept, ended attempts, who was asked to end, used units of
+ *                 rates, ticks, values, log lines
  *   in memory     turns, groups, what rules count (lanes.h), workers, tokens, leases, what is due when, and a
  *                 fingerprint of every live child key (16 bytes of keyed hash, exact but for a chance of 2^-128 a pair)
  *
@@ -128,7 +129,7 @@ struct sqlite_store {
     bool in_batch, own_batch; /* own_batch: begun by a call that needed one, and ended with it */
 
     struct hash_key hash_key;
-    struct fingerprints live;   /* child keys of live and parked runs */
+    struct fingerprints live;   /* child keys of live and parked runs, with the WORK_PLACE of the run (uint64_t) */
     struct fingerprints parked; /* of parked runs, with struct parked */
     struct lanes lanes;
     struct work **known; /* all pages and retries, hashed by page and index */
@@ -142,6 +143,7 @@ struct sqlite_store {
     struct map leases;        /* id -> struct lease */
     struct lease *last_lease; /* that was looked up; settles come in runs */
     struct map asks;          /* page and index -> struct ask, owned */
+    bool any_kept;            /* the table kept may have rows */
     uint64_t leased;
     int64_t
         next_id; /* of workers and leases: the epoch (opens so far) in the upper bits, so that none ever comes again */
@@ -199,6 +201,12 @@ void work_lane_dirty(struct sqlite_store *store, struct lane *lane);
 int work_flush(struct sqlite_store *store, struct err *err);
 
 struct hash128 work_fingerprint(const struct workflow *workflow, struct bytes child_key);
+/* Where a run is, in eight bytes. */
+#define WORK_PLACE(page_, index_) ((uint64_t)(page_) << 10 | (uint64_t)(index_))
+#define WORK_PLACE_PAGE(place_) ((int64_t)((place_) >> 10))
+#define WORK_PLACE_INDEX(place_) ((uint32_t)((place_)&1023))
+/* Notes that a run has the child key; -EEXIST: one has it already, and that is left as it is. */
+int work_take_key(struct sqlite_store *store, struct hash128 hash, uint64_t place);
 /* Takes a child key (may be empty) out of the live ones. STORE_ERR_CORRUPT when it was not there. */
 int work_forget_key(struct sqlite_store *store, const struct lane *lane, struct bytes child_key, struct err *err);
 /* Reads the page's row; to be ended with db_done when it returns 0. Columns: input, metadata, items, created. */
@@ -273,6 +281,17 @@ int cancel_drive_out(struct sqlite_store *store, const struct workflow *workflow
                      int64_t page, uint32_t more, uint32_t *ret_own, struct store_spawned *spawned, struct err *err);
 void cancel_free(struct sqlite_store *store);
 
+/* ---- kept.c: what runs give to be kept while they run ---- */
+
+/* Of a leased run, in a batch. */
+int kept_put(struct sqlite_store *store, const struct work *work, const struct store_settled *settled, struct err *err);
+int kept_drop(struct sqlite_store *store, int64_t page, uint32_t index, struct err *err); /* it ended */
+/* A run of a page that is queued again gets a row of its own with what was kept of it, if anything was. */
+int kept_requeue_one(struct sqlite_store *store, struct page *page, uint32_t index, int64_t now_utc_us,
+                     struct err *err);
+/* Likewise all that are not leased; of those that ended meanwhile it is dropped. Begins a batch if need be. */
+int kept_requeue(struct sqlite_store *store, struct err *err);
+
 /* ---- history.c ---- */
 
 /* Notes an attempt that ended; what it points at must live until history_write. Does nothing when none is kept. */
@@ -287,6 +306,12 @@ void history_page_added(struct sqlite_store *store, uint64_t cost); /* a page th
 int history_tidy(struct sqlite_store *store, struct err *err);      /* a piece; in a batch */
 int history_flush(struct sqlite_store *store, struct err *err);     /* writes the sums */
 void history_free(struct sqlite_store *store);
+
+/* ---- idle.c: lanes without runs ---- */
+
+int idle_load(struct sqlite_store *store);                  /* after all was read */
+void idle_note(struct sqlite_store *store);                 /* before numbers of lanes are written */
+int idle_tidy(struct sqlite_store *store, struct err *err); /* a piece; in a batch, when history is tidied */
 
 /* ---- the calls ---- */
 

@@ -243,6 +243,14 @@ struct hash128 work_fingerprint(const struct workflow *workflow, struct bytes ch
     return hash128(&workflow->hash_key, child_key);
 }
 
+int work_take_key(struct sqlite_store *store, struct hash128 hash, uint64_t place) {
+    void *at;
+    int r = fingerprints_add(&store->live, hash, &at);
+    if (r == 0)
+        *(uint64_t *)at = place;
+    return r;
+}
+
 int work_forget_key(struct sqlite_store *store, const struct lane *lane, struct bytes child_key, struct err *err) {
     if (child_key.n && !fingerprints_remove(&store->live, work_fingerprint(lane->workflow, child_key)))
         return db_corrupt(&store->db, err, "a child key of lane %lld is not known as live", (long long)lane->id);
@@ -321,6 +329,8 @@ static int write_lane(struct sqlite_store *store, const struct lane *lane, struc
     db_int(&put, 2, (int64_t)lane->done);
     db_int(&put, 3, (int64_t)lane->failed);
     db_int(&put, 4, (int64_t)lane->cancelled);
+    db_int(&put, 5, lane->idle_utc_us);
+    db_int(&put, 6, lane->last_ended);
     return db_run(&put, "write the numbers of a lane", err);
 }
 
@@ -345,6 +355,7 @@ int work_flush(struct sqlite_store *store, struct err *err) {
         if (page->live == 0)
             page_free(store, page);
     }
+    idle_note(store);
     for (struct lane *lane; (lane = store->dirty_lanes);) {
         int r = write_lane(store, lane, err);
         if (r < 0)
@@ -358,6 +369,7 @@ int work_flush(struct sqlite_store *store, struct err *err) {
             return r;
         store->lanes.rates.dirty = rate->next_dirty;
         rate->dirty = false;
+        rates_drop_unused(&store->lanes.rates, rate);
     }
     if (store->next_page > store->written_next_page) {
         struct db_use put = db_use(&store->db, DB_STATE_PUT);
@@ -369,5 +381,7 @@ int work_flush(struct sqlite_store *store, struct err *err) {
         store->written_next_page = store->next_page;
     }
     int r = history_tidy(store, err);
+    if (r == 0)
+        r = idle_tidy(store, err);
     return r < 0 ? r : history_flush(store, err);
 }

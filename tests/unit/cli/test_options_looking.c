@@ -143,7 +143,7 @@ static void test_times(void **state) {
     assert_int_equal(since("2026-01-02T08:49:00.250"), expected + 250000);
     assert_int_equal(since("2026-01-02"), expected - (3 * 60 + 4) * US_PER_MIN - (5 * 60 + 45) * US_PER_MIN);
     int64_t then = since("1h30m"), age = clock_utc_us(&clock_system) - then;
-    assert_true(age >= 90 * US_PER_MIN && age < 91 * US_PER_MIN);
+    assert_true(age > 89 * US_PER_MIN && age < 91 * US_PER_MIN); /* the wall clock may be put right in between */
     static const char *const bad[] = {"",
                                       "yesterday",
                                       "10",
@@ -153,10 +153,10 @@ static void test_times(void **state) {
                                       "2026-01-02T03:04+24:00",
                                       "2026-01-02x03:04",
                                       "03:04",
-                                      "1960-01-01",
-                                      "400000d"};
+                                      "1960-01-01"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         REFUSES("--until: |is no time|10m", "runs", "list", "--until", bad[i]);
+    REFUSES("--until: |'400000d'|before 1970", "runs", "list", "--until", "400000d");
 }
 
 static void test_what_changes_runs_must_be_told_which(void **state) {

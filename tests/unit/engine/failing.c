@@ -11,7 +11,7 @@ struct failing_store {
     struct store *real;
     _Atomic uint64_t calls, fail_at;
     _Atomic int code;
-    _Atomic bool stalled, lost;
+    _Atomic bool stalled, lost, frozen;
     bool shared, gone; /* gone: the real store is closed, until the next batch */
     _Atomic uint64_t batches, restart_at;
     const char *uri;
@@ -24,6 +24,8 @@ static struct failing_store *of(const struct store *store) {
 
 static int call(struct store *store, struct err *err) {
     struct failing_store *failing = of(store);
+    while (atomic_load(&failing->frozen))
+        usleep(1000);
     uint64_t n = atomic_fetch_add(&failing->calls, 1) + 1, at = atomic_load(&failing->fail_at);
     if (n == atomic_load(&failing->restart_at)) {
         store_close(failing->real);
@@ -237,6 +239,10 @@ uint64_t failing_calls(const struct failing_store *failing) {
 
 void failing_stall(struct failing_store *failing, bool stall) {
     atomic_store(&failing->stalled, stall);
+}
+
+void failing_freeze(struct failing_store *failing, bool freeze) {
+    atomic_store(&failing->frozen, freeze);
 }
 
 void failing_lose(struct failing_store *failing, bool lose) {

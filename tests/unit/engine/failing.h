@@ -27,3 +27,5 @@ void failing_shared(struct failing_store *failing, bool shared);
 uint64_t failing_batches(const struct failing_store *failing); /* that were committed */
 /* The next heartbeat does not return before this is set back. */
 void failing_stall(struct failing_store *failing, bool stall);
+/* No call returns before this is set back. */
+void failing_freeze(struct failing_store *failing, bool freeze);

@@ -9,9 +9,10 @@
 
 #define GUARD_MS 120000 /* for what never comes; no test measures the machine with it */
 
+/* The machine's own wall clock may be put right while a test runs. */
 static int64_t moved_utc(void *arg) {
     struct moved_clock *clock = arg;
-    return clock_utc_us(&clock_system) + atomic_load(&clock->utc_us);
+    return clock_mono_us(&clock_system) + atomic_load(&clock->utc_us);
 }
 
 static int64_t moved_mono(void *arg) {
@@ -45,7 +46,7 @@ void fixture_init(struct fixture *fx) {
     assert_non_null(mkdtemp(fx->dir));
     snprintf(fx->uri, sizeof fx->uri, "sqlite:%s/store", fx->dir);
     fx->clock.clock = (struct clock){.utc_us = moved_utc, .mono_us = moved_mono, .arg = &fx->clock};
-    atomic_store(&fx->clock.utc_us, T0_UTC_US - clock_utc_us(&clock_system));
+    atomic_store(&fx->clock.utc_us, T0_UTC_US - clock_mono_us(&clock_system));
     fx->run = run_succeed;
     fx->options = (froe_options){.size = sizeof fx->options,
                                  .store = fx->uri,
@@ -59,6 +60,8 @@ int fixture_try_open(struct fixture *fx) {
     uv_loop_init(&fx->loop);
     uv_timer_init(&fx->loop, &fx->guard);
     uv_unref((uv_handle_t *)&fx->guard);
+    uv_timer_init(&fx->loop, &fx->linger);
+    fx->linger.data = fx;
     fx->options.loop = &fx->loop;
     fx->stopped = fx->closed = fx->timed_out = false;
     static const uint64_t seed = 7;
@@ -90,18 +93,13 @@ void fixture_guard(struct fixture *fx) {
 }
 
 static void on_linger(uv_timer_t *timer) {
-    *(bool *)timer->data = true;
+    ((struct fixture *)timer->data)->lingered = true;
 }
 
 void fixture_linger(struct fixture *fx, int64_t real_us) {
-    bool over = false;
-    uv_timer_t timer;
-    uv_timer_init(&fx->loop, &timer);
-    timer.data = &over;
-    uv_timer_start(&timer, on_linger, (uint64_t)(real_us / US_PER_MS), 0);
-    UNTIL(fx, over);
-    uv_close((uv_handle_t *)&timer, NULL);
-    uv_run(&fx->loop, UV_RUN_NOWAIT);
+    fx->lingered = false;
+    uv_timer_start(&fx->linger, on_linger, (uint64_t)(real_us / US_PER_MS), 0);
+    UNTIL(fx, fx->lingered);
 }
 
 void fixture_stop(struct fixture *fx, froe_stop_mode mode) {
@@ -124,6 +122,7 @@ void fixture_close(struct fixture *fx) {
     froe_close(fx->froe, on_closed, fx);
     UNTIL(fx, fx->closed);
     uv_close((uv_handle_t *)&fx->guard, NULL);
+    uv_close((uv_handle_t *)&fx->linger, NULL);
     uv_run(&fx->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&fx->loop), 0);
     fx->froe = NULL;

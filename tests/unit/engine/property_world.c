@@ -3,10 +3,13 @@
 
 #include "mem.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define PATIENCE_US (60 * US_PER_S)
 
 static int64_t moved_utc(void *arg) {
     struct moved_clock *clock = arg;
@@ -125,7 +128,11 @@ static void came(struct random_engine *engine, const struct random_workflow *wor
     char k = '-', j = '-';
     sscanf(froe_task_input(task), "{\"k\":\"%c\",\"j\":\"%c\"}", &k, &j);
     for (size_t r = 0; r < workflow->n_rules; r++) {
-        switch (workflow->rules[r].expression) {
+        enum expression by = workflow->rules[r].expression;
+        if (j == '-' && (by == BY_K || by == BY_K_AND_J))
+            BROKEN(world, "run %s of %s was started without a key: input %s", froe_task_run_id(task), workflow->name,
+                   froe_task_input(task));
+        switch (by) {
         case BY_NOTHING:
             snprintf(new.keys[r], sizeof new.keys[r], "all");
             break;
@@ -248,9 +255,12 @@ static void *end_them(void *arg) {
     for (bool over = false; !over;) {
         froe_task *task = NULL;
         pthread_mutex_lock(&world->mutex);
-        if (world->n_to_end > 0)
-            task = world->to_end[--world->n_to_end];
-        over = world->ender_over && !task;
+        for (size_t i = world->n_to_end; i-- > 0 && !task;)
+            if (!world->running[find(world, world->to_end[i])].engine->frozen) {
+                task = world->to_end[i];
+                world->to_end[i] = world->to_end[--world->n_to_end];
+            }
+        over = world->ender_over && world->n_to_end == 0 && !task;
         world->ended_by_thread += task != NULL;
         pthread_mutex_unlock(&world->mutex);
         if (task) {
@@ -268,7 +278,7 @@ void world_end_held(struct world *world, bool all) {
         froe_task *task = NULL;
         pthread_mutex_lock(&world->mutex);
         for (size_t i = 0; i < world->n_running && !task; i++)
-            if (world->running[i].held && (all || world_below(world, 3) == 0))
+            if (world->running[i].held && !world->running[i].engine->frozen && (all || world_below(world, 3) == 0))
                 task = world->running[i].task;
         pthread_mutex_unlock(&world->mutex);
         if (!task)
@@ -333,7 +343,7 @@ void world_spawn(struct world *world) {
 struct random_engine *world_any(struct world *world) {
     for (int i = 0; i < 20; i++) {
         struct random_engine *engine = &world->engines[world_below(world, world->n_engines)];
-        if (engine->open)
+        if (engine->open && !engine->frozen)
             return engine;
     }
     return NULL;
@@ -352,12 +362,13 @@ static void on_event(void *arg, const froe_event *event) {
 void world_open(struct world *world, struct random_engine *engine) {
     struct store *real = NULL;
     struct err err;
+    uv_loop_init(&engine->loop);
     if (store_open(world->uri, &world->store_options, &real, &err) < 0)
         BROKEN(world, "%s", err.text);
     engine->store = failing_make(real);
     failing_shared(engine->store, store_shared(real));
     froe_options options = {.size = sizeof options,
-                            .loop = &world->loop,
+                            .loop = &engine->loop,
                             .slots = world->slots,
                             .lease_us = world->store_options.lease_us,
                             .event = on_event,
@@ -401,23 +412,43 @@ static void let_go(struct world *world, const struct random_engine *engine) {
     }
 }
 
+/* Runs all loops until there is nothing to do, and waits a little for more. */
+static void turn(struct world *world) {
+    struct pollfd fds[ENGINES_MAX];
+    nfds_t n = 0;
+    int wait_ms = 2;
+    for (size_t i = 0; i < world->n_engines; i++) {
+        struct random_engine *engine = &world->engines[i];
+        if (!engine->froe || engine->frozen)
+            continue;
+        uv_run(&engine->loop, UV_RUN_NOWAIT);
+        fds[n++] = (struct pollfd){.fd = uv_backend_fd(&engine->loop), .events = POLLIN};
+        if (uv_backend_timeout(&engine->loop) == 0)
+            wait_ms = 0;
+    }
+    poll(fds, n, wait_ms);
+}
+
+static void await(struct world *world, const struct random_engine *engine, const bool *met, const char *what) {
+    int64_t until = clock_mono_us(&clock_system) + PATIENCE_US;
+    while (!*met) {
+        let_go(world, engine);
+        turn(world);
+        if (clock_mono_us(&clock_system) > until)
+            BROKEN(world, "an engine does not %s", what);
+    }
+}
+
 void world_close(struct world *world, struct random_engine *engine) {
     engine->open = engine->stopped = engine->closed = false;
     froe_stop(engine->froe, FROE_STOP_NOW, on_true, &engine->stopped);
-    int64_t until = clock_mono_us(&clock_system) + 20 * US_PER_S;
-    while (!engine->stopped) {
-        let_go(world, engine);
-        uv_run(&world->loop, UV_RUN_ONCE);
-        if (clock_mono_us(&clock_system) > until)
-            BROKEN(world, "an engine does not stop");
-    }
+    await(world, engine, &engine->stopped, "stop");
     froe_close(engine->froe, on_true, &engine->closed);
-    while (!engine->closed) {
-        let_go(world, engine);
-        uv_run(&world->loop, UV_RUN_ONCE);
-        if (clock_mono_us(&clock_system) > until)
-            BROKEN(world, "an engine does not close");
-    }
+    await(world, engine, &engine->closed, "close");
+    engine->froe = NULL;
+    uv_run(&engine->loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&engine->loop) != 0)
+        BROKEN(world, "the loop has handles left");
 }
 
 void world_crash(struct world *world, struct random_engine *engine) {
@@ -434,20 +465,16 @@ void world_move(struct world *world, int64_t us) {
             engine_clock_moved(world->engines[i].froe);
 }
 
-static void on_over(uv_timer_t *timer) {
-    *(bool *)timer->data = true;
+void world_run(struct world *world, int64_t real_us) {
+    int64_t until = clock_mono_us(&clock_system) + real_us;
+    do
+        turn(world);
+    while (clock_mono_us(&clock_system) < until);
 }
 
-void world_run(struct world *world, int64_t real_us) {
-    bool over = false;
-    uv_timer_t timer;
-    uv_timer_init(&world->loop, &timer);
-    timer.data = &over;
-    uv_timer_start(&timer, on_over, (uint64_t)(real_us / US_PER_MS), 0);
-    while (!over)
-        uv_run(&world->loop, UV_RUN_ONCE);
-    uv_close((uv_handle_t *)&timer, NULL);
-    uv_run(&world->loop, UV_RUN_NOWAIT);
+void world_freeze(struct random_engine *engine, bool freeze) {
+    failing_freeze(engine->store, freeze);
+    engine->frozen = freeze;
 }
 
 /* ---- the world ---- */
@@ -495,26 +522,26 @@ static void make_workflow(struct world *world, size_t at) {
     }
 }
 
-void world_make(struct world *world, uint64_t seed, const char *postgres) {
+void world_make(struct world *world, uint64_t seed, const struct world_server *server) {
     memset(world, 0, sizeof *world);
     world->seed = seed;
     rng_seed(&world->rng, seed);
     pthread_mutex_init(&world->mutex, NULL);
-    uv_loop_init(&world->loop);
-    world->shared = postgres != NULL;
+    world->server = server;
     world->clock.clock = (struct clock){.utc_us = moved_utc, .mono_us = moved_mono, .arg = &world->clock};
     snprintf(world->dir, sizeof world->dir, "/tmp/froe-property-XXXXXX");
     if (!mkdtemp(world->dir))
         BROKEN(world, "no folder");
-    if (postgres)
-        snprintf(world->uri, sizeof world->uri, "%s%cfroe_schema=property_%d_%ju", postgres,
-                 strchr(postgres, '?') ? '&' : '?', (int)getpid(), (uintmax_t)seed);
-    else
+    if (server) {
+        server->wipe();
+        snprintf(world->uri, sizeof world->uri, "%s", server->uri);
+    } else {
         snprintf(world->uri, sizeof world->uri, "sqlite:%s/store", world->dir);
-    world->store_options = (struct store_options){.clock = world->shared ? NULL : &world->clock.clock,
-                                                  .lease_us = world->shared ? 2 * US_PER_S : 30 * US_PER_S};
+    }
+    world->store_options = (struct store_options){.clock = server ? NULL : &world->clock.clock,
+                                                  .lease_us = server ? 2 * US_PER_S : 30 * US_PER_S};
     world->slots = 1 + (uint32_t)world_below(world, 12);
-    world->n_engines = world->shared ? ENGINES_MAX : 1;
+    world->n_engines = server ? ENGINES_MAX : 1;
     for (size_t i = 0; i < WORKFLOWS; i++)
         make_workflow(world, i);
     for (size_t i = 0; i < world->n_engines; i++) {
@@ -535,9 +562,6 @@ void world_free(struct world *world) {
     pthread_join(world->ender, NULL);
     if (world->n_running > 0)
         BROKEN(world, "%zu tasks were never ended", world->n_running);
-    uv_run(&world->loop, UV_RUN_DEFAULT);
-    if (uv_loop_close(&world->loop) != 0)
-        BROKEN(world, "the loop has handles left");
     size_t at = 0;
     struct bytes key;
     void *value;

@@ -35,9 +35,11 @@ struct rate_count { /* of one key of one period */
 
 struct random_engine {
     struct world *world;
+    uv_loop_t loop;
     froe *froe;
     struct failing_store *store;
     bool open, stopped, closed;
+    atomic_bool frozen; /* as a process that is stopped: its loop does not run, nor does its store */
 };
 
 struct running {
@@ -48,13 +50,20 @@ struct running {
     bool held; /* it waits for the test to end it */
 };
 
+/* A database that several engines share, and what may happen to it. */
+struct world_server {
+    const char *uri;
+    void (*wipe)(void);
+    void (*cut)(uint64_t which); /* ends one of the connections */
+    void (*restart)(void);       /* after a crash */
+};
+
 struct world {
     uint64_t seed;
     struct rng rng;
-    bool shared;      /* PostgreSQL: several engines, the real clock */
-    atomic_bool calm; /* all tasks succeed now */
+    const struct world_server *server; /* NULL: one engine on a file, and a clock that is moved; else the real clock */
+    atomic_bool calm;                  /* all tasks succeed now */
     char dir[64], uri[300];
-    uv_loop_t loop;
     struct moved_clock clock;
     struct store_options store_options;
     uint32_t slots;
@@ -73,7 +82,7 @@ struct world {
 
     froe_run_id runs[RUNS_MAX]; /* acknowledged as created */
     size_t n_runs;
-    size_t spawns_open;
+    size_t spawns_open, pauses_open;
 
     pthread_t ender; /* ends tasks that are handed to it */
     froe_task *to_end[4096];
@@ -90,14 +99,15 @@ struct world {
         abort();                                                                  \
     } while (0)
 
-void world_make(struct world *world, uint64_t seed, const char *postgres);
+void world_make(struct world *world, uint64_t seed, const struct world_server *server); /* NULL: a file */
 void world_free(struct world *world);
 void world_open(struct world *world, struct random_engine *engine);  /* adds the workflows and starts */
 void world_crash(struct world *world, struct random_engine *engine); /* without a word to the store */
 void world_close(struct world *world, struct random_engine *engine);
 void world_move(struct world *world, int64_t us);
-void world_run(struct world *world, int64_t real_us); /* the loop, for so long */
+void world_run(struct world *world, int64_t real_us); /* the engines, for so long */
+void world_freeze(struct random_engine *engine, bool freeze);
 void world_spawn(struct world *world);
 void world_end_held(struct world *world, bool all); /* some, or all, of the tasks that wait for it */
 uint64_t world_below(struct world *world, uint64_t bound);
-struct random_engine *world_any(struct world *world);
+struct random_engine *world_any(struct world *world); /* that is open and not frozen; NULL: there was none */

@@ -20,6 +20,8 @@ static void run_result(froe_task *task, void *arg) {
 
 static void run_blocking(froe_task *task, void *arg) {
     froe_task_log(task, FROE_INFO, "from a thread");
+    froe_task_set_checkpoint_sync(task, "half", 4, NULL);
+    froe_task_set_checkpoint(task, "more", 4);
     if (froe_task_succeed_with(task, "{}") != FROE_OK)
         froe_task_succeed(task);
 }

@@ -338,6 +338,43 @@ static void test_groups_each(void **state) {
     assert_string_equal(none.group, "zzz");
 }
 
+/* A group for each user, say, and users who come once: what is known of them goes after their history. */
+static void test_ever_new_groups(void **state) {
+    enum { ROUND = 1000, ROUNDS = 16 };
+    struct fixture *fx = *state;
+    fx->options.history_us = US_PER_S;
+    fx->options.slots = 64;
+    fixture_open(fx);
+    froe_rule rule = {"input.user", 1, FROE_GROUP_ROUND_ROBIN};
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    fx->run = run_fail_final;
+    fixture_start(fx);
+    fixture_spawn_keys(fx, "w", "{\"user\":\"stays\"}", "parked", 0, 1);
+    UNTIL(fx, fixture_group(fx, "w", "stays").parked == 1);
+    fx->run = run_succeed;
+    const struct workflow *workflow = workflow_find(fx->froe, "w");
+    size_t most = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        static char inputs[ROUND][48];
+        static froe_item items[ROUND];
+        for (int i = 0; i < ROUND; i++) {
+            snprintf(inputs[i], sizeof inputs[i], "{\"user\":\"user %d of %d\"}", i, round);
+            items[i] = (froe_item){.input = inputs[i]};
+        }
+        fixture_spawn(fx, &(froe_spawn){.size = sizeof(froe_spawn), .workflow = "w", .items = items, .n = ROUND});
+        UNTIL(fx, fx->n_ran == 1 + ((size_t)round + 1) * ROUND);
+        assert_int_equal(fixture_group(fx, "w", "stays").parked, 1);
+        for (int i = 0; i < 5; i++) { /* the store tidies as a part of commits */
+            fixture_move(fx, 2 * US_PER_S);
+            fixture_spawn_keys(fx, "w", "{\"user\":\"stays\"}", "parked", 0, 1);
+        }
+        if (workflow->groups.count > most)
+            most = workflow->groups.count;
+    }
+    assert_in_range(most, ROUND, 8 * ROUND);
+    assert_int_equal(fixture_group(fx, "w", "stays").parked, 1);
+}
+
 int main(void) {
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
@@ -352,6 +389,7 @@ int main(void) {
         T(test_cancel_newest_after_round_robin),
         T(test_group_limit_and_pause),
         T(test_groups_each),
+        cmocka_unit_test_setup_teardown(test_ever_new_groups, fixture_setup_closed, fixture_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

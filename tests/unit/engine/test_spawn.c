@@ -1,4 +1,5 @@
 /* Spawning: fan-out, deduplication, keys, metadata, limits, order. */
+#include "failing.h"
 #include "fixture.h"
 
 #include <stdio.h>
@@ -65,9 +66,117 @@ static void test_same_key_twice_in_one_spawn(void **state) {
     assert_int_equal(fx->spawned.duplicates, 1);
 }
 
-struct parent {
-    bool spawned_before_end;
+struct told_runs {
+    froe_run_id runs[4000];
+    froe_spawned spawned;
+    bool done;
 };
+
+static void note_runs(void *arg, const froe_spawned *spawned, const froe_error *error) {
+    struct told_runs *told = arg;
+    assert_null(error);
+    memcpy(told->runs, spawned->runs, spawned->n * sizeof told->runs[0]);
+    told->spawned = *spawned;
+    told->done = true;
+}
+
+/* Items by `by` from `from` on, each of which has its key twice, in three groups that are mixed. */
+static void spawn_pairs(struct fixture *fx, size_t from, struct told_runs *told, unsigned char *created) {
+    static char keys[4000][8], inputs[3][16];
+    static froe_item items[4000];
+    for (size_t i = 0; i < 4000; i++) {
+        size_t key = from + i % 2000;
+        items[i] = (froe_item){
+            .child_key = keys[i],
+            .child_key_n = (size_t)snprintf(keys[i], sizeof keys[i], "%zu", key),
+            .input = inputs[i % 3],
+        };
+        snprintf(inputs[i % 3], sizeof inputs[0], "{\"g\":\"%zu\"}", i % 3);
+    }
+    const froe_spawn spawn = {.size = sizeof spawn, .workflow = "w", .items = items, .n = 4000, .ret_created = created};
+    told->done = false;
+    memset(created, 9, 4000);
+    assert_int_equal(froe_spawn_many(fx->froe, &spawn, note_runs, told, &fx->error), FROE_OK);
+    UNTIL(fx, told->done);
+}
+
+static void assert_same_run(froe_run_id a, froe_run_id b) {
+    assert_int_equal(a.page, b.page);
+    assert_int_equal(a.index, b.index);
+    assert_true(a.page > 0);
+}
+
+static void test_duplicates_are_told_their_runs(void **state) {
+    FX;
+    static struct told_runs first, second;
+    static unsigned char created[4000], again[4000];
+    const froe_rule rule = {"input.g", 0, FROE_GROUP_ROUND_ROBIN, 0};
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    spawn_pairs(fx, 0, &first, created);
+    assert_int_equal(first.spawned.created, 2000);
+    assert_int_equal(first.spawned.duplicates, 2000);
+    for (size_t i = 0; i < 2000; i++) {
+        /* Of a pair the one in the group whose pages are written first is created: not always the first. */
+        assert_int_equal(created[i] + created[i + 2000], 1);
+        assert_same_run(first.runs[i], first.runs[i + 2000]);
+    }
+    fixture_close(fx);
+    fixture_open(fx);
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    spawn_pairs(fx, 1000, &second, again);
+    assert_int_equal(second.spawned.created, 1000);
+    assert_int_equal(second.spawned.duplicates, 3000);
+    for (size_t i = 0; i < 1000; i++) {
+        assert_same_run(second.runs[i], first.runs[i + 1000]);
+        assert_int_equal(again[i] + again[i + 2000], 0);
+        assert_int_equal(again[i + 1000] + again[i + 3000], 1);
+        assert_same_run(second.runs[i + 1000], second.runs[i + 3000]);
+    }
+}
+
+static void test_refused_items_have_no_run(void **state) {
+    FX;
+    static struct told_runs told;
+    unsigned char created[4] = {9, 9, 9, 9};
+    const froe_rule rule = {"'one'", 1, FROE_CANCEL_NEWEST, 0};
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    froe_item items[4] = {{.child_key = "a", .child_key_n = 1}, {.child_key = "b", .child_key_n = 1}};
+    const froe_spawn spawn = {.size = sizeof spawn, .workflow = "w", .items = items, .n = 3, .ret_created = created};
+    assert_int_equal(froe_spawn_many(fx->froe, &spawn, note_runs, &told, &fx->error), FROE_OK);
+    UNTIL(fx, told.done);
+    assert_int_equal(told.spawned.cancelled, 2);
+    assert_int_equal(memcmp(created, "\1\0\0\11", 4), 0);
+    assert_true(told.runs[0].page > 0);
+    assert_int_equal(told.runs[1].page, 0);
+    assert_int_equal(told.runs[2].page, 0);
+}
+
+/* Whichever call of the store fails: all of a spawn of several pages is there afterwards, or nothing. */
+static void test_a_spawn_is_all_or_nothing(void **state) {
+    FX;
+    size_t kept = 0, lost = 0;
+    for (uint64_t at = 1; kept == 0; at++) {
+        struct store *real;
+        const struct store_options options = {.clock = &fx->clock.clock};
+        assert_int_equal(store_open(fx->uri, &options, &real, NULL), 0);
+        struct failing_store *failing = failing_make(real);
+        fx->store = failing_store(failing);
+        fixture_open(fx);
+        fixture_workflow(fx, "w", NULL, 0, NULL);
+        fixture_spawn_keys(fx, "w", NULL, "first", 0, 1);
+        failing_at(failing, failing_calls(failing) + at, STORE_ERR_IO);
+        size_t failed = fx->spawns_failed;
+        fixture_spawn_keys(fx, "w", NULL, "k", 0, 3500);
+        failed = fx->spawns_failed - failed;
+        failing_at(failing, 0, 0);
+        fixture_close(fx);
+        fixture_open(fx);
+        assert_int_equal(fixture_group(fx, "w", "").live, failed ? 1 : 3501);
+        fixture_close(fx);
+        *(failed ? &lost : &kept) += 1;
+    }
+    assert_true(lost >= 5); /* begin, four pages, commit */
+}
 
 static void run_parent(struct fixture *fx, froe_task *task) {
     if (strcmp(froe_task_workflow(task), "child") == 0) {
@@ -317,6 +426,9 @@ int main(void) {
         T(test_fan_out),
         T(test_dedup_across_spawns_and_reopen),
         T(test_same_key_twice_in_one_spawn),
+        T(test_duplicates_are_told_their_runs),
+        T(test_refused_items_have_no_run),
+        cmocka_unit_test_setup_teardown(test_a_spawn_is_all_or_nothing, fixture_setup_closed, fixture_teardown),
         T(test_children_inherit_and_dedup_across_parents),
         T(test_items_with_their_own_input),
         T(test_shared_failure_is_said_once),

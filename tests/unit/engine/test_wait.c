@@ -150,6 +150,7 @@ static void test_odd_waits(void **state) {
     assert_int_equal(answer.states[3], FROE_SUCCEEDED);
     assert_int_equal(froe_wait(fx->froe, ids, FROE_WAIT_MAX + 1, 0, told, NULL, &fx->error), FROE_ERR_INVALID);
     assert_int_equal(froe_wait(fx->froe, NULL, 1, 0, told, NULL, &fx->error), FROE_ERR_INVALID);
+    assert_string_equal(fx->error.text, "1 runs to wait for, and no ids of them");
     assert_int_equal(froe_wait(fx->froe, ids, 1, -1, told, NULL, &fx->error), FROE_ERR_INVALID);
     assert_int_equal(froe_wait(fx->froe, ids, 1, 0, NULL, NULL, &fx->error), FROE_ERR_INVALID);
 }
@@ -416,6 +417,77 @@ static void test_cancelled_task_waits_no_more(void **state) {
     assert_int_equal(atomic_load(&parent_state), FROE_RUNNING);
 }
 
+/* A parent that is run again spawns the same child keys, is told who has them, and waits for those. */
+static froe_run_id gathered[2][3];
+static unsigned char gathered_new[2][3];
+static _Atomic int gatherings;
+
+static void gather(froe_task *task, void *arg) {
+    froe *engine = froe_task_engine(task);
+    int which = atomic_load(&gatherings);
+    froe_item items[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        items[i].child_key = &"abc"[i];
+        items[i].child_key_n = 1;
+    }
+    const froe_spawn given = {.size = sizeof given,
+                              .workflow = "child",
+                              .parent = task,
+                              .items = items,
+                              .n = 3,
+                              .ret_created = gathered_new[which]};
+    froe_result *results = NULL;
+    int r = froe_spawn_sync(engine, &given, NULL, gathered[which], NULL);
+    atomic_store(&gatherings, which + 1);
+    if (r == FROE_OK)
+        r = froe_wait_sync(engine, task, gathered[which], 3, 0, &results, NULL);
+    for (size_t i = 0; i < 3 && r == FROE_OK; i++)
+        r = results[i].state == FROE_SUCCEEDED ? FROE_OK : FROE_ERR_STATE;
+    froe_results_free(results);
+    if (r == FROE_OK)
+        froe_task_succeed(task);
+    else
+        froe_task_fail(task, 0, "not all of them");
+}
+
+static void add_gatherer(struct fixture *fx) {
+    const froe_workflow parent = {.size = sizeof parent, .name = "parent", .run = gather, .flags = FROE_BLOCKING};
+    fixture_workflow(fx, "child", NULL, 0, NULL);
+    assert_int_equal(froe_workflow_add(fx->froe, &parent, &fx->error), FROE_OK);
+    fixture_start(fx);
+}
+
+static void test_a_parent_finds_its_children_again(void **state) {
+    FX;
+    atomic_store(&gatherings, 0);
+    fx->run = NULL;
+    add_gatherer(fx);
+    spawn(fx, "parent", 1);
+    UNTIL(fx, fx->n_held == 3 && atomic_load(&gatherings) == 1);
+    assert_int_equal(memcmp(gathered_new[0], "\1\1\1", 3), 0);
+    for (size_t i = 0; i < 3; i++)
+        if (froe_task_id(fx->held[i]).index == 0) { /* a has finished when the others are interrupted */
+            froe_task_succeed(fixture_release(fx, i));
+            break;
+        }
+    UNTIL(fx, fixture_group(fx, "child", "").done == 1);
+    fixture_close(fx);
+
+    fixture_open(fx);
+    add_gatherer(fx);
+    UNTIL(fx, fx->n_held == 3 && atomic_load(&gatherings) == 2);
+    while (fx->n_held > 0)
+        froe_task_succeed(fixture_release(fx, 0));
+    UNTIL(fx, fixture_group(fx, "parent", "").done == 1);
+    assert_int_equal(memcmp(gathered_new[1], "\1\0\0", 3), 0);
+    assert_int_not_equal(gathered[1][0].page, gathered[0][0].page);
+    for (size_t i = 1; i < 3; i++) {
+        assert_int_equal(gathered[1][i].page, gathered[0][i].page);
+        assert_int_equal(gathered[1][i].index, gathered[0][i].index);
+    }
+    assert_int_equal(fixture_group(fx, "child", "").done, 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_results, setup, teardown),
@@ -431,6 +503,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_sync, setup, teardown),
         cmocka_unit_test_setup_teardown(test_task_waits_for_children, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cancelled_task_waits_no_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_parent_finds_its_children_again, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

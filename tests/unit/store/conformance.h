@@ -18,6 +18,9 @@ struct store_under_test {
     /* Makes an end of the open store as kill -9 would: what was not committed is lost, nothing is tidied up. */
     void (*crash)(struct store_under_test *sut, struct store *store);
     bool own_clock;
+    const char *const *leave_out; /* tests that are not run, NULL at the end; NULL: none */
+    bool late;                    /* results come as late as store_commit may give them */
+    uint64_t seeds;               /* that random use plays with; 0: 8 */
     void *arg;
     /* Kept by the suite. */
     struct clock clock;

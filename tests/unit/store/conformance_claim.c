@@ -73,15 +73,14 @@ static uint32_t give(struct play *play, struct reading *reading, int worker, int
         assert_true(reading->lease < reading->claimed->n);
         const struct store_lease *lease = &reading->claimed->leases[reading->lease];
         const struct store_run *given = &lease->runs[reading->run++];
-        char text[16];
-        snprintf(text, sizeof text, "key-%03d", run->key);
-        assert_int_equal(lease->lane, lane->id);
-        assert_int_equal(lease->page, run->page);
-        assert_int_equal(given->index, run->index);
-        assert_int_equal(given->attempts, run->attempts);
-        assert_true(bytes_equal(given->child_key, run->key < 0 ? BYTES_NONE : bytes_str(text)));
-        snprintf(text, sizeof text, "%d", run->generation);
-        assert_true(bytes_equal(given->generation, bytes_str(text)));
+        char generation[16];
+        snprintf(generation, sizeof generation, "%d", run->generation);
+        if (lease->lane != lane->id || lease->page != run->page || given->index != run->index)
+            fail_msg("lane %lld gave run %lld:%u, not run %lld:%u of lane %lld", (long long)lease->lane,
+                     (long long)lease->page, given->index, (long long)run->page, run->index, (long long)lane->id);
+        model_same_number(run, "attempts", given->attempts, run->attempts);
+        model_same_key_of(run, given->child_key);
+        model_same_text(run, "generation", given->generation, generation);
         run->lease = lease->id;
         run->worker = worker;
         run->started = true;
@@ -118,7 +117,7 @@ static bool goes_before(struct play *play, const struct lane *a, const struct la
 
 static uint64_t store_cancelled(struct play *play, const struct lane *lane) {
     struct store_lane_info info;
-    assert_int_equal(store_lane_get(play->steps->store, lane->id, &info, NULL), 0);
+    MUST(store_lane_get(play->steps->store, lane->id, &info, &err));
     return info.cancelled;
 }
 

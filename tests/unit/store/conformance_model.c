@@ -1,6 +1,10 @@
 /* conformance_model.c - see conformance_model.h. */
 #include "conformance_model.h"
 
+#include "mem.h"
+
+#include <stdio.h>
+
 enum store_strategy model_strategy(const struct model *model, int workflow, size_t rule) {
     return rule < model->n_rules[workflow] ? model->rules[workflow][rule].strategy : 0;
 }
@@ -212,4 +216,48 @@ void model_begin(struct play *play) {
     steps_begin(play->steps);
     play->batch_utc_us = play->now_utc_us;
     play->in_batch = true;
+}
+
+void model_pending(struct play *play, struct pending *pending) {
+    pending->next = play->pending;
+    play->pending = pending;
+    if (!play->steps->sut->late)
+        model_committed(play);
+}
+
+static void end_pending(struct play *play, bool answered) {
+    for (struct pending *pending = play->pending, *next; pending; pending = next) {
+        next = pending->next;
+        if (answered)
+            pending->check(pending);
+        mem_free(pending);
+    }
+    play->pending = NULL;
+}
+
+void model_committed(struct play *play) {
+    end_pending(play, true);
+}
+
+void model_lost(struct play *play) {
+    end_pending(play, false);
+}
+
+void model_same_number(const struct run *run, const char *what, int64_t told, int64_t expected) {
+    if (told != expected)
+        fail_msg("run %lld:%u: its %s is %lld, not %lld", (long long)run->page, run->index, what, (long long)told,
+                 (long long)expected);
+}
+
+void model_same_text(const struct run *run, const char *what, struct bytes told, const char *expected) {
+    if (!bytes_equal(told, bytes_str(expected)))
+        fail_msg("run %lld:%u: its %s is \"%.*s\", not \"%s\"", (long long)run->page, run->index, what, (int)told.n,
+                 told.n ? told.p : "", expected);
+}
+
+void model_same_key_of(const struct run *run, struct bytes told) {
+    char key[16] = "";
+    if (run->key >= 0)
+        snprintf(key, sizeof key, "key-%03d", run->key);
+    model_same_text(run, "child key", told, key);
 }

@@ -14,6 +14,7 @@
 #define KEYS 40  /* child keys of a workflow */
 #define GROUPS 5 /* keys of the first rule; of the second there are two */
 #define PERIODS 2
+#define RESERVED 8
 
 enum state { FREE, QUEUED, WAITING, PARKED };
 
@@ -61,6 +62,12 @@ struct model {
     } rates[PERIODS][GROUPS]; /* period: 1 s, 2 s; their keys are those of the rules that count them */
 };
 
+/* What a call was given, and what it is expected to have answered. Allocated. */
+struct pending {
+    void (*check)(const struct pending *pending);
+    struct pending *next;
+};
+
 struct play {
     struct steps *steps;
     struct rng rng;
@@ -69,7 +76,9 @@ struct play {
     int64_t now_utc_us, batch_utc_us; /* as of this step; when the batch was begun */
     int64_t workflows[WORKFLOWS];
     int64_t workers[WORKERS], expires_mono_us[WORKERS];
-    int64_t reserved; /* a page id; 0: none */
+    int64_t reserved[RESERVED]; /* page ids */
+    int n_reserved;
+    struct pending *pending; /* of the batch; only when results come late */
     bool in_batch;
     uint64_t claimed, spawned, settled, driven_out, late, asked, limited;
 };
@@ -102,6 +111,14 @@ enum store_state model_state(const struct play *play, const struct run *run);
 /* A time at most so far ahead. When time is not ours, all such lie on a grid, so that waiting for them takes less. */
 int64_t model_some_time(struct play *play, int64_t at_most_us);
 void model_begin(struct play *play); /* a batch, if there is none */
+/* Checks what was answered and frees it: now, or when the batch is committed. */
+void model_pending(struct play *play, struct pending *pending);
+void model_committed(struct play *play);
+void model_lost(struct play *play); /* nothing of the batch is answered */
+/* Fail the test, and say which run it is, unless the store told of it what is expected. */
+void model_same_number(const struct run *run, const char *what, int64_t told, int64_t expected);
+void model_same_text(const struct run *run, const char *what, struct bytes told, const char *expected);
+void model_same_key_of(const struct run *run, struct bytes told); /* its child key */
 
 /* Spawns something random, and fails the test where the store did anything else than the model. (conformance_spawn.c)
  */

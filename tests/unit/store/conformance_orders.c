@@ -94,24 +94,26 @@ static void a_reserved_id_is_the_pages(void **state) {
     assert_true(steps_spawn(steps, workflow, "g", "y").page > last);
 }
 
-static void each_item_is_told_its_index(void **state) {
+static void each_item_is_told_its_run(void **state) {
     struct steps *steps = *state;
     int64_t workflow = steps_workflow(steps, "w", CANCEL(4));
-    uint32_t indexes[64];
-    steps_spawn(steps, workflow, "g", "b");
-    memset(indexes, 0x55, sizeof indexes);
+    struct store_place runs[64];
+    int64_t first = steps_spawn(steps, workflow, "g", "b").page;
+    memset(runs, 0x55, sizeof runs);
     struct store_spawned spawned =
-        steps_spawn_as(steps, workflow, "g", "a b c a - d e", &(struct store_page){.ret_indexes = indexes});
+        steps_spawn_as(steps, workflow, "g", "a b c a - d e", &(struct store_page){.ret_runs = runs});
     assert_spawned(spawned, 3, 2, 0, 2);
-    static const uint32_t expected[] = {
-        0, STORE_NOT_CREATED, 1, STORE_NOT_CREATED, 2, STORE_NOT_CREATED, STORE_NOT_CREATED};
+    const struct store_place expected[] = {{spawned.page, 0, true},  {first, 0, false},       {spawned.page, 1, true},
+                                           {spawned.page, 0, false}, {spawned.page, 2, true}, {.created = false},
+                                           {.created = false}};
     for (int i = 0; i < 7; i++)
-        assert_int_equal(indexes[i], expected[i]);
+        assert_place(runs[i], expected[i].page, expected[i].index, expected[i].created);
     assert_int_equal(steps_state(steps, spawned.page, 2), STORE_STATE_QUEUED);
     assert_int_equal(steps_state(steps, spawned.page, 3), 0);
-    steps_spawn_as(steps, workflow, "g", "a b", &(struct store_page){.ret_indexes = indexes});
-    assert_int_equal(indexes[0], STORE_NOT_CREATED);
-    assert_int_equal(indexes[1], STORE_NOT_CREATED);
+    assert_int_equal(steps_spawn_as(steps, workflow, "g", "a f b", &(struct store_page){.ret_runs = runs}).page, 0);
+    assert_place(runs[0], spawned.page, 0, false);
+    assert_place(runs[1], 0, 0, false);
+    assert_place(runs[2], first, 0, false);
 }
 
 static void created_is_when_it_was_spawned(void **state) {
@@ -137,11 +139,11 @@ static void runs_may_fail_as_they_come(void **state) {
     struct steps *steps = *state;
     int64_t workflow = steps_workflow(steps, "w", ROBIN(9), CANCEL(1));
     steps_spawn(steps, workflow, "g|c", "a");
-    uint32_t indexes[64];
-    const struct store_page failed = {.failed = BYTES("no such key"), .ret_indexes = indexes};
+    struct store_place runs[64];
+    const struct store_page failed = {.failed = BYTES("no such key"), .ret_runs = runs};
     struct store_spawned spawned = steps_spawn_as(steps, workflow, "", "a b a", &failed);
     assert_spawned(spawned, 3, 0, 0, 0);
-    assert_int_equal(indexes[2], 2);
+    assert_place(runs[2], spawned.page, 2, true);
     struct store_spawned grouped = steps_spawn_as(steps, workflow, "g|c", "z", &failed);
     assert_spawned(grouped, 1, 0, 0, 0);
     assert_int_equal(steps_lane(steps, workflow, "g").failed, 1);
@@ -333,7 +335,7 @@ static void what_makes_no_sense_is_refused(void **state) {
 
 const struct CMUnitTest conformance_orders[] = {
     CONFORMANCE_TEST(higher_priorities_go_first),     CONFORMANCE_TEST(a_retry_of_low_priority_goes_first),
-    CONFORMANCE_TEST(a_reserved_id_is_the_pages),     CONFORMANCE_TEST(each_item_is_told_its_index),
+    CONFORMANCE_TEST(a_reserved_id_is_the_pages),     CONFORMANCE_TEST(each_item_is_told_its_run),
     CONFORMANCE_TEST(created_is_when_it_was_spawned), CONFORMANCE_TEST(runs_may_fail_as_they_come),
     CONFORMANCE_TEST(a_paused_workflow_rests),        CONFORMANCE_TEST(workflows_say_what_they_have),
     CONFORMANCE_TEST(workers_say_what_they_have),     CONFORMANCE_TEST(what_makes_no_sense_is_refused),

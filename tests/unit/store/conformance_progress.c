@@ -40,15 +40,19 @@ static void a_newer_run_drives_out_the_older(void **state) {
 static void of_a_page_the_last_are_kept(void **state) {
     struct steps *steps = *state;
     int64_t workflow = steps_workflow(steps, "w", PROGRESS(2));
-    uint32_t indexes[64];
-    steps_spawn(steps, workflow, "k", "x y");
+    struct store_place runs[64];
+    int64_t first = steps_spawn(steps, workflow, "k", "x y").page;
     struct store_spawned spawned =
-        steps_spawn_as(steps, workflow, "k", "a b x c d", &(struct store_page){.ret_indexes = indexes});
-    assert_spawned(spawned, 2, 1, 0, 2); /* x is there already, and counts as the older one it is */
+        steps_spawn_as(steps, workflow, "k", "a b x c d a d", &(struct store_page){.ret_runs = runs});
+    assert_spawned(spawned, 2, 3, 0, 2); /* x is there already, and counts as the older one it is */
     assert_int_equal(spawned.driven_out, 2);
-    static const uint32_t expected[] = {STORE_NOT_CREATED, STORE_NOT_CREATED, STORE_NOT_CREATED, 0, 1};
-    for (int i = 0; i < 5; i++)
-        assert_int_equal(indexes[i], expected[i]);
+    assert_place(runs[0], 0, 0, false);
+    assert_place(runs[1], 0, 0, false);
+    assert_place(runs[2], first, 0, false); /* driven out by this very page */
+    assert_place(runs[3], spawned.page, 0, true);
+    assert_place(runs[4], spawned.page, 1, true);
+    assert_place(runs[5], 0, 0, false); /* as the one it is a duplicate of */
+    assert_place(runs[6], spawned.page, 1, false);
     assert_int_equal(steps_lane(steps, workflow, "").cancelled, 4);
     assert_string_equal(steps_runs(steps, &(struct store_runs_filter){0}), "d:Q c:Q y:C x:C");
     assert_spawned(steps_spawn(steps, workflow, "free", "a b"), 2, 0, 0, 0); /* their child keys are free */

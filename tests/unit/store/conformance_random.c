@@ -3,12 +3,17 @@
  * The model keeps every run in one array and looks at all of them for every question. It follows the store where
  * store.h leaves a choice (which of several lanes that were not granted since the open goes first) and expects the
  * exact result elsewhere: duplicates, places, tokens, which runs and in which order, whose turn, what is due, numbers,
- * and after crashes what the last commit left. What a claim gave is checked in conformance_claim.c. */
+ * and after crashes what the last commit left. What a claim gave is checked in conformance_claim.c.
+ *
+ * A seed says all that is done (but for time, where it is not ours). To look for what others say:
+ *
+ *     FROE_TEST_SEED=100 FROE_TEST_SEEDS=500 CONFORMANCE_TEST=random_use_does_what_the_model_does test_store_sqlite */
 #include "conformance_model.h"
 
 #include "mem.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 /* ---- batches ---- */
 
@@ -16,6 +21,7 @@ static void commit(struct play *play) {
     if (!play->in_batch)
         return;
     steps_commit(play->steps);
+    model_committed(play);
     play->in_batch = false;
     play->durable = play->now;
 }
@@ -41,9 +47,20 @@ static void drop_worker(struct play *play, int worker) {
     play->workers[worker] = 0;
 }
 
+static bool is_late(const struct play *play, int worker) {
+    return play->workers[worker] && play->steps->sut->mono_us >= play->expires_mono_us[worker];
+}
+
+static bool is_any_late(const struct play *play) {
+    for (int w = 0; w < WORKERS; w++)
+        if (is_late(play, w))
+            return true;
+    return false;
+}
+
 static void expire(struct play *play) {
     for (int w = 0; w < WORKERS; w++)
-        if (play->workers[w] && play->steps->sut->mono_us >= play->expires_mono_us[w])
+        if (is_late(play, w))
             drop_worker(play, w);
 }
 
@@ -56,7 +73,8 @@ static void reopen(struct play *play, bool crash) {
     if (!crash)
         commit(play);
     play->in_batch = false;
-    play->reserved = 0;
+    play->n_reserved = 0;
+    model_lost(play);
     play->now = play->durable;
     for (int w = 0; w < WORKERS; w++)
         drop_worker(play, w);
@@ -117,7 +135,7 @@ static void heartbeat(struct play *play, int worker) {
     struct store_cancels cancels;
     struct store_cancel expected[RUNS];
     size_t n = 0;
-    assert_int_equal(store_heartbeat(play->steps->store, play->workers[worker], &cancels, NULL), 0);
+    MUST(store_heartbeat(play->steps->store, play->workers[worker], &cancels, &err));
     play->expires_mono_us[worker] = play->steps->sut->mono_us + LEASE_US;
     for (int i = 0; i < RUNS; i++) {
         struct run *run = &play->now.runs[i];
@@ -141,13 +159,24 @@ static void heartbeat(struct play *play, int worker) {
     }
 }
 
+/* Whether a heartbeat takes back what others have held too long is the store's choice; a claim does, even of nothing.
+ */
+static void take_back(struct play *play, int worker) {
+    static const bool none[WORKFLOWS];
+    struct store_claim claim = {.worker = play->workers[worker]};
+    look_at_clock(play);
+    expire(play);
+    model_check_claim(play, worker, &claim, none, steps_claim_as(play->steps, &claim));
+}
+
 static void let_pass(struct play *play) {
     int64_t us = (int64_t)below(play, below(play, 8) ? US_PER_S : LEASE_US);
     steps_pass(play->steps, play->steps->sut->own_clock ? us : 40 * US_PER_MS);
     for (int w = 0; w < WORKERS; w++)
         if (play->workers[w] && below(play, 4) && play->steps->sut->mono_us < play->expires_mono_us[w]) {
-            expire(play); /* so do heartbeats of others */
             heartbeat(play, w);
+            if (is_any_late(play))
+                take_back(play, w);
         }
     changed(play);
 }
@@ -187,19 +216,38 @@ static void claim(struct play *play) {
 
 /* ---- settling ---- */
 
-static void settle_one(struct play *play, struct run *run, struct store_settled *settled) {
+struct settling {
+    struct pending pending; /* first */
+    struct store_settled settled;
+    char key[16], generation[16];
+    size_t n, ignored[3], expected[3];
+};
+
+static void check_settled(const struct pending *pending) {
+    const struct settling *settling = (const struct settling *)(const void *)pending;
+    for (size_t i = 0; i < settling->n; i++)
+        assert_int_equal(settling->ignored[i], settling->expected[i]);
+}
+
+static void tell(struct play *play, struct settling *settling, int64_t worker, size_t ignored) {
+    size_t i = settling->n++;
+    settling->expected[i] = ignored;
+    MUST(store_settle(play->steps->store, worker, &settling->settled, 1, &settling->ignored[i], &err));
+}
+
+static void settle_one(struct play *play, struct run *run, struct settling *settling) {
     static const enum store_outcome outcomes[] = {
         STORE_DONE,  STORE_DONE,   STORE_DONE,   STORE_DONE,     STORE_DONE,      STORE_RETRY,    STORE_RETRY,
         STORE_RETRY, STORE_PARKED, STORE_FAILED, STORE_RELEASED, STORE_CANCELLED, STORE_FORGOTTEN};
     struct lane *lane = &play->now.lanes[run->lane];
     int worker = run->worker, at = run->lane;
-    static char key[16], generation[16];
-    snprintf(key, sizeof key, "key-%03d", run->key);
+    struct store_settled *settled = &settling->settled;
+    snprintf(settling->key, sizeof settling->key, "key-%03d", run->key);
     *settled = (struct store_settled){
         .lease = run->lease,
         .index = run->index,
         .outcome = outcomes[below(play, sizeof outcomes / sizeof outcomes[0])],
-        .child_key = run->key < 0 ? BYTES_NONE : bytes_str(key),
+        .child_key = run->key < 0 ? BYTES_NONE : bytes_str(settling->key),
         .failed = below(play, 2),
         .error = BYTES("why"),
         .result = BYTES("{}"),
@@ -228,8 +276,8 @@ static void settle_one(struct play *play, struct run *run, struct store_settled 
     case STORE_RETRY:
     case STORE_PARKED:
         run->generation = (int)below(play, 3);
-        snprintf(generation, sizeof generation, "%d", run->generation);
-        settled->generation = bytes_str(generation);
+        snprintf(settling->generation, sizeof settling->generation, "%d", run->generation);
+        settled->generation = bytes_str(settling->generation);
         settled->attempts = ++run->attempts;
         settled->due_utc_us = run->due_utc_us = model_some_time(play, 3 * US_PER_S);
         bool asked = run->asked;
@@ -237,6 +285,9 @@ static void settle_one(struct play *play, struct run *run, struct store_settled 
         run->state = settled->outcome == STORE_RETRY ? WAITING : PARKED;
         if (asked && settled->outcome == STORE_RETRY)
             model_cancel(play, run);
+        break;
+    case STORE_CHECKPOINT: /* is not among them */
+        break;
     }
     if (model_leased_of(play, worker, at) == 0)
         lane->tokens[worker] = 0;
@@ -245,24 +296,21 @@ static void settle_one(struct play *play, struct run *run, struct store_settled 
 static void settle(struct play *play) {
     int worker = (int)below(play, WORKERS);
     model_begin(play);
-    size_t ignored;
     for (int i = (int)below(play, RUNS), seen = 0, n = 0; seen < RUNS && n < 12; seen++, i = (i + 1) % RUNS) {
         struct run *run = &play->now.runs[i];
         if (run->state == FREE || !run->lease || run->worker != worker || below(play, 3) == 0)
             continue;
-        struct store_settled settled;
-        settle_one(play, run, &settled);
+        struct settling *settling = mem_zalloc(sizeof *settling);
+        assert_non_null(settling);
+        settling->pending.check = check_settled;
+        settle_one(play, run, settling);
         int64_t other = play->workers[(worker + 1) % WORKERS];
-        if (below(play, 20) == 0 && other) { /* another worker's word counts nothing */
-            assert_int_equal(store_settle(play->steps->store, other, &settled, 1, &ignored, NULL), 0);
-            assert_int_equal(ignored, 1);
-        }
-        assert_int_equal(store_settle(play->steps->store, play->workers[worker], &settled, 1, &ignored, NULL), 0);
-        assert_int_equal(ignored, 0);
-        if (below(play, 20) == 0) { /* nor does the same word again */
-            assert_int_equal(store_settle(play->steps->store, play->workers[worker], &settled, 1, &ignored, NULL), 0);
-            assert_int_equal(ignored, 1);
-        }
+        if (below(play, 20) == 0 && other) /* another worker's word counts nothing */
+            tell(play, settling, other, 1);
+        tell(play, settling, play->workers[worker], 0);
+        if (below(play, 20) == 0) /* nor does the same word again */
+            tell(play, settling, play->workers[worker], 1);
+        model_pending(play, &settling->pending);
         play->settled++;
         n++;
     }
@@ -293,9 +341,9 @@ static void change_parked(struct play *play) {
     uint64_t count = 0, expected = 0;
     model_begin(play);
     if (retry)
-        assert_int_equal(store_parked_retry(play->steps->store, &filter, &count, NULL), 0);
+        MUST(store_parked_retry(play->steps->store, &filter, &count, &err));
     else
-        assert_int_equal(store_parked_drop(play->steps->store, &filter, &count, NULL), 0);
+        MUST(store_parked_drop(play->steps->store, &filter, &count, &err));
     for (size_t i = 0; i < n; i++) {
         if (retry && model_least_places(play, &model->lanes[found[i]->lane], 3) == 0)
             continue;
@@ -308,7 +356,10 @@ static void change_parked(struct play *play) {
         }
         expected++;
     }
-    assert_int_equal(count, expected);
+    if (count != expected)
+        fail_msg("parked runs of workflow %lld: the store %s %llu, the model %llu of %zu",
+                 (long long)play->workflows[workflow], retry ? "queued again" : "dropped", (unsigned long long)count,
+                 (unsigned long long)expected, n);
 }
 
 /* Changes the limits; which rules there are stays, so that groups stay. */
@@ -326,9 +377,8 @@ static void change_limits(struct play *play) {
         changes |= *max != before;
     }
     model_begin(play);
-    assert_int_equal(store_workflow_put(play->steps->store, bytes_str(name), play->now.rules[workflow],
-                                        play->now.n_rules[workflow], &id, NULL),
-                     0);
+    MUST(store_workflow_put(play->steps->store, bytes_str(name), play->now.rules[workflow], play->now.n_rules[workflow],
+                            &id, &err));
     assert_int_equal(id, play->workflows[workflow]);
     /* With other rules a group's turn is the latest of its lanes'. */
     for (int i = 0; i < play->now.n_lanes && changes; i++) {
@@ -344,7 +394,7 @@ static void pause(struct play *play) {
     snprintf(name, sizeof name, "workflow-%d", workflow);
     play->now.paused[workflow] = below(play, 4) == 0;
     model_begin(play);
-    assert_int_equal(store_workflow_pause(play->steps->store, bytes_str(name), play->now.paused[workflow], NULL), 0);
+    MUST(store_workflow_pause(play->steps->store, bytes_str(name), play->now.paused[workflow], &err));
 }
 
 /* One that lives, or one of the past. */
@@ -369,8 +419,9 @@ static void cancel(struct play *play) {
             model_cancel(play, run);
     }
     model_begin(play);
-    assert_int_equal(store_run_cancel(play->steps->store, page, index, &was, NULL), 0);
-    assert_int_equal(was, expected);
+    MUST(store_run_cancel(play->steps->store, page, index, &was, &err));
+    if (was != expected)
+        fail_msg("run %lld:%u was in state %d, not %d", (long long)page, index, (int)was, (int)expected);
 }
 
 static int check_lane(void *arg, const struct store_lane_info *info) {
@@ -392,14 +443,20 @@ static int check_lane(void *arg, const struct store_lane_info *info) {
     for (int w = 0; w < WORKERS; w++)
         tokens += lane->tokens[w];
     assert_int_equal(info->workflow, play->workflows[lane->workflow]);
-    assert_int_equal(info->queued, queued);
-    assert_int_equal(info->leased, leased);
-    assert_int_equal(info->waiting, waiting);
-    assert_int_equal(info->parked, parked);
-    assert_int_equal(info->tokens, tokens);
-    assert_int_equal(info->done, lane->done);
-    assert_int_equal(info->failed, lane->failed);
-    assert_int_equal(info->cancelled, lane->cancelled);
+    const struct {
+        const char *what;
+        uint64_t told, expected;
+    } numbers[] = {
+        {"queued", info->queued, queued},       {"leased", info->leased, leased},
+        {"waiting", info->waiting, waiting},    {"parked", info->parked, parked},
+        {"tokens", info->tokens, tokens},       {"done", info->done, lane->done},
+        {"failed", info->failed, lane->failed}, {"cancelled", info->cancelled, lane->cancelled},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (numbers[i].told != numbers[i].expected)
+            fail_msg("lane %lld of workflow %lld: %s is %llu, not %llu", (long long)info->lane,
+                     (long long)info->workflow, numbers[i].what, (unsigned long long)numbers[i].told,
+                     (unsigned long long)numbers[i].expected);
     return 0;
 }
 
@@ -417,18 +474,18 @@ static int check_run(void *arg, const struct store_run_info *info) {
         const struct run *run = &model->runs[i];
         if (run->state == FREE || run->page != info->page || run->index != info->index)
             continue;
-        char key[16];
-        snprintf(key, sizeof key, "key-%03d", run->key);
-        assert_int_equal(info->state, model_state(play, run));
-        assert_int_equal(info->cancel_asked, run->asked);
-        assert_int_equal(info->attempts, run->attempts);
-        assert_int_equal(info->priority, run->priority);
-        assert_true(bytes_equal(info->child_key, run->key < 0 ? BYTES_NONE : bytes_str(key)));
+        model_same_number(run, "state", info->state, model_state(play, run));
+        model_same_number(run, "wish to end it", info->cancel_asked, run->asked);
+        model_same_number(run, "attempts", info->attempts, run->attempts);
+        model_same_number(run, "priority", info->priority, run->priority);
+        model_same_key_of(run, info->child_key);
         return 0;
     }
     for (int i = 0; i < model->n_past; i++)
         if (model->past[i].page == info->page && model->past[i].index == info->index) {
-            assert_int_equal(info->state, model->past[i].state);
+            if (info->state != model->past[i].state)
+                fail_msg("run %lld:%u of the past is in state %d, not %d", (long long)info->page, info->index,
+                         (int)info->state, (int)model->past[i].state);
             return 0;
         }
     fail_msg("run %lld:%u should not be there", (long long)info->page, info->index);
@@ -440,16 +497,13 @@ static void check_runs(struct play *play) {
     int expected = play->now.n_past;
     for (int i = 0; i < RUNS; i++)
         expected += play->now.runs[i].state != FREE;
-    assert_int_equal(store_runs_each(play->steps->store, &(struct store_runs_filter){0}, check_run, &counting, NULL),
-                     0);
+    MUST(store_runs_each(play->steps->store, &(struct store_runs_filter){0}, check_run, &counting, &err));
     assert_int_equal(counting.runs, expected);
 }
 
 static void check(struct play *play) {
-    struct err err = {0};
-    if (store_check(play->steps->store, &err) < 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(store_lanes_each(play->steps->store, check_lane, play, NULL), 0);
+    MUST(store_check(play->steps->store, &err));
+    MUST(store_lanes_each(play->steps->store, check_lane, play, &err));
     check_runs(play);
 }
 
@@ -475,7 +529,7 @@ static void one_step(struct play *play) {
     } else if (dice < 960) {
         int worker = (int)below(play, WORKERS);
         if (play->workers[worker])
-            assert_int_equal(store_worker_remove(play->steps->store, play->workers[worker], NULL), 0);
+            MUST(store_worker_remove(play->steps->store, play->workers[worker], &err));
         drop_worker(play, worker);
         changed(play);
     } else if (dice < 970) {
@@ -531,21 +585,40 @@ static void play_with(struct steps *steps, uint64_t seed, int n_steps, uint64_t 
     mem_free(play);
 }
 
+static uint64_t number_of(const char *variable, uint64_t otherwise) {
+    const char *text = getenv(variable);
+    return text && *text ? strtoull(text, NULL, 10) : otherwise;
+}
+
+static uint64_t playing; /* the seed, while it is played with */
+
 static void random_use_does_what_the_model_does(void **state) {
     struct steps *steps = *state;
-    uint64_t happened[4] = {0}, seeds = steps->sut->own_clock ? 8 : 3;
-    for (uint64_t seed = 1; seed <= seeds; seed++) {
-        play_with(steps, seed, 600, happened);
+    uint64_t happened[4] = {0}, first = number_of("FROE_TEST_SEED", 1);
+    uint64_t seeds = number_of("FROE_TEST_SEEDS", steps->sut->seeds ? steps->sut->seeds : 8);
+    for (playing = first; playing < first + seeds; playing++) {
+        steps_reset_clock(steps);
+        if (getenv("FROE_TEST_SEEDS"))
+            print_message("seed %llu\n", (unsigned long long)playing);
+        play_with(steps, playing, 600, happened);
         store_close(steps->store);
         steps->store = NULL;
         steps->sut->wipe(steps->sut);
         steps_open(steps);
     }
-    for (int i = 0; i < 4; i++)
+    playing = 0;
+    for (int i = 0; i < 4 && seeds > 1; i++)
         assert_true(happened[i] > 5);
 }
 
+static int teardown(void **state) {
+    if (playing)
+        print_error("it was FROE_TEST_SEED=%llu\n", (unsigned long long)playing);
+    playing = 0;
+    return steps_teardown(state);
+}
+
 const struct CMUnitTest conformance_random[] = {
-    CONFORMANCE_TEST(random_use_does_what_the_model_does),
+    cmocka_unit_test_setup_teardown(random_use_does_what_the_model_does, steps_setup, teardown),
 };
 const size_t conformance_random_n = sizeof conformance_random / sizeof conformance_random[0];

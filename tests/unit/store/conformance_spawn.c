@@ -1,11 +1,15 @@
 /* conformance_spawn.c - spawns random pages and compares what the store did of them with what the model does. */
 #include "conformance_model.h"
 
+#include "mem.h"
+
 #include <stdio.h>
 
 #define ITEMS 30
 
 struct spawning {
+    struct pending pending; /* first */
+    struct store_spawned spawned, expected;
     int workflow, group, other;
     size_t n;
     int key[ITEMS], generation[ITEMS];
@@ -13,8 +17,8 @@ struct spawning {
     struct bytes both[2];
     struct store_item items[ITEMS];
     struct store_page page;
-    uint32_t indexes[ITEMS];
-    size_t chosen[ITEMS]; /* items that are created */
+    struct store_place runs[ITEMS], older[ITEMS]; /* older: live ones that items are duplicates of; page 0: none */
+    size_t chosen[ITEMS];                         /* items that are created */
     uint32_t n_chosen;
 };
 
@@ -61,7 +65,7 @@ static int lane_of(struct play *play, const struct spawning *spawning) {
 /* The lane is there from now on: it gets its turn, and its group too if it is new. */
 static void lane_is_born(struct play *play, struct lane *lane) {
     newest_lane = 0;
-    assert_int_equal(store_lanes_each(play->steps->store, see_lane, NULL, NULL), 0);
+    MUST(store_lanes_each(play->steps->store, see_lane, NULL, &err));
     lane->id = newest_lane;
     lane->turn = ++play->turn;
     bool first = true;
@@ -75,13 +79,28 @@ static void lane_is_born(struct play *play, struct lane *lane) {
 
 /* ---- what is spawned ---- */
 
+/* One that was reserved, or none: one of then. When results come late, the model could not know that one. */
+static void choose_id(struct play *play, struct spawning *spawning) {
+    bool late = play->steps->sut->late;
+    if (play->n_reserved < (late ? 1 : RESERVED) && (late || below(play, 6) == 0))
+        MUST(store_page_reserve(play->steps->store, &play->reserved[play->n_reserved++], &err));
+    else if (!late && below(play, 3) == 0)
+        return;
+    if (play->n_reserved)
+        spawning->page.id = play->reserved[below(play, (uint64_t)play->n_reserved)];
+}
+
+static void id_is_used(struct play *play, int64_t id) {
+    for (int i = 0; i < play->n_reserved; i++)
+        if (play->reserved[i] == id)
+            play->reserved[i] = play->reserved[--play->n_reserved];
+}
+
 static void make_up(struct play *play, struct spawning *spawning) {
-    *spawning = (struct spawning){
-        .workflow = (int)below(play, WORKFLOWS),
-        .group = (int)below(play, GROUPS),
-        .other = (int)below(play, 2),
-        .n = 1 + below(play, below(play, 4) ? 6 : ITEMS),
-    };
+    spawning->workflow = (int)below(play, WORKFLOWS);
+    spawning->group = (int)below(play, GROUPS);
+    spawning->other = (int)below(play, 2);
+    spawning->n = 1 + below(play, below(play, 4) ? 6 : ITEMS);
     for (size_t i = 0; i < spawning->n; i++) {
         spawning->key[i] = below(play, 10) ? (int)below(play, KEYS) : -1;
         spawning->generation[i] = (int)below(play, 3);
@@ -104,12 +123,9 @@ static void make_up(struct play *play, struct spawning *spawning) {
         .priority = (unsigned)below(play, 4),
         .items = spawning->items,
         .n = spawning->n,
-        .ret_indexes = spawning->indexes,
+        .ret_runs = spawning->runs,
     };
-    if (!play->reserved && below(play, 6) == 0)
-        assert_int_equal(store_page_reserve(play->steps->store, &play->reserved, NULL), 0);
-    else if (play->reserved && below(play, 3))
-        spawning->page.id = play->reserved;
+    choose_id(play, spawning);
     if (below(play, 25) == 0)
         spawning->page.failed = BYTES("for a reason");
 }
@@ -127,6 +143,8 @@ static void choose(struct play *play, struct spawning *spawning, const struct la
             taken |= spawning->key[spawning->chosen[j]] == spawning->key[i];
         if (taken || (live && !(fits && live->state == PARKED && live->generation != spawning->generation[i]))) {
             expected->duplicates++;
+            if (live && !taken)
+                spawning->older[i] = (struct store_place){.page = live->page, .index = live->index};
         } else if (!fits) {
             expected->cancelled++;
         } else {
@@ -196,46 +214,59 @@ static void fail_all(struct play *play, struct spawning *spawning, struct lane *
     lane->failed += spawning->n;
 }
 
-static void check_indexes(const struct spawning *spawning) {
-    uint32_t expected[ITEMS];
-    for (size_t i = 0; i < spawning->n; i++)
-        expected[i] = STORE_NOT_CREATED;
-    for (uint32_t i = 0; i < spawning->n_chosen; i++)
-        expected[spawning->chosen[i]] = i;
-    for (size_t i = 0; i < spawning->n; i++)
-        assert_int_equal(spawning->indexes[i], expected[i]);
+/* A duplicate of an item of the page has the run of that one, if it has one. */
+static void check_places(const struct spawning *spawning, int64_t page) {
+    for (size_t i = 0; i < spawning->n; i++) {
+        struct store_place expected = spawning->older[i];
+        for (uint32_t j = 0; j < spawning->n_chosen && expected.page == 0; j++) {
+            size_t of = spawning->chosen[j];
+            bool same = !spawning->page.failed.n && spawning->key[i] >= 0 && spawning->key[of] == spawning->key[i];
+            if (of == i || (same && of < i))
+                expected = (struct store_place){.page = page, .index = j, .created = of == i};
+        }
+        assert_place(spawning->runs[i], expected.page, expected.index, expected.created);
+    }
+}
+
+static void check_spawned(const struct pending *pending) {
+    const struct spawning *spawning = (const struct spawning *)(const void *)pending;
+    const struct store_spawned *spawned = &spawning->spawned, *expected = &spawning->expected;
+    assert_spawned(*spawned, spawning->n_chosen, expected->duplicates, expected->superseded, expected->cancelled);
+    assert_int_equal(spawned->driven_out, expected->driven_out);
+    assert_int_equal(spawned->cancels, expected->cancels);
+    if (spawned->page && spawning->page.id)
+        assert_int_equal(spawned->page, spawning->page.id);
+    check_places(spawning, spawned->page);
 }
 
 void model_spawn(struct play *play) {
     struct model *model = &play->now;
-    struct spawning spawning;
-    struct store_spawned spawned, expected = {0};
+    struct spawning *spawning = mem_zalloc(sizeof *spawning);
+    assert_non_null(spawning);
     model_begin(play);
-    make_up(play, &spawning);
-    assert_int_equal(store_spawn(play->steps->store, &spawning.page, &spawned, NULL), 0);
-    int at = lane_of(play, &spawning);
+    make_up(play, spawning);
+    spawning->pending.check = check_spawned;
+    MUST(store_spawn(play->steps->store, &spawning->page, &spawning->spawned, &err));
+    int64_t page = spawning->page.id ? spawning->page.id : spawning->spawned.page;
+    int at = lane_of(play, spawning);
     struct lane *lane = &model->lanes[at];
-    if (spawning.page.failed.n) {
-        fail_all(play, &spawning, lane, spawned.page);
+    struct store_spawned *expected = &spawning->expected;
+    if (spawning->page.failed.n) {
+        fail_all(play, spawning, lane, page);
     } else {
-        choose(play, &spawning, lane, &expected);
-        for (size_t rule = 0; rule < model->n_rules[spawning.workflow] && spawning.n_chosen; rule++)
-            if (model_strategy(model, spawning.workflow, rule) == STORE_CANCEL_IN_PROGRESS)
-                drive_out(play, &spawning, lane, rule, &expected);
-        create(play, &spawning, at, spawned.page);
+        choose(play, spawning, lane, expected);
+        for (size_t rule = 0; rule < model->n_rules[spawning->workflow] && spawning->n_chosen; rule++)
+            if (model_strategy(model, spawning->workflow, rule) == STORE_CANCEL_IN_PROGRESS)
+                drive_out(play, spawning, lane, rule, expected);
+        create(play, spawning, at, page);
     }
-    assert_spawned(spawned, spawning.n_chosen, expected.duplicates, expected.superseded, expected.cancelled);
-    assert_int_equal(spawned.driven_out, expected.driven_out);
-    assert_int_equal(spawned.cancels, expected.cancels);
-    check_indexes(&spawning);
-    if (spawned.page && spawning.page.id) {
-        assert_int_equal(spawned.page, spawning.page.id);
-        play->reserved = 0;
-    }
-    lane->cancelled += expected.cancelled;
-    play->spawned += spawning.n_chosen;
-    if (lane->id == 0 && (spawning.n_chosen || expected.cancelled))
+    if (spawning->n_chosen)
+        id_is_used(play, page);
+    lane->cancelled += expected->cancelled;
+    play->spawned += spawning->n_chosen;
+    if (lane->id == 0 && (spawning->n_chosen || expected->cancelled))
         lane_is_born(play, lane);
     else if (lane->id == 0)
         model->n_lanes--;
+    model_pending(play, &spawning->pending);
 }

@@ -18,13 +18,6 @@ static int64_t mono_us(void *arg) {
     return ((struct store_under_test *)arg)->mono_us;
 }
 
-#define MUST(call_)                                            \
-    do {                                                       \
-        struct err err = {0};                                  \
-        if ((call_) < 0)                                       \
-            fail_msg("%s: %d %s", #call_, err.code, err.text); \
-    } while (0)
-
 void steps_open(struct steps *steps) {
     struct store_under_test *sut = steps->sut;
     MUST(sut->open(sut, &steps->options, &steps->store, &err));
@@ -32,6 +25,11 @@ void steps_open(struct steps *steps) {
         MUST(store_worker_remove(steps->store, steps->workers[i], &err));
     steps->n_workers = 0;
     steps->worker = steps_worker(steps);
+}
+
+void steps_reset_clock(struct steps *steps) {
+    steps->sut->utc_us = INT64_C(1700000000) * US_PER_S;
+    steps->sut->mono_us = 1000;
 }
 
 int steps_setup(void **state) {
@@ -43,8 +41,7 @@ int steps_setup(void **state) {
     steps->second_us = sut->own_clock ? US_PER_S : 200 * US_PER_MS;
     steps->options = (struct store_options){.clock = &sut->clock, .lease_us = LEASE_US};
     sut->clock = (struct clock){utc_us, mono_us, sut};
-    sut->utc_us = INT64_C(1700000000) * US_PER_S;
-    sut->mono_us = 1000;
+    steps_reset_clock(steps);
     sut->wipe(sut);
     steps_open(steps);
     *state = steps;

@@ -23,6 +23,14 @@ struct steps {
     int64_t workers[STEPS_WORKERS], n_workers; /* all that were added since the store was wiped */
 };
 
+/* The call, which may name `&err`, succeeds; else the test fails with the store's text. */
+#define MUST(call_)                                            \
+    do {                                                       \
+        struct err err = {0};                                  \
+        if ((call_) < 0)                                       \
+            fail_msg("%s: %d %s", #call_, err.code, err.text); \
+    } while (0)
+
 int steps_setup(void **state);        /* a fresh store with one worker; initial_state is the store_under_test */
 int steps_teardown(void **state);     /* checks the store and closes it */
 void steps_open(struct steps *steps); /* as steps_setup left it, and a worker of the new opening */
@@ -34,6 +42,7 @@ void steps_open_with(struct steps *steps, struct store_options options); /* clos
 /* Time. Without a clock of its own the suite waits, and then `most` is a half, so that what is done meanwhile may take
  * a while. */
 int64_t steps_now(const struct steps *steps);
+void steps_reset_clock(struct steps *steps);           /* the suite's own, to where it stands in a fresh store */
 void steps_pass(struct steps *steps, int64_t us);      /* at least as long */
 void steps_pass_most(struct steps *steps, int64_t us); /* a microsecond less than that */
 void steps_pass_rest(struct steps *steps, int64_t us); /* what is then left */
@@ -64,7 +73,7 @@ struct store_spawned steps_spawn(struct steps *steps, int64_t workflow, const ch
 struct store_spawned steps_spawn_later(struct steps *steps, int64_t workflow, const char *keys, const char *items,
                                        int64_t not_before_utc_us);
 
-/* With what `more` says of id, priority, times, parent, failed and ret_indexes (room for 64). */
+/* With what `more` says of id, priority, times, parent, failed and ret_runs (room for 64). */
 struct store_spawned steps_spawn_as(struct steps *steps, int64_t workflow, const char *keys, const char *items,
                                     const struct store_page *more);
 
@@ -131,13 +140,27 @@ struct store_lane_info steps_lane(struct steps *steps, int64_t workflow, const c
         assert_int_equal(it_.page != 0, it_.created != 0);                       \
     } while (0)
 
+#define assert_place(place_, page_, index_, created_) \
+    do {                                              \
+        struct store_place it_ = (place_);            \
+        assert_int_equal(it_.page, (page_));          \
+        assert_int_equal(it_.index, (index_));        \
+        assert_int_equal(it_.created, (created_));    \
+    } while (0)
+
 /* The tests, in parts. */
 extern const struct CMUnitTest conformance_runs[], conformance_turns[];
 extern const size_t conformance_runs_n, conformance_turns_n;
+extern const struct CMUnitTest conformance_pieces[];
+extern const size_t conformance_pieces_n;
 extern const struct CMUnitTest conformance_rest[], conformance_random[];
 extern const size_t conformance_rest_n, conformance_random_n;
 extern const struct CMUnitTest conformance_orders[], conformance_cancel[], conformance_progress[];
 extern const size_t conformance_orders_n, conformance_cancel_n, conformance_progress_n;
-extern const struct CMUnitTest conformance_rates[], conformance_history[];
-extern const size_t conformance_rates_n, conformance_history_n;
+extern const struct CMUnitTest conformance_rates[], conformance_history[], conformance_duplicates[];
+extern const size_t conformance_rates_n, conformance_history_n, conformance_duplicates_n;
+extern const struct CMUnitTest conformance_lanes[];
+extern const size_t conformance_lanes_n;
+extern const struct CMUnitTest conformance_checkpoints[];
+extern const size_t conformance_checkpoints_n;
 #define CONFORMANCE_TEST(function_) cmocka_unit_test_setup_teardown(function_, steps_setup, steps_teardown)

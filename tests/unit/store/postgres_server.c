@@ -198,6 +198,15 @@ void postgres_server_crash(struct postgres_server *server) {
     end(&server->pid, SIGQUIT);
 }
 
+void postgres_server_save(const struct postgres_server *server) {
+    run(server, (const char *const[]){"/bin/cp", "-a", "data", "saved", NULL});
+}
+
+void postgres_server_restore(const struct postgres_server *server) {
+    run(server, (const char *const[]){"/bin/rm", "-r", "data", NULL});
+    run(server, (const char *const[]){"/bin/mv", "saved", "data", NULL});
+}
+
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *at) {
     (void)st;
     (void)type;

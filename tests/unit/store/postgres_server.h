@@ -27,6 +27,9 @@ void postgres_server_start(struct postgres_server *server);
 void postgres_server_stop(struct postgres_server *server);  /* and removes all of it */
 void postgres_server_crash(struct postgres_server *server); /* as pg_ctl stop -m immediate: nothing is written */
 void postgres_server_again(struct postgres_server *server);
+/* While it does not run: keeps a copy of all its data; goes back to that copy. */
+void postgres_server_save(const struct postgres_server *server);
+void postgres_server_restore(const struct postgres_server *server);
 /* PgBouncer in transaction mode before it. */
 void postgres_pooler_start(struct postgres_server *server);
 

@@ -22,6 +22,15 @@ struct place_of_test {
 static struct store_ops eager_ops;
 static const struct store_ops *lazy_ops;
 
+/* Tests of what many runs, lines or bytes do: nothing of that is other by another clock or through a pooler. */
+#define LARGE                                                                                        \
+    "many_pages_many_runs", "the_newest_log_lines_are_kept", "the_oldest_go_when_they_are_too_many", \
+        "many_parked_runs_are_changed_at_once", "a_full_page_of_long_values"
+static const char *const large[] = {LARGE, NULL};
+/* And those that look at results in the midst of a batch; random use knows better. */
+static const char *const looking[] = {LARGE, "all_of_a_batch_sees_what_came_before", "a_reserved_id_is_the_pages",
+                                      NULL};
+
 /* What a call that queues has to do is done before it returns, as the tests look at results in the midst of batches. */
 static int at_once(struct store *store, int r, struct err *err) {
     if (r == 0)
@@ -99,6 +108,11 @@ int main(int argc, char **argv) {
     place.late = strcmp(how, "late") == 0;
     struct store_under_test sut = {
         .wipe = wipe, .open = open_store, .crash = crash, .own_clock = strcmp(how, "waiting") != 0, .arg = &place};
+    if (*how) {
+        sut.leave_out = place.late ? looking : large;
+        sut.seeds = place.late ? 4 : 2;
+        sut.late = place.late;
+    }
     if (getenv("CONFORMANCE_TEST")) /* one alone, by its name */
         cmocka_set_test_filter(getenv("CONFORMANCE_TEST"));
     int failed = conformance_run(&sut);

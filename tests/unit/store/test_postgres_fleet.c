@@ -1,8 +1,8 @@
 /* test_postgres_fleet.c - several stores on one PostgreSQL: what each sees of the others, races, a server that crashes
  * under load, what an idle store costs, and who may open one at all. */
 #include "cleanup.h"
+#include "postgres_hosts.h"
 #include "postgres_proxy.h"
-#include "postgres_server.h"
 #include "postgres_store.h"
 
 #include <setjmp.h>
@@ -15,105 +15,8 @@
 
 static struct postgres_server server;
 
-static struct err err; /* of the last call */
-#define MUST(call_)                                            \
-    do {                                                       \
-        if ((call_) < 0)                                       \
-            fail_msg("%s: %d %s", #call_, err.code, err.text); \
-    } while (0)
-
 static void pause_us(int64_t us) {
     nanosleep(&(struct timespec){.tv_sec = us / US_PER_S, .tv_nsec = us % US_PER_S * 1000}, NULL);
-}
-
-/* ---- short ways to say what a test does ---- */
-
-struct host {
-    struct store *store;
-    int64_t worker, workflow;
-    struct store_claimed claimed;
-};
-
-static void open_host(struct host *host, const struct store_options *options, uint32_t max_runs) {
-    char uri[256];
-    const struct store_rule rule = {STORE_GROUP_ROUND_ROBIN, max_runs, 0};
-    *host = (struct host){0};
-    postgres_server_uri(&server, POSTGRES_SOCKET, 0, "fleet", uri, sizeof uri);
-    MUST(store_open(uri, options, &host->store, &err));
-    MUST(store_begin(host->store, &err));
-    MUST(store_workflow_put(host->store, BYTES("w"), &rule, 1, &host->workflow, &err));
-    MUST(store_commit(host->store, &err));
-    MUST(store_worker_add(host->store, BYTES("host"), 10, &host->worker, &err));
-}
-
-static void close_host(struct host *host) {
-    store_claimed_free(&host->claimed);
-    store_close(host->store);
-}
-
-static struct store_spawned spawn(struct host *host, const char *group, int from, int n, const char *generation) {
-    struct store_item items[100];
-    char keys[100][24];
-    struct bytes key = bytes_str(group);
-    for (int i = 0; i < n; i++) {
-        snprintf(keys[i], sizeof keys[i], "key-%05d", from + i);
-        items[i] = (struct store_item){.child_key = bytes_str(keys[i]), .generation = bytes_str(generation)};
-    }
-    struct store_page page = {.workflow = host->workflow, .keys = &key, .n_keys = 1, .items = items, .n = (size_t)n};
-    struct store_spawned spawned;
-    MUST(store_begin(host->store, &err));
-    MUST(store_spawn(host->store, &page, &spawned, &err));
-    MUST(store_commit(host->store, &err));
-    return spawned;
-}
-
-#define assert_spawned(spawned_, created_, duplicates_, superseded_) \
-    do {                                                             \
-        struct store_spawned it_ = (spawned_);                       \
-        assert_int_equal(it_.created, (created_));                   \
-        assert_int_equal(it_.duplicates, (duplicates_));             \
-        assert_int_equal(it_.superseded, (superseded_));             \
-    } while (0)
-
-static size_t claim(struct host *host, uint32_t runs) {
-    struct store_claim what = {.worker = host->worker,
-                               .new_lanes = 9,
-                               .new_runs = runs,
-                               .new_tokens = runs,
-                               .workflows = &host->workflow,
-                               .n_workflows = 1};
-    store_claimed_free(&host->claimed);
-    MUST(store_claim(host->store, &what, &host->claimed, &err));
-    size_t n = 0;
-    for (size_t i = 0; i < host->claimed.n; i++)
-        n += host->claimed.leases[i].n;
-    return n;
-}
-
-/* Settles all that the last claim gave. */
-static size_t settle(struct host *host, enum store_outcome outcome) {
-    struct store_settled settled[200];
-    size_t n = 0, ignored = 0;
-    for (size_t i = 0; i < host->claimed.n; i++)
-        for (size_t j = 0; j < host->claimed.leases[i].n; j++) {
-            const struct store_run *run = &host->claimed.leases[i].runs[j];
-            settled[n++] = (struct store_settled){.lease = host->claimed.leases[i].id,
-                                                  .index = run->index,
-                                                  .outcome = outcome,
-                                                  .attempts = 1,
-                                                  .attempt = 1,
-                                                  .child_key = run->child_key,
-                                                  .generation = run->generation,
-                                                  .error = BYTES("why")};
-        }
-    MUST(store_begin(host->store, &err));
-    MUST(store_settle(host->store, host->worker, settled, n, &ignored, &err));
-    MUST(store_commit(host->store, &err));
-    return ignored;
-}
-
-static void check(struct host *host) {
-    MUST(store_check(host->store, &err));
 }
 
 static int fresh(void **state) {
@@ -127,138 +30,138 @@ static int fresh(void **state) {
 static void a_child_key_lives_once_in_the_fleet(void **state) {
     (void)state;
     struct host a, b;
-    open_host(&a, NULL, 100);
-    open_host(&b, NULL, 100);
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 100);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 100);
     assert_int_equal(a.workflow, b.workflow);
-    assert_spawned(spawn(&a, "g", 0, 50, "1"), 50, 0, 0);
-    assert_spawned(spawn(&b, "g", 25, 50, "1"), 25, 25, 0);
-    assert_spawned(spawn(&a, "h", 0, 80, "1"), 5, 75, 0);
-    assert_int_equal(claim(&b, 50), 55);                  /* of g, and the 5 of h */
-    assert_spawned(spawn(&a, "g", 0, 50, "1"), 0, 50, 0); /* while the other runs them */
-    assert_int_equal(settle(&b, STORE_DONE), 0);
-    assert_spawned(spawn(&a, "g", 0, 50, "1"), 50, 0, 0); /* what it finished may come again */
-    assert_int_equal(claim(&b, 5), 5);
-    assert_int_equal(settle(&b, STORE_PARKED), 0);
-    check(&a);
-    check(&b);
+    assert_spawned(host_spawn(&a, "g", 0, 50, "1"), 50, 0, 0);
+    assert_spawned(host_spawn(&b, "g", 25, 50, "1"), 25, 25, 0);
+    assert_spawned(host_spawn(&a, "h", 0, 80, "1"), 5, 75, 0);
+    assert_int_equal(host_claim(&b, 50), 55);                  /* of g, and the 5 of h */
+    assert_spawned(host_spawn(&a, "g", 0, 50, "1"), 0, 50, 0); /* while the other runs them */
+    assert_int_equal(host_settle(&b, STORE_DONE), 0);
+    assert_spawned(host_spawn(&a, "g", 0, 50, "1"), 50, 0, 0); /* what it finished may come again */
+    assert_int_equal(host_claim(&b, 5), 5);
+    assert_int_equal(host_settle(&b, STORE_PARKED), 0);
+    host_check(&a);
+    host_check(&b);
     assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM fleet.trouble WHERE state = 2"), 5);
-    struct store_spawned again = spawn(&a, "g", 0, 80, "1"), newer = spawn(&a, "g", 0, 80, "2");
+    struct store_spawned again = host_spawn(&a, "g", 0, 80, "1"), newer = host_spawn(&a, "g", 0, 80, "2");
     assert_int_equal(again.created, 5);    /* of h, which are done */
     assert_int_equal(newer.superseded, 5); /* parked by the other */
     assert_int_equal(newer.created, 5);
     uint64_t dropped = 9;
-    MUST(store_begin(b.store, &err));
-    MUST(store_parked_drop(b.store, &(struct store_parked_filter){0}, &dropped, &err));
-    MUST(store_commit(b.store, &err));
+    MUST(store_begin(b.store, &host_err));
+    MUST(store_parked_drop(b.store, &(struct store_parked_filter){0}, &dropped, &host_err));
+    MUST(store_commit(b.store, &host_err));
     assert_int_equal(dropped, 0);
-    check(&a);
-    close_host(&a);
-    check(&b);
-    close_host(&b);
+    host_check(&a);
+    host_close(&a);
+    host_check(&b);
+    host_close(&b);
 }
 
 static void a_new_store_learns_what_is_live(void **state) {
     (void)state;
     struct host a, b;
-    open_host(&a, NULL, 100);
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 100);
     for (int i = 0; i < 30; i++) /* more pages than are read at once */
         for (int j = 0; j < 10; j++)
-            assert_int_equal(spawn(&a, "g", i * 100 + j * 10, 10, "1").created, 10);
-    claim(&a, 20);
-    settle(&a, STORE_PARKED);
-    open_host(&b, NULL, 100);
+            assert_int_equal(host_spawn(&a, "g", i * 100 + j * 10, 10, "1").created, 10);
+    host_claim(&a, 20);
+    host_settle(&a, STORE_PARKED);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 100);
     for (int i = 0; i < 30; i++)
-        assert_spawned(spawn(&b, "g", i * 100, 100, "1"), 0, 100, 0);
-    check(&b);
-    close_host(&a);
-    close_host(&b);
+        assert_spawned(host_spawn(&b, "g", i * 100, 100, "1"), 0, 100, 0);
+    host_check(&b);
+    host_close(&a);
+    host_close(&b);
 }
 
 static void limits_hold_over_hosts(void **state) {
     (void)state;
     struct host a, b;
-    open_host(&a, NULL, 7);
-    open_host(&b, NULL, 7);
-    spawn(&a, "g", 0, 50, "1");
-    assert_int_equal(claim(&a, 5), 5);
-    assert_int_equal(claim(&b, 5), 5);
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 7);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 7);
+    host_spawn(&a, "g", 0, 50, "1");
+    assert_int_equal(host_claim(&a, 5), 5);
+    assert_int_equal(host_claim(&b, 5), 5);
     assert_int_equal(a.claimed.n, 1);
     assert_int_equal(b.claimed.leases[0].tokens, 2);
     struct host c;
-    open_host(&c, NULL, 7);
-    assert_int_equal(claim(&c, 5), 0);
-    settle(&a, STORE_DONE);
-    assert_int_equal(claim(&c, 9), 9);
+    host_open(&c, &server, POSTGRES_SOCKET, NULL, 7);
+    assert_int_equal(host_claim(&c, 5), 0);
+    host_settle(&a, STORE_DONE);
+    assert_int_equal(host_claim(&c, 9), 9);
     assert_int_equal(c.claimed.leases[0].tokens, 5);
-    MUST(store_begin(a.store, &err));
-    MUST(store_workflow_pause(a.store, BYTES("w"), true, &err));
-    MUST(store_commit(a.store, &err));
-    settle(&b, STORE_DONE);
-    settle(&c, STORE_DONE);
-    assert_int_equal(claim(&b, 9), 0);
-    MUST(store_begin(c.store, &err));
-    MUST(store_workflow_pause(c.store, BYTES("w"), false, &err));
-    MUST(store_commit(c.store, &err));
-    assert_int_equal(claim(&b, 9), 9);
-    check(&a);
-    close_host(&a);
-    close_host(&c);
-    check(&b);
-    close_host(&b);
+    MUST(store_begin(a.store, &host_err));
+    MUST(store_workflow_pause(a.store, BYTES("w"), true, &host_err));
+    MUST(store_commit(a.store, &host_err));
+    host_settle(&b, STORE_DONE);
+    host_settle(&c, STORE_DONE);
+    assert_int_equal(host_claim(&b, 9), 0);
+    MUST(store_begin(c.store, &host_err));
+    MUST(store_workflow_pause(c.store, BYTES("w"), false, &host_err));
+    MUST(store_commit(c.store, &host_err));
+    assert_int_equal(host_claim(&b, 9), 9);
+    host_check(&a);
+    host_close(&a);
+    host_close(&c);
+    host_check(&b);
+    host_close(&b);
 }
 
 static void a_zombie_changes_nothing(void **state) {
     (void)state;
     struct host a, b;
-    open_host(&a, &(struct store_options){.lease_us = 300 * US_PER_MS}, 100);
-    open_host(&b, NULL, 100);
-    spawn(&a, "g", 0, 10, "1");
-    assert_int_equal(claim(&a, 4), 4);
-    assert_int_equal(claim(&b, 6), 6);
+    host_open(&a, &server, POSTGRES_SOCKET, &(struct store_options){.lease_us = 300 * US_PER_MS}, 100);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 100);
+    host_spawn(&a, "g", 0, 10, "1");
+    assert_int_equal(host_claim(&a, 4), 4);
+    assert_int_equal(host_claim(&b, 6), 6);
     pause_us(400 * US_PER_MS);
-    MUST(store_heartbeat(b.store, b.worker, NULL, &err)); /* takes nothing back, being alive */
-    settle(&b, STORE_DONE);
-    assert_int_equal(claim(&b, 9), 4);
-    assert_int_equal(settle(&a, STORE_DONE), 4); /* all ignored */
+    MUST(store_heartbeat(b.store, b.worker, NULL, &host_err)); /* takes nothing back, being alive */
+    host_settle(&b, STORE_DONE);
+    assert_int_equal(host_claim(&b, 9), 4);
+    assert_int_equal(host_settle(&a, STORE_DONE), 4); /* all ignored */
     assert_int_equal(store_heartbeat(a.store, a.worker, NULL, NULL), -ESTALE);
     struct store_claim what = {.worker = a.worker};
     struct store_claimed none;
     assert_int_equal(store_claim(a.store, &what, &none, NULL), -ESTALE);
-    assert_int_equal(settle(&b, STORE_DONE), 0);
+    assert_int_equal(host_settle(&b, STORE_DONE), 0);
     struct store_lane_info info;
-    MUST(store_lane_get(b.store, 1, &info, &err));
+    MUST(store_lane_get(b.store, 1, &info, &host_err));
     assert_int_equal(info.done, 10);
     assert_int_equal(info.tokens, 0);
-    check(&b);
-    close_host(&a);
-    close_host(&b);
+    host_check(&b);
+    host_close(&a);
+    host_close(&b);
 }
 
 static void a_cancellation_reaches_the_other_host(void **state) {
     (void)state;
     struct host a, b;
-    open_host(&a, NULL, 100);
-    open_host(&b, NULL, 100);
-    struct store_spawned spawned = spawn(&a, "g", 0, 3, "1");
-    assert_int_equal(claim(&a, 3), 3);
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 100);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 100);
+    struct store_spawned spawned = host_spawn(&a, "g", 0, 3, "1");
+    assert_int_equal(host_claim(&a, 3), 3);
     enum store_state was;
-    MUST(store_begin(b.store, &err));
-    MUST(store_run_cancel(b.store, spawned.page, 1, &was, &err));
-    MUST(store_commit(b.store, &err));
+    MUST(store_begin(b.store, &host_err));
+    MUST(store_run_cancel(b.store, spawned.page, 1, &was, &host_err));
+    MUST(store_commit(b.store, &host_err));
     assert_int_equal(was, STORE_STATE_LEASED);
     struct store_cancels cancels;
-    MUST(store_heartbeat(a.store, a.worker, &cancels, &err));
+    MUST(store_heartbeat(a.store, a.worker, &cancels, &host_err));
     assert_int_equal(cancels.n, 1);
     assert_int_equal(cancels.items[0].index, 1);
     assert_int_equal(cancels.items[0].lease, a.claimed.leases[0].id);
     store_cancels_free(&cancels);
-    MUST(store_heartbeat(a.store, a.worker, &cancels, &err));
+    MUST(store_heartbeat(a.store, a.worker, &cancels, &host_err));
     assert_int_equal(cancels.n, 0); /* once */
-    settle(&a, STORE_RELEASED);
-    assert_int_equal(claim(&b, 9), 2); /* the one that was asked to end does not run again */
-    check(&b);
-    close_host(&a);
-    close_host(&b);
+    host_settle(&a, STORE_RELEASED);
+    assert_int_equal(host_claim(&b, 9), 2); /* the one that was asked to end does not run again */
+    host_check(&b);
+    host_close(&a);
+    host_close(&b);
 }
 
 /* ---- waking ---- */
@@ -271,37 +174,62 @@ static void others_are_woken_when_there_is_work(void **state) {
     (void)state;
     struct host a, b;
     _Atomic int woken = 0;
-    open_host(&a, &(struct store_options){.wake = count_wake, .wake_arg = (void *)(uintptr_t)&woken}, 100);
+    host_open(&a, &server, POSTGRES_SOCKET,
+              &(struct store_options){.wake = count_wake, .wake_arg = (void *)(uintptr_t)&woken}, 100);
     for (int i = 0; i < 200 && woken == 0; i++) /* it is when it begins to listen */
         pause_us(10 * US_PER_MS);
-    open_host(&b, NULL, 100); /* no one else's rules change: no work, no waking */
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 100); /* no one else's rules change: no work, no waking */
     pause_us(50 * US_PER_MS);
     int before = woken;
     assert_true(before >= 1);
-    spawn(&a, "g", 0, 3, "1");
+    host_spawn(&a, "g", 0, 3, "1");
     pause_us(100 * US_PER_MS);
     assert_int_equal(woken, before); /* not by itself */
-    spawn(&b, "h", 10, 3, "1");
+    host_spawn(&b, "h", 10, 3, "1");
     for (int i = 0; i < 200 && woken == before; i++)
         pause_us(10 * US_PER_MS);
     assert_int_equal(woken, before + 1);
-    spawn(&b, "h", 20, 3, "1"); /* there is work already: no news */
+    host_spawn(&b, "h", 20, 3, "1"); /* there is work already: no news */
     pause_us(100 * US_PER_MS);
     assert_int_equal(woken, before + 1);
     postgres_server_sql(&server, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%%'");
     for (int i = 0; i < 300 && woken == before + 1; i++)
         pause_us(10 * US_PER_MS);
     assert_true(woken > before + 1); /* it listens again, and may have missed something */
-    close_host(&a);
-    close_host(&b);
+    host_close(&a);
+    host_close(&b);
+}
+
+/* Who has leased more runs than it may run at once waits for tokens, though nothing is left to be leased. */
+static void who_lacks_tokens_is_woken_when_some_come_back(void **state) {
+    (void)state;
+    struct host a, b;
+    _Atomic int woken = 0;
+    host_open(&a, &server, POSTGRES_SOCKET,
+              &(struct store_options){.wake = count_wake, .wake_arg = (void *)(uintptr_t)&woken}, 4);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 4);
+    for (int i = 0; i < 200 && woken == 0; i++) /* it is when it begins to listen */
+        pause_us(10 * US_PER_MS);
+    host_spawn(&a, "g", 0, 10, "1");
+    assert_int_equal(host_claim(&b, 3), 3);
+    assert_int_equal(host_claim(&a, 7), 7);
+    assert_int_equal(a.claimed.leases[0].tokens, 1);
+    pause_us(100 * US_PER_MS);
+    int before = woken;
+    host_settle(&b, STORE_DONE);
+    for (int i = 0; i < 1000 && woken == before; i++)
+        pause_us(10 * US_PER_MS);
+    assert_int_equal(woken, before + 1);
+    host_close(&a);
+    host_close(&b);
 }
 
 static void an_idle_store_costs_next_to_nothing(void **state) {
     (void)state;
     struct host a;
-    open_host(&a, NULL, 100);
-    spawn(&a, "g", 0, 3, "1");
-    assert_int_equal(claim(&a, 3), 3); /* it works on something, and asks for more */
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 100);
+    host_spawn(&a, "g", 0, 3, "1");
+    assert_int_equal(host_claim(&a, 3), 3); /* it works on something, and asks for more */
     int64_t lane = a.claimed.leases[0].lane;
     struct store_want want = {lane, 5, 3};
     struct store_claim what = {.worker = a.worker,
@@ -315,14 +243,14 @@ static void an_idle_store_costs_next_to_nothing(void **state) {
     int64_t before = postgres_server_number(&server, "SELECT pg_current_wal_insert_lsn() - '0/0'");
     for (int i = 0; i < 20; i++) {
         struct store_claimed claimed;
-        MUST(store_claim(a.store, &what, &claimed, &err));
+        MUST(store_claim(a.store, &what, &claimed, &host_err));
         assert_int_equal(claimed.n, 0);
         assert_int_equal(claimed.held[0], 3);
         store_claimed_free(&claimed);
     }
     int64_t after = postgres_server_number(&server, "SELECT pg_current_wal_insert_lsn() - '0/0'");
     assert_true(after - before < 2000); /* asking in vain writes nothing (but the server's own notes) */
-    close_host(&a);
+    host_close(&a);
 }
 
 /* ---- races ---- */
@@ -368,6 +296,7 @@ struct race_spawn {
     struct store_page page;
     struct bytes key;
     struct store_spawned spawned;
+    struct store_place runs[20];
 };
 static _Thread_local struct race_spawn spawning;
 static _Thread_local struct store_settled settling[100];
@@ -381,6 +310,30 @@ static long key_number(struct bytes key) {
 
 static int race_spawn(struct racer *racer, struct err *why) {
     return store_spawn(racer->host.store, &spawning.page, &spawning.spawned, why);
+}
+
+static int has_key(void *arg, const struct store_run_info *run) {
+    return bytes_equal(run->child_key, *(const struct bytes *)arg) ? 0 : -EPROTO;
+}
+
+/* Each item has a run with its key, be it another host's; of all items the last is looked up. */
+static void check_told(struct racer *racer) {
+    uint32_t created = 0;
+    for (size_t i = 0; i < spawning.page.n; i++) {
+        created += spawning.runs[i].created;
+        if (spawning.runs[i].page == 0 || (spawning.runs[i].created && spawning.runs[i].page != spawning.spawned.page))
+            racer->trouble = "an item is not told its run";
+    }
+    if (created != spawning.spawned.created)
+        racer->trouble = "more or fewer are told to be created than were";
+    struct err why = {0};
+    const struct store_place *last = &spawning.runs[spawning.page.n - 1];
+    struct bytes key = spawning.page.items[spawning.page.n - 1].child_key;
+    int r = store_run_get(racer->host.store, last->page, last->index, has_key, &key, &why);
+    if (r < 0 && r != STORE_ERR_LOST) {
+        racer->trouble = "the run that was told is not there, or has another key";
+        fprintf(stderr, "%d %s\n", r, why.text);
+    }
 }
 
 static int race_settle(struct racer *racer, struct err *why) {
@@ -453,9 +406,12 @@ static void *race_thread(void *arg) {
                                                 .keys = &spawning.key,
                                                 .n_keys = 1,
                                                 .items = race_items + from,
-                                                .n = 1 + rng_below(&racer->rng, 20)};
-            if (in_batch(racer, race_spawn) == 0)
+                                                .n = 1 + rng_below(&racer->rng, 20),
+                                                .ret_runs = spawning.runs};
+            if (in_batch(racer, race_spawn) == 0) {
                 race.spawned += spawning.spawned.created;
+                check_told(racer);
+            }
         } else {
             race_run(racer);
         }
@@ -470,7 +426,7 @@ static void run_race(int64_t us, int crashes) {
         race_items[i].child_key =
             bytes_of(race_keys[i], (size_t)snprintf(race_keys[i], sizeof race_keys[i], "key-%05d", i));
     for (int i = 0; i < RACE_HOSTS; i++) {
-        open_host(&racers[i].host, NULL, RACE_MAX);
+        host_open(&racers[i].host, &server, POSTGRES_SOCKET, NULL, RACE_MAX);
         rng_seed(&racers[i].rng, (uint64_t)i + 1);
     }
     for (int i = 0; i < RACE_HOSTS; i++)
@@ -489,13 +445,13 @@ static void run_race(int64_t us, int crashes) {
         if (racers[i].trouble)
             fail_msg("%s", racers[i].trouble);
     struct host *host = &racers[0].host;
-    while (claim(host, 50) > 0) { /* what is left */
+    while (host_claim(host, 50) > 0) { /* what is left */
         for (size_t i = 0; i < host->claimed.n; i++)
             race.done += (int)host->claimed.leases[i].n;
-        assert_int_equal(settle(host, STORE_DONE), 0);
+        assert_int_equal(host_settle(host, STORE_DONE), 0);
     }
-    check(host);
-    check(&racers[1].host);
+    host_check(host);
+    host_check(&racers[1].host);
     printf("race: %llu spawned, %llu batches lost\n", (unsigned long long)race.spawned, (unsigned long long)race.lost);
     assert_true(race.spawned > 100);
     assert_int_equal(race.done, race.spawned);
@@ -503,7 +459,7 @@ static void run_race(int64_t us, int crashes) {
     if (crashes)
         assert_true(race.lost > 0);
     for (int i = 0; i < RACE_HOSTS; i++)
-        close_host(&racers[i].host);
+        host_close(&racers[i].host);
 }
 
 static void hosts_race(void **state) {
@@ -520,24 +476,24 @@ static void the_server_crashes_under_load(void **state) {
 static void a_stopped_host_loses_the_lock(void **state) {
     (void)state;
     struct host a, b;
-    open_host(&a, NULL, 100);
-    open_host(&b, NULL, 100);
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 100);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 100);
     bool first;
-    MUST(store_begin(a.store, &err));
-    MUST(store_tick(a.store, a.workflow, 60, &first, &err)); /* takes the lock; and then nothing */
+    MUST(store_begin(a.store, &host_err));
+    MUST(store_tick(a.store, a.workflow, 60, &first, &host_err)); /* takes the lock; and then nothing */
     assert_true(first);
     int64_t began = clock_mono_us(&clock_system);
-    assert_int_equal(spawn(&b, "g", 0, 5, "1").created, 5);
+    assert_int_equal(host_spawn(&b, "g", 0, 5, "1").created, 5);
     int64_t took = clock_mono_us(&clock_system) - began;
     assert_in_range(took, 5 * US_PER_S, 13 * US_PER_S);
-    assert_int_equal(store_commit(a.store, &err), STORE_ERR_LOST);
-    MUST(store_begin(a.store, &err));
-    MUST(store_tick(a.store, a.workflow, 60, &first, &err));
+    assert_int_equal(store_commit(a.store, &host_err), STORE_ERR_LOST);
+    MUST(store_begin(a.store, &host_err));
+    MUST(store_tick(a.store, a.workflow, 60, &first, &host_err));
     assert_true(first); /* it had not been recorded */
-    MUST(store_commit(a.store, &err));
-    check(&a);
-    close_host(&a);
-    close_host(&b);
+    MUST(store_commit(a.store, &host_err));
+    host_check(&a);
+    host_close(&a);
+    host_close(&b);
 }
 
 /* ---- opening ---- */
@@ -583,20 +539,42 @@ static void a_newer_schema_is_refused(void **state) {
     (void)state;
     struct host a;
     char uri[256];
-    open_host(&a, NULL, 9);
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
     postgres_server_sql(&server, "UPDATE fleet.meta SET version = %d", SCHEMA_VERSION + 1);
     postgres_server_uri(&server, POSTGRES_SOCKET, 0, "fleet", uri, sizeof uri);
-    assert_int_equal(open_as(uri, &err), STORE_ERR_CORRUPT);
-    assert_non_null(strstr(err.text, "update froe"));
+    assert_int_equal(open_as(uri, &host_err), STORE_ERR_CORRUPT);
+    assert_non_null(strstr(host_err.text, "update froe"));
     /* Nor does one go on that runs while another brings the tables to a newer version. */
-    MUST(store_begin(a.store, &err));
-    assert_int_equal(store_value_put(a.store, BYTES("n"), BYTES("v"), &err), 0);
-    assert_int_equal(store_commit(a.store, &err), STORE_ERR_CORRUPT);
-    assert_int_equal(store_begin(a.store, &err), STORE_ERR_CORRUPT);
+    MUST(store_begin(a.store, &host_err));
+    assert_int_equal(store_value_put(a.store, BYTES("n"), BYTES("v"), &host_err), 0);
+    assert_int_equal(store_commit(a.store, &host_err), STORE_ERR_CORRUPT);
+    assert_int_equal(store_begin(a.store, &host_err), STORE_ERR_CORRUPT);
     postgres_server_sql(&server, "UPDATE fleet.meta SET version = %d", SCHEMA_VERSION);
-    assert_int_equal(store_begin(a.store, &err), STORE_ERR_CORRUPT); /* it stays failed */
-    close_host(&a);
-    assert_int_equal(open_as(uri, &err), 0);
+    assert_int_equal(store_begin(a.store, &host_err), STORE_ERR_CORRUPT); /* it stays failed */
+    host_close(&a);
+    assert_int_equal(open_as(uri, &host_err), 0);
+}
+
+/* Version 1 had no table for checkpoints, version 2 did not know since when a lane is not used. */
+static void an_older_schema_is_brought_up(void **state) {
+    (void)state;
+    struct host a, b;
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    assert_spawned(host_spawn(&a, "g", 0, 5, "1"), 5, 0, 0);
+    host_close(&a);
+    postgres_server_sql(&server, "DROP TABLE fleet.kept");
+    postgres_server_sql(&server, "ALTER TABLE fleet.workflow DROP done, DROP failed, DROP cancelled");
+    postgres_server_sql(&server, "ALTER TABLE fleet.lane DROP used");
+    postgres_server_sql(&server, "UPDATE fleet.meta SET version = 1");
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    host_open(&b, &server, POSTGRES_SOCKET, NULL, 9); /* finds it done */
+    assert_int_equal(postgres_server_number(&server, "SELECT version FROM fleet.meta"), SCHEMA_VERSION);
+    assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM fleet.kept"), 0);
+    assert_spawned(host_spawn(&b, "g", 0, 6, "1"), 1, 5, 0);
+    host_check(&a); /* reads the table */
+    host_check(&b);
+    host_close(&a);
+    host_close(&b);
 }
 
 static void little_privilege_is_enough(void **state) {
@@ -606,12 +584,12 @@ static void little_privilege_is_enough(void **state) {
     postgres_server_sql(&server, "CREATE ROLE little LOGIN");
     snprintf(uri, sizeof uri, "postgres:///postgres?host=%s&port=%d&user=little&froe_schema=little", server.folder,
              server.port);
-    assert_int_equal(open_as(uri, &err), STORE_ERR_IO);
-    assert_non_null(strstr(err.text, "permission denied"));
+    assert_int_equal(open_as(uri, &host_err), STORE_ERR_IO);
+    assert_non_null(strstr(host_err.text, "permission denied"));
     postgres_server_sql(&server, "CREATE SCHEMA little AUTHORIZATION little");
-    if (open_as(uri, &err) < 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(open_as(uri, &err), 0);
+    if (open_as(uri, &host_err) < 0)
+        fail_msg("%s", host_err.text);
+    assert_int_equal(open_as(uri, &host_err), 0);
     postgres_server_sql(&server, "DROP SCHEMA little CASCADE");
 }
 
@@ -635,19 +613,19 @@ static void passwords_stay_out_of_texts(void **state) {
         snprintf(uri, sizeof uri, "%.*s", before, uris[i]);
         if (port)
             snprintf(uri + strlen(uri), sizeof uri - strlen(uri), "%d%s", server.port, port + 2);
-        int r = open_as(uri, &err);
+        int r = open_as(uri, &host_err);
         assert_true(r == STORE_ERR_IO || r == -EINVAL);
-        assert_true(strlen(err.text) > 10);
-        if (strstr(err.text, "hunter2secret"))
-            fail_msg("%s", err.text);
+        assert_true(strlen(host_err.text) > 10);
+        if (strstr(host_err.text, "hunter2secret"))
+            fail_msg("%s", host_err.text);
     }
 }
 
 static void a_server_that_is_down_is_an_error(void **state) {
     (void)state;
-    assert_int_equal(open_as("postgres://froe@127.0.0.1:1/postgres", &err), STORE_ERR_IO);
-    assert_non_null(strstr(err.text, "127.0.0.1:1/postgres"));
-    assert_non_null(strstr(err.text, "refused"));
+    assert_int_equal(open_as("postgres://froe@127.0.0.1:1/postgres", &host_err), STORE_ERR_IO);
+    assert_non_null(strstr(host_err.text, "127.0.0.1:1/postgres"));
+    assert_non_null(strstr(host_err.text, "refused"));
 }
 
 #define TEST(function_) cmocka_unit_test_setup(function_, fresh)
@@ -660,12 +638,14 @@ int main(void) {
         TEST(a_zombie_changes_nothing),
         TEST(a_cancellation_reaches_the_other_host),
         TEST(others_are_woken_when_there_is_work),
+        TEST(who_lacks_tokens_is_woken_when_some_come_back),
         TEST(an_idle_store_costs_next_to_nothing),
         TEST(hosts_race),
         TEST(the_server_crashes_under_load),
         TEST(a_stopped_host_loses_the_lock),
         TEST(many_start_at_once),
         TEST(a_newer_schema_is_refused),
+        TEST(an_older_schema_is_brought_up),
         TEST(little_privilege_is_enough),
         TEST(passwords_stay_out_of_texts),
         TEST(a_server_that_is_down_is_an_error),

@@ -1,9 +1,11 @@
 /* test_sqlite.c - the conformance suite over the SQLite store: in a time of the suite's own, or, with the argument
  * "waiting", in the system's, as stores on a server have it. */
 #include "conformance.h"
+#include "conformance_steps.h"
 #include "sqlite_files.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 struct place {
     struct sqlite_place files;
@@ -36,8 +38,14 @@ int main(int argc, char **argv) {
     struct place place;
     sqlite_place_make(&place.files);
     snprintf(place.uri, sizeof place.uri, "sqlite:%s", place.files.path);
-    struct store_under_test sut = {
-        .wipe = wipe, .open = open_store, .crash = crash, .own_clock = argc == 1, .arg = &place};
+    struct store_under_test sut = {.wipe = wipe,
+                                   .open = open_store,
+                                   .crash = crash,
+                                   .own_clock = argc == 1,
+                                   .seeds = argc == 1 ? 16 : 2,
+                                   .arg = &place};
+    if (getenv("CONFORMANCE_TEST")) /* one alone, by its name */
+        cmocka_set_test_filter(getenv("CONFORMANCE_TEST"));
     int failed = conformance_run(&sut);
     sqlite_place_remove(&place.files);
     return failed;

@@ -271,7 +271,7 @@ static void a_newer_format_is_refused(void **state) {
     assert_refused(place, STORE_ERR_CORRUPT, "newer");
     sql(place, "PRAGMA user_version=0");
     assert_refused(place, STORE_ERR_CORRUPT, "format 0");
-    sql(place, "PRAGMA user_version=2; DROP TABLE page");
+    sql(place, "PRAGMA user_version=3; DROP TABLE page");
     assert_refused(place, STORE_ERR_CORRUPT, "page");
 }
 
@@ -279,6 +279,34 @@ static void an_older_format_is_brought_up(void **state) {
     struct sqlite_place *place = *state;
     old_format_make(place);
     old_format_verify(place);
+}
+
+/* Format 2 had no table of checkpoints, and lanes were never idle. */
+static void so_is_format_2(void **state) {
+    struct sqlite_place *place = *state;
+    static const struct store_options options = {
+        .clock = &workload_clock, .lock_wait_us = -1, .history_bytes = 8 << 20};
+    struct buf before = {0}, after = {0};
+    int done;
+    struct err err;
+    for (int i = 0; i < 2; i++) {
+        sqlite_place_wipe(place);
+        assert_int_equal(workload_run(place, 9, &done, NULL, &err), 0);
+        store_close(open_with(place, &options)); /* no checkpoints of leased runs are left */
+        if (i == 0)                              /* claims, so that it is another store afterwards */
+            assert_int_equal(workload_describe(place, &before, &err), 0);
+    }
+    sql(place, "DROP TABLE kept; ALTER TABLE workflow DROP COLUMN done; ALTER TABLE workflow DROP COLUMN failed;"
+               "ALTER TABLE workflow DROP COLUMN cancelled; ALTER TABLE lane DROP COLUMN idle;"
+               "ALTER TABLE lane DROP COLUMN last_ended; PRAGMA user_version=2");
+    if (workload_describe(place, &after, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_string_equal(before.p, after.p);
+    struct store *store = open_it(place);
+    assert_int_equal(store_check(store, &err), 0); /* which reads the table */
+    store_close(store);
+    buf_free(&before);
+    buf_free(&after);
 }
 
 static void fill(struct sqlite_place *place, struct buf *content) {
@@ -474,14 +502,23 @@ static void notices_that_it_was_taken_away(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(notices_that_it_was_taken_away), TEST(made_for_its_owner_alone),
-        TEST(a_name_is_only_a_name),          TEST(where_no_file_can_be),
-        TEST(what_cannot_be_written),         TEST(the_second_is_told_who_is_first),
-        TEST(another_name_for_the_same_file), TEST(helpers_keep_the_lock),
-        TEST(a_foreign_file_is_left_alone),   TEST(a_newer_format_is_refused),
-        TEST(an_older_format_is_brought_up),  TEST(a_truncated_file_is_refused),
-        TEST(damage_is_found_or_harmless),    TEST(space_is_used_again),
-        TEST(history_keeps_to_its_size),      TEST(an_almost_empty_file_is_made_small),
+        TEST(notices_that_it_was_taken_away),
+        TEST(made_for_its_owner_alone),
+        TEST(a_name_is_only_a_name),
+        TEST(where_no_file_can_be),
+        TEST(what_cannot_be_written),
+        TEST(the_second_is_told_who_is_first),
+        TEST(another_name_for_the_same_file),
+        TEST(helpers_keep_the_lock),
+        TEST(a_foreign_file_is_left_alone),
+        TEST(a_newer_format_is_refused),
+        TEST(an_older_format_is_brought_up),
+        TEST(so_is_format_2),
+        TEST(a_truncated_file_is_refused),
+        TEST(damage_is_found_or_harmless),
+        TEST(space_is_used_again),
+        TEST(history_keeps_to_its_size),
+        TEST(an_almost_empty_file_is_made_small),
     };
     return cmocka_run_group_tests_name("sqlite files", tests, NULL, NULL);
 }

@@ -110,7 +110,7 @@ static int claim_and_settle(struct going *going, uint32_t runs, enum ends ends) 
         r = store_heartbeat(going->store, going->worker, &cancels, going->err);
     if (r == 0)
         store_cancels_free(&cancels);
-    for (size_t i = 0; i < claimed.n && r == 0 && ends != NONE; i++)
+    for (size_t i = 0; i < claimed.n && r == 0; i++)
         for (size_t j = 0; j < claimed.leases[i].n && r == 0; j++) {
             const struct store_run *run = &claimed.leases[i].runs[j];
             struct store_settled settled = {
@@ -129,8 +129,15 @@ static int claim_and_settle(struct going *going, uint32_t runs, enum ends ends) 
                 .attempt = run->attempts + 1,
                 .duration_us = 1000 * run->index,
             };
+            struct store_settled kept = settled;
+            kept.outcome = STORE_CHECKPOINT;
+            kept.checkpoint = BYTES("a quarter");
             size_t ignored;
-            r = store_settle(going->store, going->worker, &settled, 1, &ignored, going->err);
+            settled.checkpointed = run->index % 4 == 1;
+            if (settled.checkpointed)
+                r = store_settle(going->store, going->worker, &kept, 1, &ignored, going->err);
+            if (r == 0 && ends != NONE)
+                r = store_settle(going->store, going->worker, &settled, 1, &ignored, going->err);
         }
     store_claimed_free(&claimed);
     return r;
