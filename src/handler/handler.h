@@ -21,6 +21,7 @@
 
 #include "bytes.h"
 #include "err.h"
+#include "spool.h"
 
 #include <uv.h>
 
@@ -44,8 +45,24 @@ enum handler_end {
     HANDLER_FAILED,  /* it failed; `text` says how, with the last lines of its stderr */
     HANDLER_ABORTED, /* handler_abort ended it */
 };
+
+/* What the user's code made of an object: a whole of its own. */
+struct handler_part {
+    struct bytes name;         /* "" unless there are several: then each has another */
+    struct bytes content_type; /* "": not known */
+    struct bytes extension;    /* "webp", without a dot; "": that of the object */
+    struct spool *body;        /* may be empty */
+};
+#define HANDLER_PARTS_MAX 16
+#define HANDLER_PART_NAME_MAX 64
+
 struct handler_result {
     enum handler_end end;
+    /* With HANDLER_OK of a handler that was made to keep results (`results` in its options): all parts, as many as it
+     * gave, maybe none. Borrowed during the callback, but what `body` points to may be moved out of (copy the struct,
+     * then spool_init it): who does so frees it. */
+    const struct handler_part *parts;
+    size_t n_parts;
     /* For a person; borrowed; "" for OK. Printable UTF-8 with '\n' between lines; up to HANDLER_TEXT_MAX bytes. */
     const char *text;
 };
@@ -102,6 +119,13 @@ struct handler_job {
     struct handler *handler;
 };
 
+/* Of handlers that keep what the user's code made of an object. Borrowed, as is all in it. */
+struct handler_results {
+    struct budget *budget; /* for what is held in memory */
+    const char *directory; /* for what is not */
+    uint64_t max_bytes;    /* of one object's parts together; more: FAILED. 0: no limit */
+};
+
 /* Accepts and drops every body: `--discard`. */
 int handler_discard_new(uv_loop_t *loop, struct handler **ret_handler);
 
@@ -125,9 +149,10 @@ int handler_discard_new(uv_loop_t *loop, struct handler **ret_handler);
 #define HANDLER_STDERR_MAX 4096
 
 struct handler_program_options {
-    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-    struct spawner *spawner; /* borrowed, outlives the handler; see spawner.h */
-    int64_t kill_grace_us;   /* between SIGTERM and SIGKILL on abort; 0: SIGKILL at once */
+    const char *const *argv;               /* NULL-terminated; argv[0] is looked up in PATH */
+    struct spawner *spawner;               /* borrowed, outlives the handler; see spawner.h */
+    int64_t kill_grace_us;                 /* between SIGTERM and SIGKILL on abort; 0: SIGKILL at once */
+    const struct handler_results *results; /* its stdout is one part, without a name; NULL: stdout is froe's own */
 };
 /* Copies the options. -ENOENT / -EACCES when the program cannot be found or executed, with a text. */
 int handler_program_new(uv_loop_t *loop, const struct handler_program_options *options, struct handler **ret_handler,
@@ -161,8 +186,9 @@ struct handler_pool_options {
     int64_t kill_grace_us;   /* between the end of its input, SIGTERM and SIGKILL; 0: SIGKILL at once on abort */
     uint32_t workers;        /* at most so many at work; 0: as many as this process may use cores */
     enum handler_pool_body body;
-    uint32_t recycle_objects; /* a worker is replaced after so many; 0: never */
-    int64_t recycle_bytes;    /* or when it has more than so many resident after an answer; 0: never */
+    const struct handler_results *results; /* NULL: an answer with results fails its object */
+    uint32_t recycle_objects;              /* a worker is replaced after so many; 0: never */
+    int64_t recycle_bytes;                 /* or when it has more than so many resident after an answer; 0: never */
 };
 /* Copies the options; starts no worker. -ENOENT / -EACCES as for programs, -ENOMEM, or what the directory of
  * HANDLER_POOL_PATH could not be made for; with a text. */

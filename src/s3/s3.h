@@ -189,6 +189,50 @@ int s3_put(struct s3_client *client, struct bytes bucket, struct bytes key, stru
            struct bytes content_type, const struct s3_header *metadata, size_t n_metadata, s3_put_fn *done, void *arg,
            struct s3_call **ret_call);
 
+/* How a result is stored. All copied; empty: left out. */
+struct s3_put_options {
+    struct bytes content_type, storage_class;
+    struct bytes tagging;             /* as a query string: "name=value&name=value", percent-encoded */
+    const struct s3_header *metadata; /* names without x-amz-meta- */
+    size_t n_metadata;
+};
+/* Reads up to n bytes of the body at offset; fewer than asked for, or a negative errno, ends the call: S3_BAD_REQUEST.
+ */
+typedef int64_t s3_read_fn(void *arg, uint64_t offset, void *to, size_t n);
+/* Stores a body of a known size that is read piece by piece, so that it need not be in memory, and again for a retry:
+ * `read` is called on the loop's thread until `done` is. With x-amz-checksum-crc32 (the CRC is computed in a first
+ * reading), the payload unsigned over TLS and signed (SHA-256) otherwise. Above part_bytes as a multipart upload, a
+ * part after the other, aborted when it cannot be completed or is cancelled; an abort that failed is told in the
+ * result's text. S3_OK means that S3 has it, whole and durable. size at most 10000 parts.
+ * https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html */
+#define S3_PART_BYTES (INT64_C(16) * 1024 * 1024) /* the usual part_bytes; at least 5 MiB on AWS */
+int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, s3_read_fn *read,
+                  const struct s3_put_options *options, uint64_t part_bytes, s3_put_fn *done, void *arg,
+                  struct s3_call **ret_call);
+
+/* Copies an object as it is (metadata and tags with it) inside S3, of that very ETag (412 otherwise: S3_PRECONDITION)
+ * and version (empty: the current). Above 5 GiB, which one request cannot copy, in parts of the copy's own. An answer
+ * of 200 with an error in it is that error. `options` NULL: metadata and content type are taken over; otherwise they
+ * replace. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html */
+struct s3_copy_source {
+    struct bytes bucket, key, version_id, etag;
+    uint64_t size;
+};
+int s3_copy(struct s3_client *client, const struct s3_copy_source *source, struct bytes bucket, struct bytes key,
+            const struct s3_put_options *options, s3_put_fn *done, void *arg, struct s3_call **ret_call);
+
+struct s3_tag {
+    struct bytes name, value; /* decoded */
+};
+#define S3_TAGS_MAX 10
+typedef void s3_tags_fn(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n);
+/* version_id may be empty. https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectTagging.html and PutObject...
+ */
+int s3_get_tags(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
+                s3_tags_fn *done, void *arg, struct s3_call **ret_call);
+int s3_put_tags(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
+                const struct s3_tag *tags, size_t n, s3_tags_fn *done, void *arg, struct s3_call **ret_call);
+
 typedef void s3_delete_fn(void *arg, const struct s3_result *result);
 /* Deletes one object. With a version id: that version for good. With if_match: only while the current ETag is that
  * (412: S3_PRECONDITION; 404: S3_NO_KEY, already gone). Not both: AWS refuses that. A retried delete that finds 404 is

@@ -1,0 +1,36 @@
+/* spool.h - bytes that gather before anybody knows how many there will be: in memory while they are few and there is
+ * room in a budget that many spools share, otherwise in a file without a name, so that nothing is left behind by a
+ * crash. Either way it is a descriptor that can be read at any place, and handed to another process.
+ *
+ * Thread: a budget and its spools belong to one thread. Writing may block for as long as the file system does. */
+#pragma once
+
+#include "bytes.h"
+#include "err.h"
+
+#include <stdint.h>
+
+struct budget {
+    uint64_t max_bytes, used_bytes; /* all-zero: nothing fits, so everything goes into files */
+};
+
+#define SPOOL_MEMORY_MAX (1024 * 1024) /* of one spool, in memory (memfd_create) */
+
+struct spool {
+    struct budget *budget;
+    const char *directory; /* of files; borrowed */
+    int fd;                /* -1: nothing was written yet */
+    uint64_t n;            /* bytes written */
+    uint64_t counted;      /* of the budget */
+    bool in_file;
+};
+
+/* `budget` may be NULL: all in files. The directory must allow O_TMPFILE, or a file that is unlinked at once. */
+void spool_init(struct spool *spool, struct budget *budget, const char *directory);
+/* Appends. A negative errno (-ENOSPC, -EMFILE ...) with a text that names the directory; then the spool is only to be
+ * freed. */
+int spool_add(struct spool *spool, struct bytes piece, struct err *err);
+/* Up to `n` bytes from `offset`; fewer only at the end. A negative errno. */
+int64_t spool_read(const struct spool *spool, uint64_t offset, void *to, size_t n);
+/* Closes, gives its bytes back to the budget; empty again. */
+void spool_free(struct spool *spool);
