@@ -43,6 +43,7 @@ enum http_end {
     HTTP_BAD_ANSWER,  /* not HTTP, or over a limit */
     HTTP_CANCELLED,
     HTTP_NO_MEMORY,
+    HTTP_UNREADABLE, /* the body that was to be sent could not be read */
 };
 
 struct http_field {
@@ -59,6 +60,9 @@ struct http_handler {
     void (*done)(void *arg, enum http_end end, const char *text);
 };
 
+/* Reads exactly n bytes of a request's body at `offset` and returns n; anything else ends the request. */
+typedef int64_t http_read_fn(void *arg, uint64_t offset, void *to, size_t n);
+
 struct http_send {
     const char *method;
     const char *url;                 /* absolute, already encoded; sent as it is: dots are not squashed */
@@ -66,6 +70,11 @@ struct http_send {
     size_t n_fields;
     struct bytes body; /* borrowed until `done`; Content-Length is set when has_body */
     bool has_body;
+    /* A body that is not in memory: read_n bytes, asked for in order while they are sent, from inside the HTTP client;
+     * again from the start should a reused connection turn out to be dead. NULL: `body` it is. */
+    http_read_fn *read;
+    void *read_arg;
+    uint64_t read_n;
     int64_t deadline_us; /* the whole request, from now; 0: none */
 };
 /* Copies all but the body. -EINVAL (a field with a line break or NUL in it), -ENOMEM, -ECANCELED once http_close was

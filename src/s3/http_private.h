@@ -46,6 +46,9 @@ struct http_request {
     enum http_end end;
     bool cancelled, paused, in_data, resume_early, refused;
     enum http_kind kind;
+    http_read_fn *read; /* of the body that is sent; NULL: it is in memory */
+    void *read_arg;
+    uint64_t read_at, read_n;
     char method[HTTP_METHOD_MAX + 1]; /* as set on the handle, "" for curl's own */
     struct buf lines;
     struct curl_slist *nodes; /* one a header line, pointing into `lines` */

@@ -45,6 +45,34 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg) {
     return n;
 }
 
+static size_t on_read(char *to, size_t size, size_t n, void *arg) {
+    struct http_request *request = arg;
+    uint64_t left = request->read_n - request->read_at;
+    n *= size;
+    if (n > left)
+        n = (size_t)left;
+    if (request->cancelled)
+        return CURL_READFUNC_ABORT;
+    if (n == 0)
+        return 0;
+    if (request->read(request->read_arg, request->read_at, to, n) != (int64_t)n) {
+        request->refused = true;
+        request->end = HTTP_UNREADABLE;
+        request->reason = "the body cannot be read";
+        return CURL_READFUNC_ABORT;
+    }
+    request->read_at += n;
+    return n;
+}
+
+static int on_seek(void *arg, curl_off_t offset, int origin) {
+    struct http_request *request = arg;
+    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > request->read_n)
+        return CURL_SEEKFUNC_CANTSEEK;
+    request->read_at = (uint64_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
 /* ---- set once ---- */
 
 void http_request_free(struct http_request *request) {
@@ -69,6 +97,10 @@ static bool set_up(struct http_request *request) {
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, request);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, request);
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(easy, CURLOPT_READDATA, request);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_seek);
+    curl_easy_setopt(easy, CURLOPT_SEEKDATA, request);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancelled name look-up must not block the loop */
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
@@ -116,8 +148,9 @@ static bool set_method(struct http_request *request, const struct http_send *sen
             curl_easy_setopt(easy, CURLOPT_POST, 1L);
     }
     if (kind == HTTP_KIND_BODY) {
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)send->body.n);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, send->body.n ? send->body.p : "");
+        curl_off_t n = send->read ? (curl_off_t)send->read_n : (curl_off_t)send->body.n;
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, n);
+        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, send->read ? NULL : send->body.n ? send->body.p : "");
     }
     const char *own =
         kind == HTTP_KIND_HEAD || (kind == HTTP_KIND_GET && strcmp(send->method, "GET") == 0) ? "" : send->method;
@@ -188,8 +221,12 @@ static int set_fields(struct http_request *request, const struct http_send *send
 }
 
 int http_request_prepare(struct http_request *request, const struct http_send *send) {
-    if (strlen(send->method) > HTTP_METHOD_MAX)
+    if (strlen(send->method) > HTTP_METHOD_MAX || (send->read && send->read_n > INT64_MAX))
         return -EINVAL;
+    request->read = send->read;
+    request->read_arg = send->read_arg;
+    request->read_n = send->read_n;
+    request->read_at = 0;
     if (curl_easy_setopt(request->easy, CURLOPT_URL, send->url) != CURLE_OK || !set_method(request, send))
         return -ENOMEM;
     return set_fields(request, send);

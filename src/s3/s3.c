@@ -144,6 +144,9 @@ static void on_soon(uv_idle_t *idle) {
         struct s3_call *call = LIST_ENTRY(link, struct s3_call, queue);
         s3_call_end(call, call->refused.status);
     }
+    list_splice_back(&batch, &client->bodies);
+    while ((link = list_pop_front(&batch)))
+        s3_call_read_on(LIST_ENTRY(link, struct s3_call, queue));
     s3_client_check_closed(client);
 }
 
@@ -208,7 +211,8 @@ int s3_client_new(uv_loop_t *loop, const struct s3_options *options, struct s3_c
     struct s3_client *client = mem_zalloc(sizeof *client);
     if (!client)
         return err_set(err, -ENOMEM, "out of memory");
-    struct list *lists[] = {&client->calls, &client->free, &client->keys, &client->asleep, &client->ending};
+    struct list *lists[] = {&client->calls,  &client->free,   &client->keys,
+                            &client->asleep, &client->bodies, &client->ending};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         list_init(lists[i]);
     s3_regions_init(&client->regions);

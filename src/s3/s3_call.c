@@ -1,9 +1,9 @@
 /* s3_call.c - one call from start to end: keys, signing, the attempt, what its answer means, and what follows.
  *
- *     start -> KEYS -> HTTP -> end           (keys that are at hand come at once)
- *                ^       |
- *                |       +-> ASLEEP -+     a failure that is worth another attempt
- *                +-------------------+     or one that can be mended: region, clock, keys
+ *     start -> BODY -> KEYS -> HTTP -> end   (only a body that is not in memory; keys that are at hand come at once)
+ *                       ^       |
+ *                       |       +-> ASLEEP -+     a failure that is worth another attempt
+ *                       +-------------------+     or one that can be mended: region, clock, keys
  *
  * Callbacks are made from s3_call_end alone, which only runs from the loop; what fails earlier goes through
  * s3_call_end_soon. */
@@ -274,6 +274,8 @@ static struct s3_verdict verdict_of_end(const struct s3_call *call, enum http_en
         return (struct s3_verdict){S3_CANCELLED, S3_REMEDY_NONE};
     case HTTP_NO_MEMORY:
         return no_memory;
+    case HTTP_UNREADABLE:
+        return (struct s3_verdict){S3_BAD_REQUEST, S3_REMEDY_NONE};
     }
     return (struct s3_verdict){S3_OK, S3_REMEDY_NONE};
 }
@@ -470,7 +472,7 @@ static void count(struct s3_call *call) {
         break;
     }
     if (!call->probing) {
-        counters->bytes_out += call->body.n;
+        counters->bytes_out += call->read ? call->read_n : call->body.n;
         call->attempts++;
     }
 }
@@ -493,6 +495,9 @@ static int attempt(struct s3_call *call, const struct credentials *keys) {
     if (call->has_body && !call->probing) {
         send.has_body = true;
         send.body = call->body;
+        send.read = call->read ? s3_body_send : NULL;
+        send.read_arg = call;
+        send.read_n = call->read_n;
     }
     if (call->deadline_ms) {
         uint64_t now = s3_now_ms(client);
@@ -545,6 +550,26 @@ void s3_call_send(struct s3_call *call) {
         s3_client_wake_at(client, call->deadline_ms);
 }
 
+static void read_body(struct s3_call *call) {
+    call->stage = S3_STAGE_BODY;
+    list_move_back(&call->client->bodies, &call->queue);
+    s3_client_wake(call->client);
+}
+
+void s3_call_read_on(struct s3_call *call) {
+    enum s3_status status;
+    const char *text;
+    int r = s3_body_step(call, &status, &text);
+    if (call->stage != S3_STAGE_BODY)
+        return; /* cancelled by who was asked for the bytes */
+    if (r == 0)
+        read_body(call);
+    else if (r > 0)
+        s3_call_send(call);
+    else
+        s3_call_end_soon(call, (struct s3_verdict){status, S3_REMEDY_NONE}, text);
+}
+
 void s3_call_start(struct s3_call *call, bool with_deadline, struct s3_call **ret_call) {
     struct s3_client *client = call->client;
     const char *region = s3_regions_of(&client->regions, call->bucket);
@@ -554,5 +579,8 @@ void s3_call_start(struct s3_call *call, bool with_deadline, struct s3_call **re
         call->deadline_ms = s3_now_ms(client) + (uint64_t)(client->call_deadline_us + 999) / 1000;
     if (ret_call)
         *ret_call = call;
-    s3_call_send(call);
+    if (call->read)
+        read_body(call);
+    else
+        s3_call_send(call);
 }

@@ -1,16 +1,13 @@
-/* s3_ops.c - the operations: their arguments, their requests, and what is made of a good answer. */
+/* s3_ops.c - the small operations' arguments and requests, and what is made of a good answer of any. */
 #include "s3_private.h"
 
 #include "mem.h"
 #include "text.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 
-#define TOKEN_MAX 8192   /* bytes of a continuation token */
-#define METADATA_MAX 200 /* entries of user metadata to send */
-#define METADATA_BYTES 8192
+#define TOKEN_MAX 8192 /* bytes of a continuation token */
 #define PAGE_OF_BUCKETS 1000
 #define ETAG_OF_NOTHING "\"00000000000000000000000000000000\""
 
@@ -33,82 +30,24 @@ const char *s3_op_method(enum s3_op op) {
 
 /* ---- asking ---- */
 
-/* A call with room for `args_n` bytes of arguments and for the operation's own headers. */
-static int call_new(struct s3_client *client, enum s3_op op, size_t args_n, size_t n_headers,
-                    struct s3_call **ret_call) {
-    if (client->closing)
-        return -ECANCELED;
-    struct s3_call *call = s3_call_new(client, op);
-    if (!call)
-        return -ENOMEM;
-    size_t cap = n_headers + S3_ADDED_HEADERS_MAX;
-    if (cap > call->headers_cap) {
-        struct sigv4_header *headers = mem_reallocarray(call->headers, cap, sizeof *headers);
-        if (headers)
-            call->headers = headers;
-        struct http_field *fields = headers ? mem_reallocarray(call->fields, cap, sizeof *fields) : NULL;
-        if (fields)
-            call->fields = fields;
-        if (!headers || !fields) {
-            s3_call_release(call);
-            return -ENOMEM;
-        }
-        call->headers_cap = cap;
-    }
-    if (buf_reserve(&call->args, args_n) < 0) {
-        s3_call_release(call);
-        return -ENOMEM;
-    }
-    *ret_call = call;
-    return 0;
-}
-
-/* Into the room that call_new made: the views stay good. */
-static struct bytes keep(struct s3_call *call, struct bytes text) {
-    size_t at = call->args.n;
-    buf_add_bytes(&call->args, text);
-    return bytes_of(call->args.p + at, text.n);
-}
-
-static void add_param(struct s3_call *call, struct bytes name, struct bytes value) {
-    call->params[call->n_params++] = (struct sigv4_param){name, keep(call, value)};
-}
-
-static void add_header(struct s3_call *call, struct bytes name, struct bytes value) {
-    call->headers[call->n_own++] = (struct sigv4_header){name, value};
-}
-
-static bool fits_header(struct bytes value) {
-    for (size_t i = 0; i < value.n; i++)
-        if ((unsigned char)value.p[i] < 32 || value.p[i] == 127)
-            return false;
-    return true;
-}
-
-static int check_object(struct bytes bucket, struct bytes key) {
-    if (key.n == 0 || key.n > S3_KEY_MAX)
-        return -EINVAL;
-    return s3_check_bucket_name(bucket, NULL);
-}
-
 int s3_list_buckets(struct s3_client *client, struct bytes prefix, struct bytes token, s3_buckets_fn *done, void *arg,
                     struct s3_call **ret_call) {
     if (prefix.n > 255 || token.n > TOKEN_MAX)
         return -EINVAL;
     struct s3_call *call;
-    int r = call_new(client, S3_OP_LIST_BUCKETS, 2 * prefix.n + token.n + sizeof call->number, 0, &call);
+    int r = s3_ask(client, S3_OP_LIST_BUCKETS, 2 * prefix.n + token.n + sizeof call->number, 0, &call);
     if (r < 0)
         return r;
     call->to.buckets = done;
     call->arg = arg;
-    call->prefix = keep(call, prefix);
+    call->prefix = s3_ask_keep(call, prefix);
     if (token.n)
-        add_param(call, BYTES("continuation-token"), token);
+        s3_ask_param(call, BYTES("continuation-token"), token);
     /* A request that pages is told the buckets' regions. */
     snprintf(call->number, sizeof call->number, "%d", PAGE_OF_BUCKETS);
-    add_param(call, BYTES("max-buckets"), bytes_str(call->number));
+    s3_ask_param(call, BYTES("max-buckets"), bytes_str(call->number));
     if (prefix.n)
-        add_param(call, BYTES("prefix"), prefix);
+        s3_ask_param(call, BYTES("prefix"), prefix);
     s3_call_start(call, true, ret_call);
     return 0;
 }
@@ -119,151 +58,78 @@ int s3_list_objects(struct s3_client *client, struct bytes bucket, struct bytes 
         s3_check_bucket_name(bucket, NULL) < 0)
         return -EINVAL;
     struct s3_call *call;
-    int r = call_new(client, S3_OP_LIST_OBJECTS, bucket.n + 2 * prefix.n + start_after.n + 64, 1, &call);
+    int r = s3_ask(client, S3_OP_LIST_OBJECTS, bucket.n + 2 * prefix.n + start_after.n + 64, 1, &call);
     if (r < 0)
         return r;
     call->to.objects = done;
     call->arg = arg;
-    call->bucket = keep(call, bucket);
-    call->prefix = keep(call, prefix);
+    call->bucket = s3_ask_keep(call, bucket);
+    call->prefix = s3_ask_keep(call, prefix);
     snprintf(call->number, sizeof call->number, "%u", max_keys ? max_keys : S3_LIST_MAX);
-    add_param(call, BYTES("encoding-type"), BYTES("url"));
-    add_param(call, BYTES("list-type"), BYTES("2"));
-    add_param(call, BYTES("max-keys"), bytes_str(call->number));
+    s3_ask_param(call, BYTES("encoding-type"), BYTES("url"));
+    s3_ask_param(call, BYTES("list-type"), BYTES("2"));
+    s3_ask_param(call, BYTES("max-keys"), bytes_str(call->number));
     if (prefix.n)
-        add_param(call, BYTES("prefix"), prefix);
+        s3_ask_param(call, BYTES("prefix"), prefix);
     if (start_after.n)
-        add_param(call, BYTES("start-after"), start_after);
-    add_header(call, BYTES("x-amz-optional-object-attributes"), BYTES("RestoreStatus"));
+        s3_ask_param(call, BYTES("start-after"), start_after);
+    s3_ask_header(call, BYTES("x-amz-optional-object-attributes"), BYTES("RestoreStatus"));
     s3_call_start(call, true, ret_call);
     return 0;
 }
 
 int s3_head(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id, s3_info_fn *done,
             void *arg, struct s3_call **ret_call) {
-    if (check_object(bucket, key) < 0 || version_id.n > S3_VERSION_MAX)
+    if (s3_ask_check_object(bucket, key) < 0 || version_id.n > S3_VERSION_MAX)
         return -EINVAL;
     struct s3_call *call;
-    int r = call_new(client, S3_OP_HEAD, bucket.n + key.n + version_id.n, 0, &call);
+    int r = s3_ask(client, S3_OP_HEAD, bucket.n + key.n + version_id.n, 0, &call);
     if (r < 0)
         return r;
     call->to.info = done;
     call->arg = arg;
-    call->bucket = keep(call, bucket);
-    call->key = keep(call, key);
+    call->bucket = s3_ask_keep(call, bucket);
+    call->key = s3_ask_keep(call, key);
     if (version_id.n)
-        add_param(call, BYTES("versionId"), version_id);
+        s3_ask_param(call, BYTES("versionId"), version_id);
     s3_call_start(call, true, ret_call);
     return 0;
 }
 
 int s3_get(struct s3_client *client, struct bytes bucket, struct bytes key, const struct s3_get_handler *handler,
            void *arg, struct s3_call **ret_call) {
-    if (check_object(bucket, key) < 0)
+    if (s3_ask_check_object(bucket, key) < 0)
         return -EINVAL;
     struct s3_call *call;
-    int r = call_new(client, S3_OP_GET, bucket.n + key.n, 1, &call);
+    int r = s3_ask(client, S3_OP_GET, bucket.n + key.n, 1, &call);
     if (r < 0)
         return r;
     call->to.get = *handler;
     call->arg = arg;
-    call->bucket = keep(call, bucket);
-    call->key = keep(call, key);
-    add_header(call, BYTES("x-amz-checksum-mode"), BYTES("ENABLED"));
+    call->bucket = s3_ask_keep(call, bucket);
+    call->key = s3_ask_keep(call, key);
+    s3_ask_header(call, BYTES("x-amz-checksum-mode"), BYTES("ENABLED"));
     s3_call_start(call, false, ret_call);
-    return 0;
-}
-
-static int check_metadata(const struct s3_header *metadata, size_t n, size_t *ret_bytes) {
-    size_t total = 0;
-    if (n > METADATA_MAX)
-        return -EINVAL;
-    for (size_t i = 0; i < n; i++) {
-        struct bytes name = metadata[i].name;
-        if (name.n == 0 || name.n > METADATA_BYTES || metadata[i].value.n > METADATA_BYTES ||
-            !fits_header(metadata[i].value))
-            return -EINVAL;
-        for (size_t c = 0; c < name.n; c++)
-            if (!(name.p[c] >= 'a' && name.p[c] <= 'z') && !(name.p[c] >= '0' && name.p[c] <= '9') &&
-                (name.p[c] == '\0' || !strchr("!#$%&'*+-.^_`|~", name.p[c])))
-                return -EINVAL;
-        total += name.n + metadata[i].value.n;
-    }
-    *ret_bytes = total;
-    return total > METADATA_BYTES ? -EINVAL : 0;
-}
-
-static int hash_body(struct s3_call *call) {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char digest[32];
-    if (EVP_Digest(call->body.p, call->body.n, digest, NULL, EVP_sha256(), NULL) != 1)
-        return -ENOMEM;
-    for (size_t i = 0; i < sizeof digest; i++) {
-        call->payload_hash[2 * i] = digits[digest[i] >> 4];
-        call->payload_hash[2 * i + 1] = digits[digest[i] & 15];
-    }
-    return 0;
-}
-
-int s3_put(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes body,
-           struct bytes content_type, const struct s3_header *metadata, size_t n_metadata, s3_put_fn *done, void *arg,
-           struct s3_call **ret_call) {
-    static const char prefix[] = "x-amz-meta-";
-    size_t metadata_bytes, total;
-    if (check_object(bucket, key) < 0 || content_type.n > METADATA_BYTES || !fits_header(content_type) ||
-        check_metadata(metadata, n_metadata, &metadata_bytes) < 0)
-        return -EINVAL;
-    size_t small = bucket.n + key.n + content_type.n + metadata_bytes + n_metadata * sizeof prefix + 16;
-    if (__builtin_add_overflow(small, body.n, &total))
-        return -EINVAL;
-    struct s3_call *call;
-    int r = call_new(client, S3_OP_PUT, total, 2 + n_metadata, &call);
-    if (r < 0)
-        return r;
-    call->to.put = done;
-    call->arg = arg;
-    call->bucket = keep(call, bucket);
-    call->key = keep(call, key);
-    if (content_type.n)
-        add_header(call, BYTES("content-type"), keep(call, content_type));
-    uint32_t crc = checksum_crc32(0, body);
-    unsigned char big_endian[4] = {(unsigned char)(crc >> 24), (unsigned char)(crc >> 16), (unsigned char)(crc >> 8),
-                                   (unsigned char)crc};
-    size_t at = call->args.n;
-    text_add_base64(&call->args, big_endian, sizeof big_endian); /* in the room kept for it, as is the rest */
-    add_header(call, BYTES("x-amz-checksum-crc32"), bytes_of(call->args.p + at, call->args.n - at));
-    for (size_t i = 0; i < n_metadata; i++) {
-        struct bytes name = keep(call, bytes_of(prefix, sizeof prefix - 1));
-        name.n += keep(call, metadata[i].name).n;
-        add_header(call, name, keep(call, metadata[i].value));
-    }
-    call->body = keep(call, body);
-    call->has_body = true;
-    if (!client->endpoint.tls && hash_body(call) < 0) {
-        s3_call_release(call);
-        return -ENOMEM;
-    }
-    s3_call_start(call, true, ret_call);
     return 0;
 }
 
 int s3_delete(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
               struct bytes if_match, s3_delete_fn *done, void *arg, struct s3_call **ret_call) {
-    if (check_object(bucket, key) < 0 || version_id.n > S3_VERSION_MAX || if_match.n > S3_ETAG_MAX ||
-        !fits_header(if_match) || (version_id.n && if_match.n))
+    if (s3_ask_check_object(bucket, key) < 0 || version_id.n > S3_VERSION_MAX || if_match.n > S3_ETAG_MAX ||
+        !s3_ask_fits_header(if_match) || (version_id.n && if_match.n))
         return -EINVAL;
     struct s3_call *call;
-    int r = call_new(client, S3_OP_DELETE, bucket.n + key.n + version_id.n + if_match.n, 1, &call);
+    int r = s3_ask(client, S3_OP_DELETE, bucket.n + key.n + version_id.n + if_match.n, 1, &call);
     if (r < 0)
         return r;
     call->to.deleted = done;
     call->arg = arg;
-    call->bucket = keep(call, bucket);
-    call->key = keep(call, key);
+    call->bucket = s3_ask_keep(call, bucket);
+    call->key = s3_ask_keep(call, key);
     if (version_id.n)
-        add_param(call, BYTES("versionId"), version_id);
+        s3_ask_param(call, BYTES("versionId"), version_id);
     if (if_match.n)
-        add_header(call, BYTES("if-match"), keep(call, if_match));
+        s3_ask_header(call, BYTES("if-match"), s3_ask_keep(call, if_match));
     s3_call_start(call, true, ret_call);
     return 0;
 }
@@ -281,13 +147,13 @@ int s3_get_versioning(struct s3_client *client, struct bytes bucket, s3_versioni
     if (s3_check_bucket_name(bucket, NULL) < 0)
         return -EINVAL;
     struct s3_call *call;
-    int r = call_new(client, S3_OP_VERSIONING, bucket.n, 0, &call);
+    int r = s3_ask(client, S3_OP_VERSIONING, bucket.n, 0, &call);
     if (r < 0)
         return r;
     call->to.versioning = done;
     call->arg = arg;
-    call->bucket = keep(call, bucket);
-    add_param(call, BYTES("versioning"), BYTES_NONE);
+    call->bucket = s3_ask_keep(call, bucket);
+    s3_ask_param(call, BYTES("versioning"), BYTES_NONE);
     s3_call_start(call, true, ret_call);
     return 0;
 }
@@ -355,6 +221,11 @@ void s3_op_head(struct s3_call *call, const struct s3_answer *answer, const stru
     if (!read_info(call, answer, fields, n) || (call->op != S3_OP_GET && !keep_info(call))) {
         s3_call_refuse(call, no_memory, "out of memory");
         return;
+    }
+    if (call->op == S3_OP_PUT) {
+        const char *wrong = s3_body_check(call, answer);
+        if (wrong)
+            s3_call_refuse(call, bad_answer, wrong);
     }
     if (call->op != S3_OP_GET)
         return;

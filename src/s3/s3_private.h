@@ -1,5 +1,6 @@
 /* s3_private.h - what the files of the client share: s3.c (the client), s3_call.c (a call from start to end, over its
- * attempts), s3_ops.c (what each operation sends and makes of the answer). */
+ * attempts), s3_ask.c (building a call), s3_ops.c (what is made of each operation's answer, and the small operations),
+ * s3_put.c (storing an object), s3_body.c (the bodies that are sent). */
 #pragma once
 
 #include "http.h"
@@ -18,6 +19,10 @@
 #define S3_MESSAGE_MAX 300     /* and of its message */
 #define S3_ERROR_BODY_MAX (64u * 1024)
 #define S3_SHA256_HEX 64
+#define S3_CRC32_TEXT 8            /* in base64 */
+#define S3_BODY_SMALL (64u * 1024) /* a body up to this is kept in memory once it was read */
+#define S3_METADATA_MAX 200        /* entries of user metadata to send */
+#define S3_METADATA_BYTES 8192     /* in all; also of any other header that is sent */
 
 enum s3_op { S3_OP_LIST_BUCKETS, S3_OP_LIST_OBJECTS, S3_OP_HEAD, S3_OP_GET, S3_OP_PUT, S3_OP_DELETE, S3_OP_VERSIONING };
 
@@ -46,6 +51,7 @@ struct s3_client {
     struct list free;   /* for reuse, by `link` */
     struct list keys;   /* that wait for credentials, by `queue` */
     struct list asleep; /* until their next attempt, by `queue` */
+    struct list bodies; /* whose body is read a first time, by `queue` */
     struct list ending; /* whose end is to be told from the loop, by `queue` */
     size_t n_free;
     uv_timer_t timer;
@@ -61,6 +67,7 @@ struct s3_client {
 /* Where a call is. */
 enum s3_stage {
     S3_STAGE_NEW,
+    S3_STAGE_BODY,
     S3_STAGE_KEYS,
     S3_STAGE_HTTP,
     S3_STAGE_ASLEEP,
@@ -82,8 +89,14 @@ struct s3_call {
     struct sigv4_header *headers; /* the operation's own first, then those that each attempt adds */
     struct http_field *fields;
     size_t n_own, headers_cap;
-    struct bytes body;
+    struct bytes body; /* in memory */
     bool has_body;
+    s3_read_fn *read; /* a body that is not: of read_n bytes from read_from; NULL: none, or it is in memory by now */
+    void *read_arg;
+    uint64_t read_from, read_n, read_done; /* done: of the first reading */
+    uint32_t crc;
+    bool with_crc;
+    char crc_text[S3_CRC32_TEXT];     /* of the body, where a header shows it */
     char payload_hash[S3_SHA256_HEX]; /* of the body */
     char number[24];                  /* a parameter as text */
     union {
@@ -126,7 +139,7 @@ struct s3_call {
     size_t metadata_cap;
     struct buf kept; /* header values, for operations that tell them at the end */
     struct s3_object_info info;
-    struct s3_check check;
+    struct s3_check check; /* of a body that comes; its `sum` also computes that of one that is sent */
     int64_t date_utc_us, retry_after_us;
     char code[S3_CODE_MAX + 1], request_id[S3_REQUEST_ID_MAX + 1], region_told[SIGV4_REGION_MAX + 1];
     struct buf message;
@@ -146,11 +159,43 @@ void s3_client_check_closed(struct s3_client *client);
 
 /* ---- s3_call.c ---- */
 void s3_call_start(struct s3_call *call, bool with_deadline, struct s3_call **ret_call);
+void s3_call_read_on(struct s3_call *call);                    /* the first reading of its body */
 void s3_call_send(struct s3_call *call);                       /* the next attempt */
 void s3_call_end(struct s3_call *call, enum s3_status status); /* tells and releases; from the loop only */
 void s3_call_end_soon(struct s3_call *call, struct s3_verdict verdict, const char *message);
 void s3_call_refuse(struct s3_call *call, struct s3_verdict verdict, const char *message); /* the answer under way */
 void s3_call_take_error(struct s3_call *call, const struct s3_xml_error *error);           /* what S3 said is wrong */
+
+/* ---- s3_ask.c ---- */
+/* A call with room for `args_n` bytes of arguments and for the operation's own headers. -ENOMEM, -ECANCELED. */
+int s3_ask(struct s3_client *client, enum s3_op op, size_t args_n, size_t n_headers, struct s3_call **ret_call);
+/* Into the room that s3_ask made: the views stay good. */
+struct bytes s3_ask_keep(struct s3_call *call, struct bytes text);
+void s3_ask_param(struct s3_call *call, struct bytes name, struct bytes value);  /* keeps the value */
+void s3_ask_header(struct s3_call *call, struct bytes name, struct bytes value); /* keeps neither */
+bool s3_ask_fits_header(struct bytes value);
+int s3_ask_check_object(struct bytes bucket, struct bytes key); /* -EINVAL */
+
+/* ---- s3_body.c ---- */
+/* The call's body is in memory, and stays there as long as the call. With x-amz-checksum-crc32, if `with_crc` (one
+ * header of its own). -ENOMEM. */
+int s3_body_take(struct s3_call *call, struct bytes body, bool with_crc);
+/* The call's body is to be read: `n` bytes from `from` on, with x-amz-checksum-crc32. s3_ask must have made room for
+ * the body too if it is small (s3_body_room). -ENOMEM. */
+int s3_body_read(struct s3_call *call, s3_read_fn *read, void *read_arg, uint64_t from, uint64_t n);
+static inline size_t s3_body_room(uint64_t n) {
+    return n <= S3_BODY_SMALL ? (size_t)n : 0;
+}
+/* A step of the first reading. 1: it is done; 0: there is more; or how the call ends, with words. */
+int s3_body_step(struct s3_call *call, enum s3_status *ret_status, const char **ret_text);
+http_read_fn s3_body_send; /* the second one; its arg is the call */
+/* Is what the server says of the body that it got what was sent? NULL, or what is wrong. */
+const char *s3_body_check(struct s3_call *call, const struct s3_answer *answer);
+
+/* ---- s3_put.c ---- */
+/* Checks, and tells how many bytes and headers s3_put_add needs. -EINVAL. */
+int s3_put_check(const struct s3_put_options *options, size_t *ret_bytes, size_t *ret_headers);
+void s3_put_add(struct s3_call *call, const struct s3_put_options *options); /* its headers */
 
 /* ---- s3_ops.c ---- */
 const char *s3_op_method(enum s3_op op);
