@@ -21,9 +21,12 @@ struct spool {
     const char *directory; /* of files; borrowed */
     int fd;                /* -1: nothing was written yet */
     uint64_t n;            /* bytes written */
-    uint64_t counted;      /* of the budget */
+    uint64_t counted;      /* of the budget, in whole pages */
     bool in_file;
 };
+
+/* Where files for a while belong: $TMPDIR when that is an absolute path, else /tmp. */
+const char *spool_directory(void);
 
 /* `budget` may be NULL: all in files. The directory must allow O_TMPFILE, or a file that is unlinked at once. */
 void spool_init(struct spool *spool, struct budget *budget, const char *directory);
@@ -34,3 +37,8 @@ int spool_add(struct spool *spool, struct bytes piece, struct err *err);
 int64_t spool_read(const struct spool *spool, uint64_t offset, void *to, size_t n);
 /* Closes, gives its bytes back to the budget; empty again. */
 void spool_free(struct spool *spool);
+
+/* Tests only. The n-th system call for spools from now (1 is the next) fails with this errno; 0 turns it off.
+ * spool_fail_count() tells how many were made since, while it was on. */
+void spool_fail_at(uint64_t n, int error);
+uint64_t spool_fail_count(void);
