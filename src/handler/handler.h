@@ -141,8 +141,14 @@ int handler_discard_new(uv_loop_t *loop, struct handler **ret_handler);
  * it is cut there. FROE_KEY_URL is the whole key percent-encoded, slashes and NUL bytes too, so never a path. All of
  * it, with the arguments, is limited to 128 KiB.
  *
- * End: exit 0: OK; 75: AGAIN; others and signals: FAILED. AGAIN too when the system was out of processes or memory to
+ * End: exit 0: OK; 75: AGAIN; others and signals: FAILED. NOT_RUN when the system was out of processes or memory to
  * start it, or the spawner died under it. Its process group is dead before `done`.
+ *
+ * With `results` its stdout is a pipe that is always read, however slowly it reads its stdin, and what it wrote there
+ * until its group was dead is the result: one part, maybe empty, whether or not it closed its stdout before. It counts
+ * only with an exit 0. FAILED when it is more than max_bytes (it is killed then), when it cannot be kept, and when
+ * somebody who left its group still holds the pipe, as then nobody knows whether more would come; NOT_RUN when there
+ * are no descriptors or no memory to keep it.
  *
  * Writing to a program that closed its stdin raises SIGPIPE, and a library may not change how a process takes signals:
  * the process must ignore SIGPIPE. */
@@ -168,9 +174,10 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
  * free waits, with its body held back, in the order in which the bodies became ready.
  *
  * End: what the worker says: "ok" OK, "retry" AGAIN, "fail" FAILED. FAILED too when it ends, writes what is no answer,
- * or says ok without having read the whole body; it is then killed and another takes its place. A retry or fail may
- * come before the body's end, at the same price. FAILED when the body's file cannot be written, and when the length of
- * a body that is to be streamed was not known beforehand. NOT_RUN when no worker can be started now (processes, memory,
+ * says ok without having read the whole body, or has results that are not as announced, more than max_bytes, or not
+ * wanted here; it is then killed and another takes its place. A retry or fail may come before the body's end, at the
+ * same price. FAILED when the body's file or the results cannot be written, and when the length of a body that is to be
+ * streamed was not known beforehand. NOT_RUN when no worker can be started or result be kept now (processes, memory,
  * descriptors), or the spawner died. `early` is never called.
  *
  * A worker that exits before it has read anything of an object, having answered for others, has not failed it: the

@@ -40,6 +40,7 @@ struct pool {
     uint64_t not_before_ms; /* no worker is started earlier; by uv_now */
     bool lost;              /* the spawner is dead */
     bool closing;
+    char scratch[POOL_SCRATCH_BYTES];
     unsigned open; /* of later, restart, files: not yet closed */
     void (*closed)(void *arg);
     void *closed_arg;
@@ -72,11 +73,13 @@ static struct pool *pool_of(const struct pool_job *job) {
 /* ---- the end of a job ---- */
 
 /* The job is gone when the caller is told: what that does next may be the end of the pool. */
-static void end(struct pool_job *job, enum handler_end end, const char *text) {
+static void end_with(struct pool_job *job, enum handler_end end, const char *text, const struct pool_results *results) {
     struct handler_events events = job->events;
     void *arg = job->arg;
     struct buf kept = job->text;
     struct handler_result result = {.end = job->aborted ? HANDLER_ABORTED : end};
+    if (results && result.end == HANDLER_OK)
+        result.parts = pool_results_parts(results, &result.n_parts);
     if (job->aborted)
         result.text = kept.n ? kept.p : "aborted";
     else
@@ -91,6 +94,10 @@ static void end(struct pool_job *job, enum handler_end end, const char *text) {
     mem_free(job);
     events.done(arg, &result);
     buf_free(&kept);
+}
+
+static void end(struct pool_job *job, enum handler_end end, const char *text) {
+    end_with(job, end, text, NULL);
 }
 
 static const char *text_of(const struct pool_job *job) {
@@ -132,17 +139,14 @@ static void owe_room(struct pool_job *job) {
 
 /* Writes what the worker takes now, but for a last byte that was not verified. */
 static void feed(struct pool_job *job) {
-    struct bytes line = bytes_of(job->line.p + job->line_sent, job->line.n - job->line_sent);
-    bool reads = pool_worker_write(job->worker, &line);
-    job->line_sent = job->line.n - line.n;
-    if (reads && line.n == 0 && !job->file && job->body.n > job->body_sent) {
-        size_t n = job->body.n - job->body_sent - (job->finished ? 0 : 1);
-        struct bytes body = bytes_of(job->body.p + job->body_sent, n);
-        reads = pool_worker_write(job->worker, &body);
-        job->body_sent += n - body.n;
-        line = body;
-    }
-    if (reads && line.n)
+    struct bytes data[2] = {bytes_of(job->line.p + job->line_sent, job->line.n - job->line_sent)};
+    if (!job->file && job->body.n > job->body_sent)
+        data[1] = bytes_of(job->body.p + job->body_sent, job->body.n - job->body_sent - (job->finished ? 0 : 1));
+    size_t body_n = data[1].n;
+    bool reads = pool_worker_write(job->worker, data);
+    job->line_sent = job->line.n - data[0].n;
+    job->body_sent += body_n - data[1].n;
+    if (reads && (data[0].n || data[1].n))
         pool_worker_want_room(job->worker);
     owe_room(job);
 }
@@ -296,7 +300,7 @@ static void on_answered(struct pool_worker *worker, const struct pool_answer *an
     else if (pool_worker_usable(worker))
         list_push_front(&pool->idle, &worker->idle);
     dispatch(pool);
-    end(job, ends[answer->status], text.n ? text.p : "");
+    end_with(job, ends[answer->status], text.n ? text.p : "", answer->results);
 }
 
 static void after_early_death(struct pool *pool) {
@@ -568,6 +572,8 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
         .argv = (const char *const *)pool->command.argv,
         .envp = envp,
         .kill_grace_ms = (uint64_t)((options->kill_grace_us > 0 ? options->kill_grace_us : 0) + 999) / 1000,
+        .results = options->results,
+        .scratch = pool->scratch,
         .room = on_worker_room,
         .answered = on_answered,
         .ended = on_ended,

@@ -3,6 +3,7 @@
 
 #include "cleanup.h"
 #include "list.h"
+#include "spool.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -96,9 +97,7 @@ static int make_directory(struct pool_files *files, const char *parent) {
 }
 
 int pool_files_new(uv_loop_t *loop, struct pool_files **ret_files, struct err *err) {
-    const char *parent = secure_getenv("TMPDIR");
-    if (!parent || parent[0] != '/')
-        parent = "/tmp";
+    const char *parent = spool_directory();
     _cleanup_free_ struct pool_files *files = mem_zalloc(sizeof *files);
     if (!files)
         return err_set(err, -ENOMEM, "out of memory");

@@ -121,11 +121,9 @@ static int take_answer(struct bytes line, const json_t *json, uint64_t id, struc
                        struct err *err) {
     static const char *const names[] = {[POOL_OK] = "ok", [POOL_RETRY] = "retry", [POOL_FAIL] = "fail"};
     const json_t *given_id = json_object_get(json, "id"), *status = json_object_get(json, "status");
-    const json_t *reason = json_object_get(json, "reason"), *result = json_object_get(json, "result_bytes");
+    const json_t *reason = json_object_get(json, "reason");
     if (!json_is_integer(given_id) || (uint64_t)json_integer_value(given_id) != id)
         return refuse(line, err, "the answer is not for the object that it was given (\"id\")");
-    if (result && !(json_is_integer(result) && json_integer_value(result) == 0))
-        return refuse(line, err, "results are not taken (\"result_bytes\")");
     if (reason && !json_is_string(reason) && !json_is_null(reason))
         return refuse(line, err, "the answer's \"reason\" is no text");
     size_t i = 0, n = sizeof names / sizeof names[0];
@@ -135,10 +133,28 @@ static int take_answer(struct bytes line, const json_t *json, uint64_t id, struc
     if (i == n)
         return refuse(line, err, "the answer's \"status\" is none of ok, retry and fail");
     struct pool_answer answer = {.status = (enum pool_status)i};
-    if (json_is_string(reason) && take_reason(reason, &answer.reason) < 0)
+    struct err why = {0};
+    int r = pool_results_parse(json, &answer.results, &why);
+    if (r == -EINVAL)
+        return refuse(line, err, why.text);
+    if (r == 0 && answer.status != POOL_OK && pool_results_bytes(answer.results)) {
+        pool_answer_free(&answer);
+        return refuse(line, err, "the answer has results, and its \"status\" is not ok");
+    }
+    if (r == 0 && json_is_string(reason))
+        r = take_reason(reason, &answer.reason);
+    if (r < 0) {
+        pool_answer_free(&answer);
         return err_set(err, -ENOMEM, "out of memory");
+    }
     *ret_answer = answer;
     return 0;
+}
+
+void pool_answer_free(struct pool_answer *answer) {
+    buf_free(&answer->reason);
+    pool_results_free(answer->results);
+    *answer = (struct pool_answer){0};
 }
 
 int pool_parse_answer(struct bytes line, uint64_t id, struct pool_answer *ret_answer, struct err *err) {

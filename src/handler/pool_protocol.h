@@ -6,6 +6,7 @@
 
 #include "bytes.h"
 #include "handler.h"
+#include "pool_results.h"
 
 #define POOL_REQUEST_MAX (128 * 1024) /* of a line; what the metadata may fill */
 #define POOL_ANSWER_MAX (64 * 1024)   /* of a line */
@@ -21,7 +22,10 @@ enum pool_status { POOL_OK, POOL_RETRY, POOL_FAIL };
 
 struct pool_answer {
     enum pool_status status;
-    struct buf reason; /* as HANDLER_TEXT wants it; the caller frees it */
+    struct buf reason;            /* as HANDLER_TEXT_MAX wants it */
+    struct pool_results *results; /* NULL: none. Their bytes follow the line */
 };
-/* One line, without its newline. 0; -EINVAL with a text when it is no answer for that id; -ENOMEM. */
+void pool_answer_free(struct pool_answer *answer);
+/* One line, without its newline. 0, and the caller frees the answer; -EINVAL with a text when it is no answer for that
+ * id; -ENOMEM. */
 int pool_parse_answer(struct bytes line, uint64_t id, struct pool_answer *ret_answer, struct err *err);

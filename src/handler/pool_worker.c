@@ -8,8 +8,10 @@
 #include "program_end.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/uio.h>
 
 #define READ_BYTES (16 * 1024)
 #define LAST_READS 64 /* of READ_BYTES: what the largest pipe an unprivileged user can make may hold */
@@ -20,6 +22,7 @@ static const char no_memory[] = "out of memory while working with the worker";
 
 static void free_worker(struct pool_worker *worker) {
     buf_free(&worker->line);
+    pool_answer_free(&worker->answer);
     stderr_tail_free(&worker->tail);
     mem_free(worker);
 }
@@ -115,9 +118,19 @@ void pool_worker_begin(struct pool_worker *worker, uint64_t id) {
     worker->tail.total = 0;
 }
 
-bool pool_worker_write(struct pool_worker *worker, struct bytes *data) {
-    while (data->n && worker->input_fd >= 0 && !worker->killed) {
-        ssize_t n = write(worker->input_fd, data->p, data->n);
+/* In one call where there are two: a worker is not woken for the line and then again for the body. */
+static ssize_t write_both(int fd, const struct bytes data[2]) {
+    struct iovec pieces[2];
+    int n = 0;
+    for (int i = 0; i < 2; i++)
+        if (data[i].n)
+            pieces[n++] = (struct iovec){(void *)(uintptr_t)data[i].p, data[i].n}; /* only read from */
+    return writev(fd, pieces, n);
+}
+
+bool pool_worker_write(struct pool_worker *worker, struct bytes data[2]) {
+    while (data[0].n + data[1].n && worker->input_fd >= 0 && !worker->killed) {
+        ssize_t n = write_both(worker->input_fd, data);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
@@ -127,9 +140,13 @@ bool pool_worker_write(struct pool_worker *worker, struct bytes *data) {
             return false;
         }
         worker->written += (size_t)n;
-        *data = bytes_of(data->p + n, data->n - (size_t)n);
+        for (size_t left = (size_t)n, i = 0; i < 2; i++) {
+            size_t of_this = left < data[i].n ? left : data[i].n;
+            data[i] = bytes_of(data[i].p + of_this, data[i].n - of_this);
+            left -= of_this;
+        }
     }
-    return data->n == 0;
+    return data[0].n + data[1].n == 0;
 }
 
 static void on_input_room(uv_poll_t *poll, int status, int events) {
@@ -159,30 +176,81 @@ static bool is_blank(struct bytes text) {
     return bytes_trim(text).n == 0;
 }
 
+/* What comes after an answer costs the worker its place; after results it costs them their credit, too. */
+static void unasked(struct pool_worker *worker, const struct pool_output *output) {
+    pool_worker_fault(worker, HANDLER_FAILED,
+                      pool_results_bytes(output->answer.results)
+                          ? "the worker wrote more than the results that it had announced"
+                          : "the worker wrote to its stdout without having an object");
+}
+
+/* Cannot keep, or must not take, what it gives. */
+static void fault_of(struct pool_worker *worker, int r, const char *text) {
+    bool ours = r == -ENOMEM || r == -EMFILE || r == -ENFILE;
+    pool_worker_fault(worker, ours ? HANDLER_NOT_RUN : HANDLER_FAILED, text);
+}
+
+static void look_whether_whole(struct pool_worker *worker, struct pool_output *output) {
+    const struct pool_results *results = worker->answer.results;
+    if (worker->killed || (results && pool_results_taken(results) < pool_results_bytes(results)))
+        return;
+    output->answered = true;
+    output->answer = worker->answer;
+    worker->answer = (struct pool_answer){0};
+    worker->receiving = worker->busy = false;
+    worker->answers++;
+}
+
+static void take_results(struct pool_worker *worker, struct bytes *data, struct pool_output *output) {
+    struct err err = {0};
+    int r = pool_results_take(worker->answer.results, data, &err);
+    if (r < 0)
+        fault_of(worker, r, err.text);
+    look_whether_whole(worker, output);
+}
+
+static void begin_results(struct pool_worker *worker) {
+    struct pool_answer *answer = &worker->answer;
+    struct err err = {0};
+    int r = 0;
+    if (worker->kind->results) {
+        r = pool_results_begin(answer->results, worker->kind->results, &err);
+    } else if (pool_results_bytes(answer->results)) {
+        r = err_set(&err, -EINVAL,
+                    "the worker has a result, and there is nowhere for it to go: say where, with `output` in the rule");
+    } else { /* of nothing */
+        pool_results_free(answer->results);
+        answer->results = NULL;
+    }
+    if (r < 0)
+        fault_of(worker, r, err.text);
+}
+
 static void take_line(struct pool_worker *worker, struct bytes line, struct pool_output *output) {
     if (worker->killed || is_blank(line))
         return;
     if (!worker->busy) {
-        pool_worker_fault(worker, HANDLER_FAILED, "the worker wrote to its stdout without having an object");
+        unasked(worker, output);
         return;
     }
     struct err err = {0};
-    int r = pool_parse_answer(line, worker->id, &output->answer, &err);
+    int r = pool_parse_answer(line, worker->id, &worker->answer, &err);
     if (r < 0) {
-        pool_worker_fault(worker, r == -ENOMEM ? HANDLER_NOT_RUN : HANDLER_FAILED, err.text);
+        fault_of(worker, r, err.text);
         return;
     }
-    output->answered = true;
-    worker->busy = false;
-    worker->answers++;
+    worker->receiving = true;
+    if (worker->answer.results)
+        begin_results(worker);
+    look_whether_whole(worker, output);
 }
 
 /* The beginning of a line, to be kept for the rest of it. */
-static void keep_part(struct pool_worker *worker, struct bytes part) {
+static void keep_part(struct pool_worker *worker, struct bytes part, struct pool_output *output) {
     if (worker->killed || part.n == 0)
         return;
     if (!worker->busy && !is_blank(part)) {
-        take_line(worker, part, NULL);
+        unasked(worker, output);
         return;
     }
     int r = buf_add_bytes(&worker->line, part);
@@ -193,34 +261,49 @@ static void keep_part(struct pool_worker *worker, struct bytes part) {
 }
 _Static_assert(POOL_ANSWER_MAX == 64 * 1024, "what the text above says");
 
-/* Takes all lines before it tells of an answer: what follows that may cost the worker its place. */
-static void take_output(struct pool_worker *worker, struct bytes data) {
-    struct pool_output output = {0};
-    while (data.n) {
+static void take_pieces(struct pool_worker *worker, struct bytes data, struct pool_output *output) {
+    while (data.n && !worker->killed) {
+        if (worker->receiving) {
+            take_results(worker, &data, output);
+            continue;
+        }
         const char *newline = memchr(data.p, '\n', data.n);
         size_t n = newline ? (size_t)(newline - data.p) : data.n;
         struct bytes part = bytes_of(data.p, n);
         if (!newline || worker->line.n)
-            keep_part(worker, part);
+            keep_part(worker, part, output);
         if (newline) {
-            take_line(worker, worker->line.n ? buf_bytes(&worker->line) : part, &output);
+            take_line(worker, worker->line.n ? buf_bytes(&worker->line) : part, output);
             buf_reset(&worker->line);
         }
         n += newline ? 1 : 0;
         data = bytes_of(data.p + n, data.n - n);
     }
-    if (output.answered) {
-        worker->kind->answered(worker, &output.answer);
-        buf_free(&output.answer.reason);
+}
+
+/* Takes all lines before it tells of an answer: what follows that may cost the worker its place. Behind results it
+ * looks for more that may be there: whoever writes another length than announced is not to be believed. */
+static void take_output(struct pool_worker *worker, struct bytes data) {
+    struct pool_output output = {0};
+    take_pieces(worker, data, &output);
+    if (!output.answered)
+        return;
+    bool has_results = pool_results_bytes(output.answer.results) > 0;
+    if (has_results && !worker->killed) {
+        ssize_t n = read(worker->output_fd, worker->kind->scratch, POOL_SCRATCH_BYTES);
+        if (n > 0)
+            take_pieces(worker, bytes_of(worker->kind->scratch, (size_t)n), &output);
     }
+    if (!has_results || !worker->killed) /* else its end tells */
+        worker->kind->answered(worker, &output.answer);
+    pool_answer_free(&output.answer);
 }
 
 static void on_output(uv_poll_t *poll, int status, int events) {
     struct pool_worker *worker = poll->data;
-    char piece[READ_BYTES];
-    ssize_t n = read(worker->output_fd, piece, sizeof piece);
+    ssize_t n = read(worker->output_fd, worker->kind->scratch, POOL_SCRATCH_BYTES);
     if (n > 0) {
-        take_output(worker, bytes_of(piece, (size_t)n));
+        take_output(worker, bytes_of(worker->kind->scratch, (size_t)n));
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
         close_fd(&worker->output_poll, &worker->output_fd);
         on_closed_end(worker);
@@ -280,7 +363,12 @@ int64_t pool_worker_resident(const struct pool_worker *worker) {
 
 static int add_end_text(struct pool_worker *worker, const struct spawn_exit *exit, struct buf *text) {
     if (worker->fault.code == 0) {
-        int r = exit->start_error ? 0 : buf_add_str(text, "the worker ended without an answer: ");
+        int r = 0;
+        if (worker->receiving)
+            r = buf_printf(text, "the worker ended after %" PRIu64 " of the %" PRIu64 " bytes of its results: ",
+                           pool_results_taken(worker->answer.results), pool_results_bytes(worker->answer.results));
+        else if (!exit->start_error)
+            r = buf_add_str(text, "the worker ended without an answer: ");
         return r < 0 ? r : program_end_text(exit, worker->kind->file, &worker->tail, text);
     }
     int r = buf_add_str(text, worker->fault.text);
@@ -308,7 +396,8 @@ static void on_exited(void *arg, const struct spawn_exit *exit) {
         .text =
             add_end_text(worker, exit, &text) < 0 ? "failed, and its reason could not be kept: out of memory" : text.p,
         .young = by_itself && worker->answers == 0,
-        .unread = by_itself && worker->answers > 0 && worker->busy && pool_worker_unread(worker) == worker->written,
+        .unread = by_itself && worker->answers > 0 && worker->busy && !worker->receiving &&
+                  pool_worker_unread(worker) == worker->written,
         .lost = exit->start_error == EPIPE,
     };
     worker->kind->ended(worker, &end);

@@ -21,6 +21,8 @@ struct pool_worker_exit {
     bool lost;            /* the spawner died */
 };
 
+#define POOL_SCRATCH_BYTES (64 * 1024)
+
 /* What all workers of a pool have in common. Borrowed for as long as there is a worker. */
 struct pool_worker_kind {
     uv_loop_t *loop;
@@ -28,9 +30,11 @@ struct pool_worker_kind {
     const char *file;
     const char *const *argv, *const *envp;
     uint64_t kill_grace_ms;
+    const struct handler_results *results; /* NULL: an answer with any is a fault */
+    char *scratch;                         /* POOL_SCRATCH_BYTES, for what is read */
     /* It takes input again; asked for by pool_worker_want_room, once. */
     void (*room)(struct pool_worker *worker);
-    /* The answer to its request, which is over now. */
+    /* The answer to its request, which is over now. All its results have come; who wants them moves them out. */
     void (*answered)(struct pool_worker *worker, const struct pool_answer *answer);
     /* Process and group are dead; the worker is gone after this. */
     void (*ended)(struct pool_worker *worker, const struct pool_worker_exit *exit);
@@ -56,6 +60,8 @@ struct pool_worker {
     uint64_t answers; /* how many it gave */
     size_t written;   /* of its request */
     struct buf line;
+    bool receiving;            /* the results of its answer are coming */
+    struct pool_answer answer; /* that one */
     struct stderr_tail tail;
     struct err fault;
 };
@@ -67,8 +73,9 @@ int pool_worker_new(const struct pool_worker_kind *kind, void *arg, struct pool_
 bool pool_worker_usable(const struct pool_worker *worker);
 /* From now on an answer with this id is expected. */
 void pool_worker_begin(struct pool_worker *worker, uint64_t id);
-/* Writes what it takes now and leaves the rest in *data. False: it does not read any more, and will end. */
-bool pool_worker_write(struct pool_worker *worker, struct bytes *data);
+/* Writes what it takes now, one after the other, and leaves the rest in them. False: it does not read any more, and
+ * will end. */
+bool pool_worker_write(struct pool_worker *worker, struct bytes data[2]);
 void pool_worker_want_room(struct pool_worker *worker);
 
 size_t pool_worker_unread(const struct pool_worker *worker);    /* bytes written to it that it has not read */

@@ -1,9 +1,9 @@
 /* program.c - the handler that runs a program per object.
  *
- * A job is three descriptors and a process: the body goes down one pipe without ever blocking, stderr comes back on the
- * other, the spawner tells the end. The program's input is closed in handler_finish and nowhere else while it lives:
- * an end of file must mean that the body was whole. So an aborted job's input stays open until the program is dead, and
- * the spawner holds a copy of it in case froe itself is killed. */
+ * A job is some descriptors and a process: the body goes down one pipe without ever blocking, stderr comes back on
+ * another and, where results are kept, stdout on a third; the spawner tells the end. The program's input is closed in
+ * handler_finish and nowhere else while it lives: an end of file must mean that the body was whole. So an aborted job's
+ * input stays open until the program is dead, and the spawner holds a copy of it in case froe itself is killed. */
 #include "handler.h"
 
 #include "cleanup.h"
@@ -11,6 +11,7 @@
 #include "program_command.h"
 #include "program_end.h"
 #include "program_env.h"
+#include "program_output.h"
 #include "spawner.h"
 #include "stderr_tail.h"
 
@@ -35,6 +36,7 @@ struct program {
     struct program_env env;
     int stdout_fd;
     bool stdout_is_ours;
+    const struct handler_results *results; /* NULL: stdout_fd is where it writes to */
     uint64_t kill_grace_ms;
     size_t n_jobs; /* in memory */
     bool closing;
@@ -51,17 +53,19 @@ struct program_job {
     struct spawned *spawned; /* NULL: dead */
     struct spawn_exit exit;  /* valid when dead */
 
-    uv_poll_t input_poll, stderr_poll;
+    uv_poll_t input_poll, stdout_poll, stderr_poll;
     uv_timer_t grace;
-    int input_fd, stderr_fd; /* -1: closed */
-    unsigned handles;        /* not yet closed */
+    int input_fd, stdout_fd, stderr_fd; /* -1: closed */
+    unsigned handles;                   /* not yet closed */
 
     struct buf waiting; /* what the pipe had no room for; the first `sent` bytes of it are gone */
     size_t sent;
+    struct program_output output; /* only with results */
     struct stderr_tail tail;
-    char *reason; /* of the abort */
+    char *reason;     /* of the abort */
+    struct err fault; /* code 0: none. Else why froe killed it */
 
-    bool finished, aborted, no_memory;
+    bool finished, aborted;
     bool owes_room;
     bool early_due, early_said;
 };
@@ -120,35 +124,50 @@ static void close_fd(uv_poll_t *poll, int *fd) {
 
 static void let_go(struct program_job *job) {
     close_fd(&job->input_poll, &job->input_fd);
+    close_fd(&job->stdout_poll, &job->stdout_fd);
     close_fd(&job->stderr_poll, &job->stderr_fd);
+    if (program_of(job)->results)
+        program_output_free(&job->output);
     uv_close((uv_handle_t *)&job->grace, on_handle_closed);
 }
 
 /* ---- telling the caller ---- */
 
+static enum handler_end end_of(const struct program_job *job) {
+    if (job->aborted)
+        return HANDLER_ABORTED;
+    switch (job->fault.code) {
+    case 0:
+        return program_end(&job->exit);
+    case -ENOMEM: /* of the machine, not of the object */
+    case -EMFILE:
+    case -ENFILE:
+        return HANDLER_NOT_RUN;
+    default:
+        return HANDLER_FAILED;
+    }
+}
+
 static int add_result_text(struct program_job *job, struct buf *text) {
-    if (job->no_memory && !job->aborted)
-        return buf_add_str(text, "out of memory while feeding the program");
-    if (!job->aborted)
+    if (job->fault.code == 0 && !job->aborted)
         return program_end_text(&job->exit, program_of(job)->command.file, &job->tail, text);
-    int r = buf_add_str(text, job->reason ? job->reason : "aborted");
+    int r = buf_add_str(text, !job->aborted ? job->fault.text : job->reason ? job->reason : "aborted");
     if (r == 0 && job->tail.total)
         r = buf_add_str(text, ": ");
     return r < 0 ? r : stderr_tail_text(&job->tail, text);
 }
 
 static void end(struct program_job *job) {
-    struct handler_result result = {.text = ""};
-    if (job->aborted)
-        result.end = HANDLER_ABORTED;
-    else if (job->no_memory)
-        result.end = HANDLER_NOT_RUN;
-    else
-        result.end = program_end(&job->exit);
+    struct handler_result result = {.end = end_of(job), .text = ""};
+    const struct handler_part part = {.body = &job->output.spool};
     _cleanup_buf_ struct buf text = {.max = HANDLER_TEXT_MAX};
-    if (result.end != HANDLER_OK)
+    if (result.end != HANDLER_OK) {
         result.text =
             add_result_text(job, &text) < 0 ? "failed, and its reason could not be kept: out of memory" : text.p;
+    } else if (program_of(job)->results) {
+        result.parts = &part;
+        result.n_parts = 1;
+    }
     later_cancel(&job->later);
     job->events.done(job->arg, &result);
     let_go(job);
@@ -156,7 +175,7 @@ static void end(struct program_job *job) {
 
 /* The program is dead. A success waits for the caller's word on the body; all else is final. */
 static void settle(struct program_job *job) {
-    bool held = !job->finished && !job->aborted && !job->no_memory && program_end(&job->exit) == HANDLER_OK;
+    bool held = !job->finished && end_of(job) == HANDLER_OK;
     if (!held)
         end(job);
 }
@@ -216,6 +235,16 @@ static int write_some(int fd, struct bytes *data) {
     return 0;
 }
 
+/* It cannot go on, and is killed; job->fault says why. */
+static void cut_off(struct program_job *job) {
+    drop_waiting(job);
+    if (job->input_fd >= 0)
+        uv_poll_stop(&job->input_poll); /* open all the same: see the top */
+    close_fd(&job->stdout_poll, &job->stdout_fd);
+    if (job->spawned)
+        spawner_kill(job->spawned, SIGKILL);
+}
+
 static void on_input_room(uv_poll_t *poll, int status, int events) {
     struct program_job *job = poll->data;
     struct bytes rest = bytes_of(job->waiting.p + job->sent, job->waiting.n - job->sent);
@@ -248,17 +277,15 @@ static int keep(struct program_job *job, struct bytes piece) {
 
 static bool program_write(struct handler_job *handler_job, struct bytes piece) {
     struct program_job *job = (struct program_job *)handler_job;
-    if (job->input_fd < 0 || job->aborted || job->no_memory)
+    if (job->input_fd < 0 || job->aborted || job->fault.code)
         return true;
     if (job->waiting.n == 0 && write_some(job->input_fd, &piece) < 0) {
         on_unwanted(job);
         return true;
     }
     if (piece.n && keep(job, piece) < 0) {
-        job->no_memory = true;
-        uv_poll_stop(&job->input_poll);
-        drop_waiting(job);
-        spawner_kill(job->spawned, SIGKILL);
+        err_set(&job->fault, -ENOMEM, "out of memory while feeding the program");
+        cut_off(job);
         return true;
     }
     job->owes_room = job->waiting.n - job->sent >= PAUSE_BYTES;
@@ -273,11 +300,29 @@ static void program_finish(struct handler_job *handler_job) {
     job->owes_room = false;
     if (!job->spawned)
         later_add(&program_of(job)->later, &job->later);
-    else if (job->input_fd >= 0 && job->waiting.n == 0 && !job->no_memory)
+    else if (job->input_fd >= 0 && job->waiting.n == 0 && !job->fault.code)
         end_input(job);
 }
 
-/* ---- stderr ---- */
+/* ---- stdout and stderr ---- */
+
+static void on_stdout(uv_poll_t *poll, int status, int events) {
+    struct program_job *job = poll->data;
+    struct err err = {0};
+    int r = program_output_read(&job->output, job->stdout_fd, program_of(job)->scratch, SCRATCH_BYTES, &err);
+    if (r == 0)
+        close_fd(&job->stdout_poll, &job->stdout_fd);
+    if (r >= 0 || r == -EAGAIN)
+        return;
+    job->fault = err;
+    cut_off(job);
+}
+
+static void read_last_stdout(struct program_job *job) {
+    if (job->stdout_fd >= 0 && end_of(job) == HANDLER_OK)
+        program_output_read_rest(&job->output, job->stdout_fd, program_of(job)->scratch, SCRATCH_BYTES, &job->fault);
+    close_fd(&job->stdout_poll, &job->stdout_fd);
+}
 
 static void on_stderr(uv_poll_t *poll, int status, int events) {
     struct program_job *job = poll->data;
@@ -312,9 +357,10 @@ static void on_exited(void *arg, const struct spawn_exit *exit) {
     uv_timer_stop(&job->grace);
     drop_waiting(job);
     close_fd(&job->input_poll, &job->input_fd);
+    read_last_stdout(job);
     read_last_stderr(job);
     close_fd(&job->stderr_poll, &job->stderr_fd);
-    if (!job->no_memory && program_end(exit) == HANDLER_OK)
+    if (end_of(job) == HANDLER_OK)
         say_early(job);
     settle(job);
 }
@@ -369,8 +415,13 @@ static int open_pipe(struct program_job *job, uv_poll_t *poll, bool we_write, in
 static int launch(struct program_job *job, const char *const *envp) {
     struct program *program = program_of(job);
     _cleanup_close_ int their_input = -1;
+    _cleanup_close_ int their_stdout = -1;
     _cleanup_close_ int their_stderr = -1;
     int r = open_pipe(job, &job->input_poll, true, &job->input_fd, &their_input);
+    if (r == 0 && program->results)
+        r = open_pipe(job, &job->stdout_poll, false, &job->stdout_fd, &their_stdout);
+    if (r == 0 && program->results)
+        r = uv_poll_start(&job->stdout_poll, UV_READABLE, on_stdout);
     if (r == 0)
         r = open_pipe(job, &job->stderr_poll, false, &job->stderr_fd, &their_stderr);
     if (r == 0)
@@ -382,7 +433,7 @@ static int launch(struct program_job *job, const char *const *envp) {
         .argv = (const char *const *)program->command.argv,
         .envp = envp,
         .stdin_fd = their_input,
-        .stdout_fd = program->stdout_fd,
+        .stdout_fd = program->results ? their_stdout : program->stdout_fd,
         .stderr_fd = their_stderr,
         .guard_fd = job->input_fd,
     };
@@ -418,7 +469,10 @@ static int program_start(struct handler *handler, const struct handler_object *o
     struct program_job *job = mem_alloc(sizeof *job);
     if (!job)
         return start_failed(-ENOMEM, err);
-    *job = (struct program_job){.job = {handler}, .events = *events, .arg = arg, .input_fd = -1, .stderr_fd = -1};
+    *job = (struct program_job){
+        .job = {handler}, .events = *events, .arg = arg, .input_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
+    if (program->results)
+        program_output_init(&job->output, program->results);
     later_item_init(&job->later, on_turn);
     uv_timer_init(program->loop, &job->grace); /* cannot fail */
     job->grace.data = job;
@@ -465,13 +519,14 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
     program->spawner = options->spawner;
     program->kill_grace_ms = (uint64_t)((options->kill_grace_us > 0 ? options->kill_grace_us : 0) + 999) / 1000;
     program->stdout_fd = STDOUT_FILENO;
+    program->results = options->results;
     int r = program_command_init(&program->command, "program", options->argv, err);
     if (r < 0)
         return r;
     r = program_env_init(&program->env);
     if (r < 0)
         return err_set(err, r, "out of memory");
-    if (fcntl(STDOUT_FILENO, F_GETFD) < 0) {
+    if (!program->results && fcntl(STDOUT_FILENO, F_GETFD) < 0) {
         program->stdout_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
         if (program->stdout_fd < 0)
             return err_set(err, -errno, "/dev/null: %s", err_errno_text(-errno));

@@ -74,7 +74,7 @@ def test_examples(fake, froe, prefix, folder, request, name):
 
 
 def test_examples_are_short_and_the_page_shows_one():
-    for name in ("worker.py", "worker.js", "worker.c"):
+    for name in ("worker.py", "worker.js", "worker.c", "gzip_worker.py"):
         lines = [line for line in (ROOT / "examples/pool" / name).read_text().splitlines() if line.strip()]
         assert len(lines) <= 30, name
     assert (ROOT / "examples/pool/worker.py").read_text() in (ROOT / "docs/pool.md").read_text()

@@ -103,7 +103,7 @@ static void take_body(const struct object *object) {
 }
 
 static void answer(const struct object *object, const char *rest) {
-    char text[256];
+    char text[4200];
     snprintf(text, sizeof text, "{\"id\":%llu,%s}\n", object->id, rest);
     say(text);
 }
@@ -141,8 +141,47 @@ static void grow(void) {
         memory[i] = 1;
 }
 
+/* "give:N": a result of N bytes. "parts:A,B,..": several, of so many bytes. "few:N:M", "many:N:M": says N, sends M. */
+static bool give_results(const struct object *object) {
+    char text[4096], *numbers = strchr(object->key, ':');
+    if (!numbers)
+        return false;
+    size_t said = strtoull(++numbers, &numbers, 10), n = said;
+    if (strncmp(object->key, "parts:", 6) == 0) {
+        int at = snprintf(text, sizeof text, "\"status\":\"ok\",\"results\":[{\"name\":\"p0\",\"bytes\":%zu}", said);
+        for (int i = 1; *numbers == ','; i++) {
+            size_t more = strtoull(numbers + 1, &numbers, 10);
+            at += snprintf(text + at, sizeof text - (size_t)at,
+                           ",{\"name\":\"p%d\",\"bytes\":%zu,\"content_type\":\"x/%d\",\"extension\":\"e%d\"}", i, more,
+                           i, i);
+            n += more;
+        }
+        snprintf(text + at, sizeof text - (size_t)at, "]");
+    } else {
+        snprintf(text, sizeof text,
+                 "\"status\":\"ok\",\"result_bytes\":%zu,\"content_type\":\"a/b\",\"extension\":\"c\"", said);
+        if (*numbers == ':')
+            n = strtoull(numbers + 1, &numbers, 10);
+    }
+    answer(object, text);
+    char *data = malloc(n + 1);
+    for (size_t i = 0; i < n; i++)
+        data[i] = (char)((i * 2654435761u) >> 13);
+    write_all(STDOUT_FILENO, data, n);
+    free(data);
+    if (strncmp(object->key, "few:", 4) == 0) {
+        fputs("oh no\n", stderr);
+        _exit(4);
+    }
+    if (strncmp(object->key, "stuck:", 6) == 0)
+        pause();
+    return true;
+}
+
 static void act(const struct object *object) {
     const char *key = object->key;
+    if (give_results(object))
+        return;
     if (strcmp(key, "crash") == 0) {
         fputs("the last words\n", stderr);
         signal(SIGSEGV, SIG_DFL); /* a sanitizer has words of its own */

@@ -16,6 +16,7 @@ void use_pool(struct world *world, struct handler_pool_options options, const ch
     const char *const argv[] = {"/proc/self/exe", PLAY_WORKER, world->directory, mode, NULL};
     options.argv = argv;
     options.spawner = world->spawner;
+    options.results = world->keeps ? &world->results : NULL;
     struct err err = {0};
     if (handler_pool_new(&world->loop, &options, &world->handler, &err) < 0)
         fail_msg("%s", err.text);

@@ -89,12 +89,21 @@ void run_for_ms(struct world *world, uint64_t ms) {
     run_with_timer(world, &never, ms, &over);
 }
 
+void keep_results(struct world *world, uint64_t budget_bytes, uint64_t max_bytes) {
+    world->budget.max_bytes = budget_bytes;
+    world->results = (struct handler_results){&world->budget, world->directory, max_bytes};
+    world->keeps = true;
+}
+
 void use_script(struct world *world, const char *script, int64_t kill_grace_us) {
     assert_null(world->handler);
     char *text = NULL;
     assert_true(asprintf(&text, "D=%s\n%s", world->directory, script) > 0);
     const char *const argv[] = {"sh", "-c", text, NULL};
-    struct handler_program_options options = {.argv = argv, .spawner = world->spawner, .kill_grace_us = kill_grace_us};
+    struct handler_program_options options = {.argv = argv,
+                                              .spawner = world->spawner,
+                                              .kill_grace_us = kill_grace_us,
+                                              .results = world->keeps ? &world->results : NULL};
     struct err err = {0};
     if (handler_program_new(&world->loop, &options, &world->handler, &err) < 0)
         fail_msg("%s", err.text);
@@ -118,6 +127,22 @@ static void on_early(void *arg, bool ended) {
     attempt->early_ended = ended;
 }
 
+static void copy_text(char *to, size_t size, struct bytes text) {
+    assert_true(text.n < size);
+    memcpy(to, text.p ? text.p : "", text.n);
+    to[text.n] = '\0';
+}
+
+static void take_part(struct attempt *attempt, const struct handler_part *part) {
+    assert_true(attempt->n_parts < HANDLER_PARTS_MAX);
+    struct attempt_part *taken = &attempt->parts[attempt->n_parts++];
+    copy_text(taken->name, sizeof taken->name, part->name);
+    copy_text(taken->content_type, sizeof taken->content_type, part->content_type);
+    copy_text(taken->extension, sizeof taken->extension, part->extension);
+    taken->body = *part->body;
+    spool_init(part->body, part->body->budget, part->body->directory);
+}
+
 static void on_done(void *arg, const struct handler_result *result) {
     struct attempt *attempt = arg;
     assert_false(attempt->inside);
@@ -126,6 +151,9 @@ static void on_done(void *arg, const struct handler_result *result) {
     attempt->end = result->end;
     attempt->text = strdup(result->text);
     attempt->job = NULL;
+    assert_true(result->end == HANDLER_OK || result->n_parts == 0);
+    for (size_t i = 0; i < result->n_parts; i++)
+        take_part(attempt, &result->parts[i]);
 }
 
 int attempt_try(struct world *world, struct attempt *attempt, const struct handler_object *object, struct err *err) {
@@ -174,6 +202,19 @@ void attempt_ends(struct world *world, struct attempt *attempt, enum handler_end
 void attempt_free(struct attempt *attempt) {
     free(attempt->text);
     attempt->text = NULL;
+    for (size_t i = 0; i < attempt->n_parts; i++)
+        spool_free(&attempt->parts[i].body);
+    attempt->n_parts = 0;
+}
+
+void part_is(const struct attempt *attempt, size_t i, const char *name, struct bytes body) {
+    assert_true(i < attempt->n_parts);
+    const struct attempt_part *part = &attempt->parts[i];
+    assert_string_equal(part->name, name);
+    assert_int_equal(part->body.n, body.n);
+    _cleanup_free_ char *got = mem_alloc(body.n);
+    assert_int_equal(spool_read(&part->body, 0, got, body.n), body.n);
+    assert_true(bytes_equal(bytes_of(got, body.n), body));
 }
 
 void file_path(const struct world *world, const char *name, char path[static 128]) {

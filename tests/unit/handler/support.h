@@ -20,6 +20,10 @@ struct world {
     char directory[64];
     unsigned down;
     bool flag; /* a test's own */
+    /* What is made with keep_results. */
+    struct budget budget;
+    struct handler_results results;
+    bool keeps;
 };
 
 /* For cmocka: a struct world in *state. */
@@ -28,6 +32,9 @@ int world_down(void **state);
 
 void run_until(struct world *world, const bool *flag); /* fails the test after a minute */
 void run_for_ms(struct world *world, uint64_t ms);
+
+/* Handlers that are made from now on keep results: in a budget of so much, with files in the world's directory. */
+void keep_results(struct world *world, uint64_t budget_bytes, uint64_t max_bytes);
 
 /* sh -c with `script`, in which $D is the world's directory. */
 void use_script(struct world *world, const char *script, int64_t kill_grace_us);
@@ -40,6 +47,12 @@ struct attempt {
     char *text;
     unsigned rooms, earlies;
     bool room, early, early_ended;
+    /* Its results, moved out of the handler's. */
+    size_t n_parts;
+    struct attempt_part {
+        char name[HANDLER_PART_NAME_MAX + 1], content_type[256], extension[64];
+        struct spool body;
+    } parts[HANDLER_PARTS_MAX];
 };
 
 extern const struct handler_object plain_object;
@@ -51,6 +64,8 @@ void attempt_abort(struct attempt *attempt, const char *reason);
 /* Waits for the end and compares; the text is not freed. */
 void attempt_ends(struct world *world, struct attempt *attempt, enum handler_end end);
 void attempt_free(struct attempt *attempt);
+/* The part is this, and its bytes are these. */
+void part_is(const struct attempt *attempt, size_t i, const char *name, struct bytes body);
 
 void file_path(const struct world *world, const char *name, char path[static 128]);
 bool file_exists(const struct world *world, const char *name);

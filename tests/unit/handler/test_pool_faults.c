@@ -33,7 +33,7 @@ static void test_bad_workers(void **state) {
         {"close-stdout", "the worker ended without an answer: killed by signal 15 (SIGTERM)"},
         {"cut", "exit status 0"},
         {"wrong-id", "not for the object that it was given (\"id\"): '{\"id\":4711,"},
-        {"result", "results are not taken (\"result_bytes\")"},
+        {"result", "there is nowhere for it to go: say where, with `output` in the rule"},
         {"status", "the answer's \"status\" is none of ok, retry and fail"},
         {"ok-unread", "the worker answered without having read the whole body"},
         {"fail-unread", "not wanted"},
