@@ -19,7 +19,8 @@ struct config_rule {
     struct rule_when *when;      /* owned */
     const char **globs[3];       /* owned: buckets, include, exclude; their strings are the document's */
     enum config_handler handler;
-    char **program; /* owned, NULL-terminated */
+    char **program;     /* owned, NULL-terminated */
+    bool keeps_results; /* what its handler makes of an object is wanted */
     /* Those that the rule does not give are the general ones, see config_rules_settle. */
     bool has_retries, has_timeout, has_min_age;
     uint32_t retries;

@@ -68,6 +68,7 @@ struct options {
     bool pool, pool_path;                /* the latter: bodies as files */
     uint32_t pool_workers, pool_recycle; /* 0: as many as cores; never */
     int64_t pool_memory_bytes;           /* 0: no limit */
+    int64_t memory_bytes;                /* of results */
     bool log_format_set;
     enum log_format log_format;
     enum log_level log_level;

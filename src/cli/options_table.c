@@ -59,6 +59,8 @@ const struct option option_table[] = {
      "replace each after so many objects; 0: never"},
     {"pool-memory", "FROE_POOL_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(pool_memory_bytes), 0, UINT64_C(1) << 50,
      "0", "or when it has more than so much memory resident after an object; 0: never"},
+    {"memory", "FROE_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(memory_bytes), 0, UINT64_C(1) << 50, "512MiB",
+     "what results may take of it before they are stored; what is more goes into files under TMPDIR"},
     {"workflow", NULL, "NAME", KIND_TEXT, FOR_RUNS, OPTION_AT(workflow), 0, 0, NULL,
      "only runs of this workflow: process_object, fetch_s3_objects, fetch_s3_buckets"},
     {"bucket", NULL, "BUCKET", KIND_TEXT, FOR_PARKED, OPTION_AT(bucket), 0, 0, NULL,

@@ -7,6 +7,8 @@
 #include <stdio.h>
 
 #define KILL_GRACE_US (2 * US_PER_S)
+#define RESULTS_MAX_BYTES \
+    (UINT64_C(5) << 30) /* of one object: a program that never stops writing must not fill a disk */
 
 static size_t n_rules_of(const struct options *options) {
     return options->rules ? options->rules->n : 0;
@@ -68,22 +70,26 @@ void plan_free(struct plan *plan) {
 
 /* ---- handlers ---- */
 
-static int open_program(struct plan *plan, char *const *program, struct handler **ret_handler, struct err *err) {
+static int open_program(struct plan *plan, char *const *program, const struct handler_results *results,
+                        struct handler **ret_handler, struct err *err) {
     const struct handler_program_options options = {
         .argv = (const char *const *)program,
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
+        .results = results,
     };
     return handler_program_new(plan->plans->loop, &options, ret_handler, err);
 }
 
-static int open_pool(struct plan *plan, char *const *program, struct handler **ret_handler, struct err *err) {
+static int open_pool(struct plan *plan, char *const *program, const struct handler_results *results,
+                     struct handler **ret_handler, struct err *err) {
     const struct handler_pool_options options = {
         .argv = (const char *const *)program,
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
         .workers = plan->options->pool_workers,
         .body = plan->options->pool_path ? HANDLER_POOL_PATH : HANDLER_POOL_INLINE,
+        .results = results,
         .recycle_objects = plan->options->pool_recycle,
         .recycle_bytes = plan->options->pool_memory_bytes,
     };
@@ -95,19 +101,36 @@ static int open_discard(struct plans *plans, struct handler **ret_handler, struc
     return r < 0 ? err_set(err, r, "out of memory") : 0;
 }
 
-static int open_handler(struct plan *plan, enum config_handler kind, char *const *program, struct handler **ret_handler,
-                        struct err *err) {
+static int open_handler(struct plan *plan, enum config_handler kind, char *const *program, bool keeps_results,
+                        struct handler **ret_handler, struct err *err) {
+    const struct handler_results *results = keeps_results ? &plan->plans->results : NULL;
     switch (kind) {
     case CONFIG_HANDLER_DISCARD:
         return open_discard(plan->plans, ret_handler, err);
     case CONFIG_HANDLER_PROGRAM:
-        return open_program(plan, program, ret_handler, err);
+        return open_program(plan, program, results, ret_handler, err);
     case CONFIG_HANDLER_POOL:
-        return open_pool(plan, program, ret_handler, err);
+        return open_pool(plan, program, results, ret_handler, err);
     case CONFIG_HANDLER_GENERAL:
         break;
     }
     return 0;
+}
+
+static enum config_handler general_kind(const struct options *options) {
+    return options->program && options->pool ? CONFIG_HANDLER_POOL
+           : options->program                ? CONFIG_HANDLER_PROGRAM
+           : options->discard                ? CONFIG_HANDLER_DISCARD
+                                             : CONFIG_HANDLER_GENERAL;
+}
+
+/* The general handler keeps no results: a rule that wants them has one like it for itself. */
+static int open_handler_of(struct plan *plan, const struct config_rule *rule, struct handler **ret_handler,
+                           struct err *err) {
+    const struct options *options = plan->options;
+    bool like_the_general = rule->handler == CONFIG_HANDLER_GENERAL && rule->keeps_results;
+    return open_handler(plan, like_the_general ? general_kind(options) : rule->handler,
+                        like_the_general ? options->program : rule->program, rule->keeps_results, ret_handler, err);
 }
 
 static int open_handlers(struct plan *plan, struct err *err) {
@@ -115,16 +138,11 @@ static int open_handlers(struct plan *plan, struct err *err) {
     size_t n = n_rules_of(options);
     int r = 0;
     for (size_t i = 0; i < n && r == 0; i++) {
-        const struct config_rule *rule = &options->rules->rules[i];
-        r = open_handler(plan, rule->handler, rule->program, &plan->handlers[i], err);
+        r = open_handler_of(plan, &options->rules->rules[i], &plan->handlers[i], err);
         if (r < 0)
             err_prefix(err, "rule %zu", i + 1);
     }
-    enum config_handler general = options->program && options->pool ? CONFIG_HANDLER_POOL
-                                  : options->program                ? CONFIG_HANDLER_PROGRAM
-                                  : options->discard                ? CONFIG_HANDLER_DISCARD
-                                                                    : CONFIG_HANDLER_GENERAL;
-    return r < 0 ? r : open_handler(plan, general, options->program, &plan->handlers[n], err);
+    return r < 0 ? r : open_handler(plan, general_kind(options), options->program, false, &plan->handlers[n], err);
 }
 
 /* ---- its end ---- */
@@ -174,8 +192,10 @@ static int make(struct plans *plans, const struct options *options, struct plan 
     struct plan *plan;
     if (plan_new(options, &plan) < 0)
         return err_set(err, -ENOMEM, "out of memory");
-    if (!plans->begun)
+    if (!plans->begun) {
         list_init(&plans->all);
+        plans->results = (struct handler_results){&plans->budget, spool_directory(), RESULTS_MAX_BYTES};
+    }
     plans->begun = true;
     plan->plans = plans;
     plan->pipeline.unused = end_soon;
@@ -189,6 +209,7 @@ static int make(struct plans *plans, const struct options *options, struct plan 
         return r;
     }
     set_ways(plan);
+    plans->budget.max_bytes = (uint64_t)options->memory_bytes;
     *ret_plan = plan;
     return 0;
 }

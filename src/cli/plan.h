@@ -4,6 +4,7 @@
  * Thread: the loop's. */
 #pragma once
 
+#include "handler.h"
 #include "list.h"
 #include "options.h"
 #include "pipeline.h"
@@ -27,11 +28,13 @@ struct plan {
 int plan_new(const struct options *options, struct plan **ret_plan);
 void plan_free(struct plan *plan); /* one of plan_new; NULL is fine */
 
-/* All-zero but for the first three. */
+/* All-zero but for the first three. Stays where it is as long as there are plans. */
 struct plans {
     uv_loop_t *loop;
     struct spawner *spawner; /* NULL: no plan has a program */
     struct log *log;
+    struct budget budget;           /* of the results of all plans together */
+    struct handler_results results; /* for the handlers that keep any */
     struct plan *now;
     struct list all;
     bool begun, closing;

@@ -17,9 +17,9 @@ struct reload {
 };
 
 static bool takes_effect(const struct option *option) {
-    static const char *const names[] = {"include",      "exclude",   "min-age",      "retries",
-                                        "timeout",      "discard",   "log-level",    "pool",
-                                        "pool-workers", "pool-body", "pool-recycle", "pool-memory"};
+    static const char *const names[] = {"include",      "exclude",     "min-age", "retries",      "timeout",
+                                        "discard",      "log-level",   "pool",    "pool-workers", "pool-body",
+                                        "pool-recycle", "pool-memory", "memory"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(option->name, names[i]) == 0)
             return true;

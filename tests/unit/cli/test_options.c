@@ -40,6 +40,7 @@ static const char *const variables[] = {
     "FROE_POOL_BODY",
     "FROE_POOL_RECYCLE",
     "FROE_POOL_MEMORY",
+    "FROE_MEMORY",
 };
 #define N_VARIABLES (sizeof variables / sizeof variables[0])
 
@@ -256,6 +257,8 @@ static void test_bad_texts(void **state) {
         {"--log-level", "FROE_LOG_LEVEL", "loud", "debug, info, warn or error"},
         {"--pool-body", "FROE_POOL_BODY", "memfd", "neither inline nor path"},
         {"--pool-memory", "FROE_POOL_MEMORY", "much", "is not a size"},
+        {"--memory", "FROE_MEMORY", "512M", "is not a size"},
+        {"--memory", "FROE_MEMORY", "2000TiB", "is not from"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[128];
@@ -350,11 +353,13 @@ static void test_pool(void **state) {
     struct options options = PARSE("run", "--", "cat");
     assert_false(options.pool || options.pool_path);
     assert_true(options.pool_workers == 0 && options.pool_recycle == 0 && options.pool_memory_bytes == 0);
+    assert_int_equal(options.memory_bytes, 512 << 20);
     options_free(&options);
     options = PARSE("run", "--pool", "--pool-workers", "3", "--pool-body", "path", "--pool-recycle", "100",
-                    "--pool-memory", "1GiB", "--", "cat");
+                    "--pool-memory", "1GiB", "--memory", "0", "--", "cat");
     assert_true(options.pool && options.pool_path);
     assert_true(options.pool_workers == 3 && options.pool_recycle == 100 && options.pool_memory_bytes == 1 << 30);
+    assert_int_equal(options.memory_bytes, 0);
     options_free(&options);
     REFUSES("--pool needs|-- PROGRAM", "run", "--pool");
     REFUSES("--pool needs|-- PROGRAM", "run", "--pool", "--discard");
@@ -437,7 +442,7 @@ static void test_help_names_every_option_and_variable(void **state) {
         "--history",       "--history-size", "--worker",
         "--lease",         "--config",       "--pool",
         "--pool-workers",  "--pool-body",    "--pool-recycle",
-        "--pool-memory",
+        "--pool-memory",   "--memory",
     };
     char *help = help_of(COMMAND_RUN);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
