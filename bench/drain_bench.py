@@ -8,17 +8,13 @@ all runs did their work (also when a target was missed: the table says so), 1 wh
 """
 import argparse
 import json
-import os
 import pathlib
 import shutil
-import signal
-import ssl
 import subprocess
 import sys
 import time
-import urllib.request
 
-from common import Failed, cell, machine, spread
+from common import Failed, Mock, cell, client_environment, machine, run_client, spread
 
 BUCKETS = 10
 SIZE = 1024
@@ -26,7 +22,6 @@ SLOTS = 40
 CAP = 20  # froe's default cap per bucket
 PREFIX = "bench-"
 TARGETS = {"ratio": 0.80, "requests_per_object": 2.01, "peak_mib": 64.0, "jain": 0.98}
-TIMEOUT_S = 600
 
 
 def zipf(objects, buckets):
@@ -35,88 +30,6 @@ def zipf(objects, buckets):
     sizes = [int(objects * w / sum(weights)) for w in weights]
     sizes[0] += objects - sum(sizes)
     return sizes
-
-
-class Mock:
-    """A froe-s3mock process of its own, spoken to through its admin endpoints."""
-
-    def __init__(self, program, folder, tls):
-        self.scheme = "https" if tls else "http"
-        port_file = folder / f"port-{self.scheme}"
-        port_file.unlink(missing_ok=True)
-        command = [program, "--port-file", port_file]
-        self.context = None
-        if tls:
-            command += ["--tls-cert", folder / "cert.pem", "--tls-key", folder / "key.pem"]
-            self.context = ssl.create_default_context(cafile=folder / "cert.pem")
-        self.log = open(folder / f"mock-{self.scheme}.log", "wb")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log)
-        deadline = time.monotonic() + 20
-        while not port_file.exists() or not port_file.read_text().strip():
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                raise Failed(f"froe-s3mock does not start; see {self.log.name}")
-            time.sleep(0.02)
-        self.url = f"{self.scheme}://127.0.0.1:{port_file.read_text().strip()}"
-
-    def ask(self, path, method="GET"):
-        request = urllib.request.Request(f"{self.url}/_mock/{path}", method=method)
-        with urllib.request.urlopen(request, timeout=120, context=self.context) as answer:
-            return json.load(answer)
-
-    def fill(self, sizes):
-        self.ask("reset?what=all", "POST")
-        for i, count in enumerate(sizes):
-            self.ask(f"seed?bucket={PREFIX}{i + 1:02d}&count={count}&size={SIZE}", "POST")
-        self.ask("reset?what=stats", "POST")
-
-    def cpu_seconds(self):
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as stat:
-            fields = stat.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(20)
-        self.log.close()
-
-
-def peak_kib(pid):
-    """VmHWM. ru_maxrss is of no use here: it counts what this very process held before the program was executed."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:
-            for line in status:
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1])
-    except OSError:
-        pass
-    return 0
-
-
-def run_client(command, env, folder, name):
-    """Runs a client to its end. The peak is read while it runs: it only ever grows."""
-    out, err = folder / f"{name}.out", folder / f"{name}.err"
-    with open(out, "wb") as stdout, open(err, "wb") as stderr:
-        began = time.monotonic()
-        process = subprocess.Popen(command, env=env, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL)
-        peak = 0
-        while True:
-            pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-            if pid:
-                break
-            peak = max(peak, peak_kib(process.pid))
-            if time.monotonic() - began > TIMEOUT_S:
-                process.kill()
-            time.sleep(0.01)
-        wall = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise Failed(f"{name}: exit status {process.returncode}; see {err}\n{err.read_text(errors='replace')[-2000:]}")
-    return {
-        "wall_seconds": wall,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_kib": peak,
-        "context_switches": usage.ru_nvcsw + usage.ru_nivcsw,
-    }, out.read_text(), err.read_text()
 
 
 def jain(shares):
@@ -171,21 +84,6 @@ class Bench:
              "-keyout", self.folder / "key.pem", "-out", self.folder / "cert.pem"],
             check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def environment(self, mock):
-        env = {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "HOME": str(self.folder),
-            "AWS_ENDPOINT_URL": mock.url,
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": "/dev/null",
-            "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-        }
-        if mock.scheme == "https":
-            env["AWS_CA_BUNDLE"] = str(self.folder / "cert.pem")
-        return env
-
     def command(self, kind, store):
         if kind == "loop":
             return [self.programs["loop"], PREFIX, str(SLOTS)]
@@ -203,9 +101,9 @@ class Bench:
         name = f"{kind}-{mock.scheme}"
         store = self.folder / f"{name}.db"
         self.remove_store(store)
-        mock.fill(sizes)
+        mock.fill(PREFIX, sizes, SIZE)
         mock_cpu = mock.cpu_seconds()
-        result, out, err = run_client(self.command(kind, store), self.environment(mock), self.folder, name)
+        result, out, err = run_client(self.command(kind, store), client_environment(mock, self.folder), self.folder, name)
         mock_cpu = mock.cpu_seconds() - mock_cpu
         stats, trace = mock.ask("stats"), mock.ask("trace")
         self.remove_store(store)
@@ -259,9 +157,9 @@ class Bench:
         store, counts = self.folder / "syncs.db", self.folder / "syncs.strace"
         try:
             self.remove_store(store)
-            mock.fill(zipf(self.options.objects, BUCKETS))
+            mock.fill(PREFIX, zipf(self.options.objects, BUCKETS), SIZE)
             command = ["strace", "-f", "--seccomp-bpf", "-c", "-e", "trace=fdatasync,fsync", "-o", counts]
-            run_client(command + self.command("froe", store), self.environment(mock), self.folder, "syncs")
+            run_client(command + self.command("froe", store), client_environment(mock, self.folder), self.folder, "syncs")
         except Failed:
             return None  # a machine that lets nobody trace
         finally:
