@@ -11,11 +11,14 @@
 #define DEFAULT_ATTEMPTS 3
 #define DEFAULT_DEADLINE_US (60 * US_PER_S)
 #define DEFAULT_RETRY_BASE_US US_PER_S
-#define KEEP_BYTES (64u * 1024) /* of a buffer, in a call kept for reuse */
+#define COPY_MAX (UINT64_C(5) * 1024 * 1024 * 1024) /* AWS "Copying, moving, and renaming objects" */
+#define COPY_PART (UINT64_C(256) * 1024 * 1024)     /* few seconds of the server's work, less than the stall limit */
+#define KEEP_BYTES (64u * 1024)                     /* of a buffer, in a call kept for reuse */
 
 /* ---- calls ---- */
 
 static void call_free(struct s3_call *call) {
+    s3_upload_free(call->upload);
     buf_free(&call->args);
     mem_free(call->headers);
     mem_free(call->fields);
@@ -61,6 +64,8 @@ void s3_call_release(struct s3_call *call) {
     list_remove(&call->link);
     list_remove(&call->queue);
     s3_xml_free(&call->xml);
+    s3_upload_free(call->upload);
+    call->upload = NULL;
     if (client->closing || client->n_free >= client->max_free) {
         call_free(call);
         return;
@@ -200,6 +205,8 @@ static int read_options(struct s3_client *client, const struct s3_options *optio
     else
         rng_seed_system(&client->rng);
     client->quota.left = S3_QUOTA_MAX;
+    client->copy_max = COPY_MAX;
+    client->copy_part = COPY_PART;
     client->max_attempts = options->max_attempts ? options->max_attempts : DEFAULT_ATTEMPTS;
     client->max_free = options->max_connections ? options->max_connections : DEFAULT_CONNECTIONS;
     client->call_deadline_us = options->call_deadline_us > 0 ? options->call_deadline_us : DEFAULT_DEADLINE_US;

@@ -91,7 +91,9 @@ void s3_client_close(struct s3_client *client, void (*closed)(void *arg), void *
 
 /* Requests sent by kind, attempts and redirects included, since the client was made. */
 struct s3_counters {
-    uint64_t list_buckets, list_objects, head, get, put, delete, other;
+    uint64_t list_buckets, list_objects, head, get, put, delete, copy, tagging;
+    uint64_t upload; /* all requests of multipart uploads */
+    uint64_t other;
     uint64_t retries, throttled, redirects;
     uint64_t bytes_in, bytes_out; /* bodies */
 };
@@ -182,14 +184,16 @@ int s3_get(struct s3_client *client, struct bytes bucket, struct bytes key, cons
            void *arg, struct s3_call **ret_call);
 void s3_get_resume(struct s3_call *call);
 
+/* `etag` is as If-Match wants it, with quotes; never empty when S3_OK. */
 typedef void s3_put_fn(void *arg, const struct s3_result *result, struct bytes etag, struct bytes version_id);
 /* Stores a body that is in memory (copied), with a Content-Type (may be empty), user metadata, and
- * x-amz-checksum-crc32. */
+ * x-amz-checksum-crc32. Where the answer tells that checksum, or an ETag that is the MD5 of a small body, S3_OK means
+ * that it was right. Needs s3:PutObject. */
 int s3_put(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes body,
            struct bytes content_type, const struct s3_header *metadata, size_t n_metadata, s3_put_fn *done, void *arg,
            struct s3_call **ret_call);
 
-/* How a result is stored. All copied; empty: left out. */
+/* How a result is stored. All copied; empty: left out. Tags need s3:PutObjectTagging. */
 struct s3_put_options {
     struct bytes content_type, storage_class;
     struct bytes tagging;             /* as a query string: "name=value&name=value", percent-encoded */
@@ -197,23 +201,31 @@ struct s3_put_options {
     size_t n_metadata;
 };
 /* Reads up to n bytes of the body at offset; fewer than asked for, or a negative errno, ends the call: S3_BAD_REQUEST.
- */
+ * Must not end or close the client; it may cancel its own call. */
 typedef int64_t s3_read_fn(void *arg, uint64_t offset, void *to, size_t n);
 /* Stores a body of a known size that is read piece by piece, so that it need not be in memory, and again for a retry:
- * `read` is called on the loop's thread until `done` is. With x-amz-checksum-crc32 (the CRC is computed in a first
- * reading), the payload unsigned over TLS and signed (SHA-256) otherwise. Above part_bytes as a multipart upload, a
- * part after the other, aborted when it cannot be completed or is cancelled; an abort that failed is told in the
- * result's text. S3_OK means that S3 has it, whole and durable. size at most 10000 parts.
+ * `read` is called on the loop's thread, with the same `arg` as `done`, until `done` is. With x-amz-checksum-crc32 (the
+ * CRC is computed in a first reading), the payload unsigned over TLS and signed (SHA-256) otherwise. Above part_bytes
+ * as a multipart upload, a part after the other, aborted when it cannot be completed or is cancelled (one that is
+ * cancelled while it begins ends when the server has answered); an abort that failed is told in the result's text.
+ * Closing the client still lets an abort run, for 5 s at most. S3_OK means that S3 has it, whole and durable;
+ * S3_CONFLICT, that somebody else ended the upload. No deadline: the stall limit applies. At most 10000 parts.
+ * attempts and throttled are those of all requests. Needs s3:PutObject; s3:AbortMultipartUpload; and s3:GetObject where
+ * the answer to the last request was lost and the object has to be looked at.
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html */
-#define S3_PART_BYTES (INT64_C(16) * 1024 * 1024) /* the usual part_bytes; at least 5 MiB on AWS */
+#define S3_PART_BYTES (INT64_C(16) * 1024 * 1024) /* the usual part_bytes; at least 5 MiB, at most 5 GiB on AWS */
 int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, s3_read_fn *read,
                   const struct s3_put_options *options, uint64_t part_bytes, s3_put_fn *done, void *arg,
                   struct s3_call **ret_call);
 
-/* Copies an object as it is (metadata and tags with it) inside S3, of that very ETag (412 otherwise: S3_PRECONDITION)
- * and version (empty: the current). Above 5 GiB, which one request cannot copy, in parts of the copy's own. An answer
- * of 200 with an error in it is that error. `options` NULL: metadata and content type are taken over; otherwise they
- * replace. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html */
+/* Copies an object as it is (metadata and tags with it) inside S3, of that very ETag (empty: of any; 412 otherwise:
+ * S3_PRECONDITION; S3_NO_KEY: the source is gone) and version (empty: the current). Above 5 GiB, which one request
+ * cannot copy, in parts of the copy's own. An answer of 200 with an error in it is that error. With a content type or
+ * metadata in `options` (may be NULL) these replace all that the source has of both; with tags, those replace its
+ * tags. The storage class is that of `options`, else STANDARD, not the source's. The request goes to the region of the
+ * destination. No deadline: the stall limit applies. Needs s3:GetObject (s3:GetObjectVersion) and s3:GetObjectTagging
+ * (s3:GetObjectVersionTagging) on the source, s3:PutObject and s3:PutObjectTagging on the destination, and above 5 GiB
+ * s3:AbortMultipartUpload. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html */
 struct s3_copy_source {
     struct bytes bucket, key, version_id, etag;
     uint64_t size;
@@ -224,10 +236,11 @@ int s3_copy(struct s3_client *client, const struct s3_copy_source *source, struc
 struct s3_tag {
     struct bytes name, value; /* decoded */
 };
-#define S3_TAGS_MAX 10
+#define S3_TAGS_MAX 10 /* that can be put; a server may tell more */
 typedef void s3_tags_fn(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n);
-/* version_id may be empty. https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectTagging.html and PutObject...
- */
+/* version_id may be empty. Getting needs s3:GetObjectTagging (with a version s3:GetObjectVersionTagging), putting,
+ * which replaces all and then tells none, s3:PutObjectTagging (s3:PutObjectVersionTagging).
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectTagging.html and PutObject... */
 int s3_get_tags(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
                 s3_tags_fn *done, void *arg, struct s3_call **ret_call);
 int s3_put_tags(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,

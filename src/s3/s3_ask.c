@@ -6,7 +6,7 @@
 #include <errno.h>
 
 int s3_ask(struct s3_client *client, enum s3_op op, size_t args_n, size_t n_headers, struct s3_call **ret_call) {
-    if (client->closing)
+    if (client->closing && op != S3_OP_ABORT_UPLOAD)
         return -ECANCELED;
     struct s3_call *call = s3_call_new(client, op);
     if (!call)

@@ -13,12 +13,12 @@
 
 static const struct bytes crc_header = {"x-amz-checksum-crc32", 20};
 
-static void write_crc(struct s3_call *call) {
+void s3_body_crc_text(uint32_t crc, char ret_text[S3_CRC32_TEXT]) {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    uint64_t bits = (uint64_t)call->crc << 4; /* 32 bits make six digits, the last of them four bits short */
+    uint64_t bits = (uint64_t)crc << 4; /* 32 bits make six digits, the last of them four bits short */
     for (int i = 5; i >= 0; i--, bits >>= 6)
-        call->crc_text[i] = digits[bits & 63];
-    call->crc_text[6] = call->crc_text[7] = '=';
+        ret_text[i] = digits[bits & 63];
+    ret_text[6] = ret_text[7] = '=';
 }
 
 static int write_hash(struct s3_call *call) {
@@ -59,7 +59,7 @@ static int add(struct s3_call *call, struct bytes piece) {
 
 static int end(struct s3_call *call) {
     if (call->with_crc)
-        write_crc(call);
+        s3_body_crc_text(call->crc, call->crc_text);
     return is_signed(call) ? write_hash(call) : 0;
 }
 

@@ -15,6 +15,7 @@
 #include <errno.h>
 
 #define SERVICE "s3"
+#define CLOSING_US (5 * US_PER_S)           /* for clearing up once the client is to be closed */
 #define CLOCK_TOLERANCE_US (5 * US_PER_MIN) /* AWS allows 15 */
 
 static const struct s3_verdict no_memory = {S3_NO_MEMORY, S3_REMEDY_NONE};
@@ -60,35 +61,30 @@ void s3_call_take_error(struct s3_call *call, const struct s3_xml_error *error) 
         copy_word(call->region_told, SIGV4_REGION_MAX, error->region);
 }
 
-static const char *verb(enum s3_op op) {
-    switch (op) {
-    case S3_OP_LIST_BUCKETS:
-    case S3_OP_LIST_OBJECTS:
-        return "LIST";
-    case S3_OP_VERSIONING:
-        return "GET versioning of";
-    default:
-        return s3_op_method(op);
-    }
-}
-
 static int add_what(struct s3_call *call, struct buf *text) {
-    int r = buf_printf(text, "%s ", verb(call->op));
+    int r = buf_printf(text, "%s ", s3_op_verb(call->op));
     if (r >= 0)
         r = call->op == S3_OP_LIST_BUCKETS ? buf_add_str(text, "buckets") : text_add_printable(text, call->bucket);
     struct bytes key = call->op == S3_OP_LIST_OBJECTS ? call->prefix : call->key;
     if (r >= 0 && key.n)
         r = buf_add_byte(text, '/');
-    return r < 0 ? r : text_add_printable(text, key);
+    if (r >= 0)
+        r = text_add_printable(text, key);
+    bool part = call->op == S3_OP_PUT_PART || call->op == S3_OP_COPY_PART;
+    return r < 0 || !part ? r : buf_printf(text, " (part %s)", call->number);
 }
 
 static const char *write_text(struct s3_call *call, enum s3_status status) {
     struct buf *text = &call->text;
     buf_reset(text);
-    int r = add_what(call, text);
+    int r = 0;
+    if (call->upload && status != S3_CANCELLED) /* what the request said that failed */
+        r = buf_add_bytes(text, buf_bytes(&call->message));
+    else
+        r = add_what(call, text);
     if (r >= 0 && status == S3_CANCELLED)
         r = buf_add_str(text, ": cancelled");
-    else if (r >= 0) {
+    else if (r >= 0 && !call->upload) {
         r = buf_add_str(text, ":");
         if (r >= 0 && call->http_status)
             r = buf_printf(text, " %d", call->http_status);
@@ -104,7 +100,9 @@ static const char *write_text(struct s3_call *call, enum s3_status status) {
         if (r >= 0 && call->attempts > 1)
             r = buf_printf(text, " after %u attempts", call->attempts);
     }
-    return r < 0 ? s3_status_name(status) : text->p;
+    if (r >= 0 && call->upload)
+        r = buf_add_bytes(text, s3_upload_left(call->upload));
+    return r < 0 || text->n == 0 ? s3_status_name(status) : text->p;
 }
 
 /* ---- the end ---- */
@@ -115,7 +113,7 @@ void s3_call_end(struct s3_call *call, enum s3_status status) {
         status = S3_CANCELLED;
     call->stage = S3_STAGE_TELLING;
     list_remove(&call->queue);
-    if (status == S3_OK)
+    if (status == S3_OK && !call->upload)
         s3_quota_give(&client->quota, call->quota_taken ? call->quota_taken : 1);
     struct s3_result result = {
         .status = status,
@@ -141,10 +139,12 @@ void s3_call_end_soon(struct s3_call *call, struct s3_verdict verdict, const cha
 
 void s3_cancel(struct s3_call *call) {
     static const struct s3_verdict cancelled = {S3_CANCELLED, S3_REMEDY_NONE};
-    if (call->cancelled || call->stage == S3_STAGE_TELLING)
-        return;
+    if (call->cancelled || call->stage == S3_STAGE_TELLING || call->op == S3_OP_ABORT_UPLOAD)
+        return; /* an abort clears up what was cancelled */
     call->cancelled = true;
-    if (call->http)
+    if (call->upload)
+        s3_upload_cancel(call);
+    else if (call->http)
         http_cancel(call->http);
     else
         s3_call_end_soon(call, cancelled, "");
@@ -250,7 +250,7 @@ static void failed(struct s3_call *call, struct s3_verdict verdict) {
     }
     if (s3_code_refuses_keys(bytes_str(call->code)))
         credentials_refused(call->client->credentials, call->key_generation);
-    if (call->told_info || (!mend(call, verdict) && !retry(call, verdict.remedy)))
+    if (call->last || (!mend(call, verdict) && !retry(call, verdict.remedy)))
         s3_call_end(call, verdict.status);
 }
 
@@ -299,6 +299,8 @@ static struct s3_verdict verdict_of_refusal(struct s3_call *call) {
     if (!empty && s3_xml_error(buf_bytes(&call->in), &xml) == 0)
         s3_call_take_error(call, &xml.error);
     s3_xml_free(&xml);
+    if (call->op == S3_OP_GET_TAGS && strcmp(call->code, "NoSuchTagSet") == 0)
+        return (struct s3_verdict){S3_OK, S3_REMEDY_NONE}; /* as some servers say that there are none */
     struct s3_verdict verdict = s3_classify(call->http_status, bytes_str(call->code), call->key.n > 0, empty);
     int status = call->http_status;
     bool elsewhere = call->region_told[0] && strcmp(call->region_told, call->region) != 0;
@@ -467,7 +469,22 @@ static void count(struct s3_call *call) {
     case S3_OP_DELETE:
         counters->delete += 1;
         break;
+    case S3_OP_COPY:
+        counters->copy++;
+        break;
+    case S3_OP_GET_TAGS:
+    case S3_OP_PUT_TAGS:
+        counters->tagging++;
+        break;
+    case S3_OP_CREATE_UPLOAD:
+    case S3_OP_PUT_PART:
+    case S3_OP_COPY_PART:
+    case S3_OP_COMPLETE_UPLOAD:
+    case S3_OP_ABORT_UPLOAD:
+        counters->upload++;
+        break;
     case S3_OP_VERSIONING:
+    case S3_OP_UPLOAD:
         counters->other++;
         break;
     }
@@ -575,8 +592,11 @@ void s3_call_start(struct s3_call *call, bool with_deadline, struct s3_call **re
     const char *region = s3_regions_of(&client->regions, call->bucket);
     call->region = region ? region : client->region;
     call->start_mono_us = clock_mono_us(client->clock);
+    int64_t limit_us = client->call_deadline_us;
+    if (client->closing && limit_us > CLOSING_US)
+        limit_us = CLOSING_US;
     if (with_deadline)
-        call->deadline_ms = s3_now_ms(client) + (uint64_t)(client->call_deadline_us + 999) / 1000;
+        call->deadline_ms = s3_now_ms(client) + (uint64_t)(limit_us + 999) / 1000;
     if (ret_call)
         *ret_call = call;
     if (call->read)

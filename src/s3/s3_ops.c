@@ -15,17 +15,36 @@ static const struct s3_verdict good = {S3_OK, S3_REMEDY_NONE};
 static const struct s3_verdict bad_answer = {S3_CORRUPT, S3_REMEDY_RETRY};
 static const struct s3_verdict no_memory = {S3_NO_MEMORY, S3_REMEDY_NONE};
 
+const char *const s3_standard_names[S3_STANDARD_N] = {"cache-control", "content-disposition", "content-encoding",
+                                                      "content-language", "expires"};
+
+static const struct {
+    const char *method, *verb;
+} ops[] = {
+    [S3_OP_LIST_BUCKETS] = {"GET", "LIST"},
+    [S3_OP_LIST_OBJECTS] = {"GET", "LIST"},
+    [S3_OP_HEAD] = {"HEAD", "HEAD"},
+    [S3_OP_GET] = {"GET", "GET"},
+    [S3_OP_PUT] = {"PUT", "PUT"},
+    [S3_OP_DELETE] = {"DELETE", "DELETE"},
+    [S3_OP_VERSIONING] = {"GET", "GET versioning of"},
+    [S3_OP_COPY] = {"PUT", "COPY to"},
+    [S3_OP_GET_TAGS] = {"GET", "GET tags of"},
+    [S3_OP_PUT_TAGS] = {"PUT", "PUT tags of"},
+    [S3_OP_UPLOAD] = {"", "PUT in parts of"},
+    [S3_OP_CREATE_UPLOAD] = {"POST", "CREATE upload of"},
+    [S3_OP_PUT_PART] = {"PUT", "PUT part of"},
+    [S3_OP_COPY_PART] = {"PUT", "COPY part of"},
+    [S3_OP_COMPLETE_UPLOAD] = {"POST", "COMPLETE upload of"},
+    [S3_OP_ABORT_UPLOAD] = {"DELETE", "ABORT upload of"},
+};
+
 const char *s3_op_method(enum s3_op op) {
-    switch (op) {
-    case S3_OP_HEAD:
-        return "HEAD";
-    case S3_OP_PUT:
-        return "PUT";
-    case S3_OP_DELETE:
-        return "DELETE";
-    default:
-        return "GET";
-    }
+    return ops[op].method;
+}
+
+const char *s3_op_verb(enum s3_op op) {
+    return ops[op].verb;
 }
 
 /* ---- asking ---- */
@@ -190,7 +209,9 @@ static void move_view(struct buf *to, struct bytes *view) {
 /* The header fields are gone when the caller is told, so the views have to point elsewhere. */
 static bool keep_info(struct s3_call *call) {
     struct s3_object_info *info = &call->info;
-    size_t total = info->etag.n + info->version_id.n + info->content_type.n;
+    size_t total = info->etag.n + info->version_id.n + info->content_type.n + S3_ETAG_MAX + 2;
+    for (size_t i = 0; i < S3_STANDARD_N; i++)
+        total += call->standard[i].n;
     for (size_t i = 0; i < info->n_metadata; i++)
         total += info->metadata[i].name.n + info->metadata[i].value.n;
     if (buf_reserve(&call->kept, total) < 0)
@@ -202,27 +223,71 @@ static bool keep_info(struct s3_call *call) {
         move_view(&call->kept, &call->metadata[i].name);
         move_view(&call->kept, &call->metadata[i].value);
     }
+    for (size_t i = 0; i < S3_STANDARD_N; i++)
+        move_view(&call->kept, &call->standard[i]);
     return true;
 }
 
+/* What the document says is the ETag, with the quotes that some servers leave out there. */
+static void keep_etag(struct s3_call *call) {
+    struct bytes etag = call->xml.etag;
+    if (etag.n == 0)
+        return;
+    bool bare = !bytes_ends(etag, BYTES("\""));
+    size_t at = call->kept.n;
+    if (bare) /* there is room for all this */
+        buf_add_byte(&call->kept, '"');
+    buf_add_bytes(&call->kept, etag);
+    if (bare)
+        buf_add_byte(&call->kept, '"');
+    call->info.etag = bytes_of(call->kept.p + at, call->kept.n - at);
+}
+
+static void read_standard(struct s3_call *call, const struct http_field *fields, size_t n) {
+    for (size_t i = 0; i < S3_STANDARD_N; i++) {
+        call->standard[i] = BYTES_NONE;
+        for (size_t f = 0; f < n; f++)
+            if (bytes_equal(fields[f].name, bytes_str(s3_standard_names[i])))
+                call->standard[i] = fields[f].value;
+    }
+}
+
+/* Is what the headers say to be told, or needed? */
+static bool has_info(enum s3_op op) {
+    switch (op) {
+    case S3_OP_GET:
+    case S3_OP_HEAD:
+    case S3_OP_PUT:
+    case S3_OP_COPY:
+    case S3_OP_PUT_PART:
+    case S3_OP_COPY_PART:
+    case S3_OP_COMPLETE_UPLOAD:
+        return true;
+    default:
+        return false;
+    }
+}
+
 void s3_op_head(struct s3_call *call, const struct s3_answer *answer, const struct http_field *fields, size_t n) {
-    if (call->op == S3_OP_DELETE)
+    if (call->op == S3_OP_DELETE || call->op == S3_OP_ABORT_UPLOAD)
         return;
     if (call->http_status != 200) {
         s3_call_refuse(call, bad_answer, "an answer with this status cannot be what was asked for");
         return;
     }
-    if (call->op != S3_OP_GET && call->op != S3_OP_HEAD && call->op != S3_OP_PUT)
+    if (!has_info(call->op))
         return;
     if (answer->etag.n > S3_ETAG_MAX || answer->version_id.n > S3_VERSION_MAX) {
         s3_call_refuse(call, bad_answer, "the ETag or version id is too long");
         return;
     }
+    if (call->op == S3_OP_HEAD)
+        read_standard(call, fields, n);
     if (!read_info(call, answer, fields, n) || (call->op != S3_OP_GET && !keep_info(call))) {
         s3_call_refuse(call, no_memory, "out of memory");
         return;
     }
-    if (call->op == S3_OP_PUT) {
+    if (call->op == S3_OP_PUT || call->op == S3_OP_PUT_PART) {
         const char *wrong = s3_body_check(call, answer);
         if (wrong)
             s3_call_refuse(call, bad_answer, wrong);
@@ -234,11 +299,25 @@ void s3_op_head(struct s3_call *call, const struct s3_answer *answer, const stru
         s3_call_refuse(call, no_memory, r == -ENOMEM ? "out of memory" : "OpenSSL cannot compute the checksum");
         return;
     }
-    call->told_info = true;
+    call->last = true;
     call->to.get.info(call->arg, &call->info);
 }
 
 /* ---- its body ---- */
+
+static size_t answer_max(enum s3_op op) {
+    switch (op) {
+    case S3_OP_LIST_BUCKETS:
+    case S3_OP_LIST_OBJECTS:
+        return S3_XML_MAX;
+    case S3_OP_COPY:
+    case S3_OP_COPY_PART:
+    case S3_OP_COMPLETE_UPLOAD:
+        return S3_LONG_BODY_MAX;
+    default:
+        return S3_ERROR_BODY_MAX;
+    }
+}
 
 bool s3_op_data(struct s3_call *call, struct bytes piece) {
     if (call->op == S3_OP_GET) {
@@ -248,8 +327,7 @@ bool s3_op_data(struct s3_call *call, struct bytes piece) {
         }
         return call->to.get.data(call->arg, piece);
     }
-    bool list = call->op == S3_OP_LIST_BUCKETS || call->op == S3_OP_LIST_OBJECTS;
-    if (call->in.n + piece.n > (list ? S3_XML_MAX : S3_ERROR_BODY_MAX))
+    if (call->in.n + piece.n > answer_max(call->op))
         s3_call_refuse(call, bad_answer, "the answer is too long");
     else if (buf_add_bytes(&call->in, piece) < 0)
         s3_call_refuse(call, no_memory, "out of memory");
@@ -274,6 +352,19 @@ static struct s3_verdict parse(struct s3_call *call) {
         break;
     case S3_OP_VERSIONING:
         r = s3_xml_versioning(body, &call->xml);
+        break;
+    case S3_OP_COPY:
+    case S3_OP_COPY_PART:
+    case S3_OP_COMPLETE_UPLOAD:
+        r = s3_xml_stored(body, &call->xml);
+        if (r == 0)
+            keep_etag(call);
+        break;
+    case S3_OP_CREATE_UPLOAD:
+        r = s3_xml_upload(body, &call->xml);
+        break;
+    case S3_OP_GET_TAGS:
+        r = s3_xml_tags(body, &call->xml);
         break;
     default: /* these have no body, but some servers put an error there */
         r = body.n && s3_xml_error(body, &call->xml) == 0 ? S3XML_ERROR_IN_BODY : 0;
@@ -350,6 +441,8 @@ void s3_op_tell(struct s3_call *call, const struct s3_result *result) {
         call->to.get.done(call->arg, result);
         break;
     case S3_OP_PUT:
+    case S3_OP_COPY:
+    case S3_OP_UPLOAD:
         call->to.put(call->arg, result, ok ? call->info.etag : BYTES_NONE, ok ? call->info.version_id : BYTES_NONE);
         break;
     case S3_OP_DELETE:
@@ -357,6 +450,17 @@ void s3_op_tell(struct s3_call *call, const struct s3_result *result) {
         break;
     case S3_OP_VERSIONING:
         call->to.versioning(call->arg, result, ok ? call->xml.versioning : S3_VERSIONING_OFF);
+        break;
+    case S3_OP_GET_TAGS:
+    case S3_OP_PUT_TAGS:
+        call->to.tags(call->arg, result, call->xml.tags, ok ? call->xml.n_tags : 0);
+        break;
+    case S3_OP_CREATE_UPLOAD:
+    case S3_OP_PUT_PART:
+    case S3_OP_COPY_PART:
+    case S3_OP_COMPLETE_UPLOAD:
+    case S3_OP_ABORT_UPLOAD:
+        call->to.step(call, result);
         break;
     }
 }

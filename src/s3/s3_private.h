@@ -1,6 +1,6 @@
 /* s3_private.h - what the files of the client share: s3.c (the client), s3_call.c (a call from start to end, over its
  * attempts), s3_ask.c (building a call), s3_ops.c (what is made of each operation's answer, and the small operations),
- * s3_put.c (storing an object), s3_body.c (the bodies that are sent). */
+ * s3_put.c (storing an object), s3_body.c (the bodies that are sent), s3_upload.c (calls that are several requests). */
 #pragma once
 
 #include "http.h"
@@ -18,13 +18,36 @@
 #define S3_CODE_MAX 64         /* bytes kept of an error code */
 #define S3_MESSAGE_MAX 300     /* and of its message */
 #define S3_ERROR_BODY_MAX (64u * 1024)
+#define S3_LONG_BODY_MAX (1024u * 1024) /* of an answer that is kept alive with blanks or news of its progress */
 #define S3_SHA256_HEX 64
 #define S3_CRC32_TEXT 8            /* in base64 */
 #define S3_BODY_SMALL (64u * 1024) /* a body up to this is kept in memory once it was read */
 #define S3_METADATA_MAX 200        /* entries of user metadata to send */
 #define S3_METADATA_BYTES 8192     /* in all; also of any other header that is sent */
 
-enum s3_op { S3_OP_LIST_BUCKETS, S3_OP_LIST_OBJECTS, S3_OP_HEAD, S3_OP_GET, S3_OP_PUT, S3_OP_DELETE, S3_OP_VERSIONING };
+enum s3_op {
+    S3_OP_LIST_BUCKETS,
+    S3_OP_LIST_OBJECTS,
+    S3_OP_HEAD,
+    S3_OP_GET,
+    S3_OP_PUT,
+    S3_OP_DELETE,
+    S3_OP_VERSIONING,
+    S3_OP_COPY,
+    S3_OP_GET_TAGS,
+    S3_OP_PUT_TAGS,
+    S3_OP_UPLOAD, /* sends nothing itself: the following do, one after the other */
+    S3_OP_CREATE_UPLOAD,
+    S3_OP_PUT_PART,
+    S3_OP_COPY_PART,
+    S3_OP_COMPLETE_UPLOAD,
+    S3_OP_ABORT_UPLOAD,
+};
+
+struct s3_upload; /* s3_upload.c */
+
+/* Fields of an object beside its type and metadata, in the order of s3_standard_names. */
+#define S3_STANDARD_N 5
 
 struct s3_key_request { /* outlives a client that closes while the credentials are fetched */
     struct s3_client *client;
@@ -47,12 +70,13 @@ struct s3_client {
     struct s3_quota quota;
     uint32_t max_attempts, max_free;
     int64_t call_deadline_us, retry_base_us;
-    struct list calls;  /* all that live, by `link` */
-    struct list free;   /* for reuse, by `link` */
-    struct list keys;   /* that wait for credentials, by `queue` */
-    struct list asleep; /* until their next attempt, by `queue` */
-    struct list bodies; /* whose body is read a first time, by `queue` */
-    struct list ending; /* whose end is to be told from the loop, by `queue` */
+    uint64_t copy_max, copy_part; /* bytes that one request copies, and that a part has of what is more */
+    struct list calls;            /* all that live, by `link` */
+    struct list free;             /* for reuse, by `link` */
+    struct list keys;             /* that wait for credentials, by `queue` */
+    struct list asleep;           /* until their next attempt, by `queue` */
+    struct list bodies;           /* whose body is read a first time, by `queue` */
+    struct list ending;           /* whose end is to be told from the loop, by `queue` */
     size_t n_free;
     uv_timer_t timer;
     uint64_t timer_at_ms; /* 0: not set */
@@ -71,6 +95,7 @@ enum s3_stage {
     S3_STAGE_KEYS,
     S3_STAGE_HTTP,
     S3_STAGE_ASLEEP,
+    S3_STAGE_UPLOAD, /* calls of its own are under way */
     S3_STAGE_ENDING,
     S3_STAGE_TELLING, /* inside its callback */
 };
@@ -107,8 +132,11 @@ struct s3_call {
         s3_put_fn *put;
         s3_delete_fn *deleted;
         s3_versioning_fn *versioning;
+        s3_tags_fn *tags;
+        void (*step)(struct s3_call *call, const struct s3_result *result); /* a part of s3_call.arg, an upload */
     } to;
     void *arg;
+    struct s3_upload *upload; /* S3_OP_UPLOAD's own */
 
     /* The request. */
     const char *region; /* that it is signed for; from the client's regions */
@@ -127,7 +155,7 @@ struct s3_call {
     uint32_t attempts, failures, throttled;
     int quota_taken;
     bool cancelled, redirected, clock_mended, keys_renewed;
-    bool told_info; /* the caller has had a part of the answer: no more attempts */
+    bool last; /* no more attempts: the caller has had a part of the answer, or waits for the end alone */
 
     /* The last attempt's answer. */
     int http_status;
@@ -139,7 +167,8 @@ struct s3_call {
     size_t metadata_cap;
     struct buf kept; /* header values, for operations that tell them at the end */
     struct s3_object_info info;
-    struct s3_check check; /* of a body that comes; its `sum` also computes that of one that is sent */
+    struct bytes standard[S3_STANDARD_N]; /* of a HEAD */
+    struct s3_check check;                /* of a body that comes; its `sum` also computes that of one that is sent */
     int64_t date_utc_us, retry_after_us;
     char code[S3_CODE_MAX + 1], request_id[S3_REQUEST_ID_MAX + 1], region_told[SIGV4_REGION_MAX + 1];
     struct buf message;
@@ -188,7 +217,8 @@ static inline size_t s3_body_room(uint64_t n) {
 }
 /* A step of the first reading. 1: it is done; 0: there is more; or how the call ends, with words. */
 int s3_body_step(struct s3_call *call, enum s3_status *ret_status, const char **ret_text);
-http_read_fn s3_body_send; /* the second one; its arg is the call */
+http_read_fn s3_body_send;                                         /* the second one; its arg is the call */
+void s3_body_crc_text(uint32_t crc, char ret_text[S3_CRC32_TEXT]); /* in base64, without a NUL */
 /* Is what the server says of the body that it got what was sent? NULL, or what is wrong. */
 const char *s3_body_check(struct s3_call *call, const struct s3_answer *answer);
 
@@ -196,9 +226,30 @@ const char *s3_body_check(struct s3_call *call, const struct s3_answer *answer);
 /* Checks, and tells how many bytes and headers s3_put_add needs. -EINVAL. */
 int s3_put_check(const struct s3_put_options *options, size_t *ret_bytes, size_t *ret_headers);
 void s3_put_add(struct s3_call *call, const struct s3_put_options *options); /* its headers */
+/* Of a copy: are type and metadata other ones than the source's? */
+static inline bool s3_put_replaces(const struct s3_put_options *options) {
+    return options && (options->content_type.n || options->n_metadata);
+}
+
+/* ---- s3_copy.c ---- */
+/* Appends "bucket/key?versionId=..." as x-amz-copy-source wants it. -ENOMEM. */
+int s3_copy_add_source(struct buf *out, const struct s3_copy_source *source);
+
+/* ---- s3_upload.c ---- */
+#define S3_PARTS_MAX 10000 /* AWS "Multipart upload limits" */
+/* Starts a multipart upload of a body that is read, or (read NULL) of a copy of `source`. -EINVAL, -ENOMEM,
+ * -ECANCELED. */
+int s3_upload_start(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, uint64_t part_bytes,
+                    s3_read_fn *read, const struct s3_copy_source *source, const struct s3_put_options *options,
+                    s3_put_fn *done, void *arg, struct s3_call **ret_call);
+void s3_upload_cancel(struct s3_call *call);                 /* its end comes later, from the loop */
+struct bytes s3_upload_left(const struct s3_upload *upload); /* words on what could not be cleared; or empty */
+void s3_upload_free(struct s3_upload *upload);               /* NULL is fine */
 
 /* ---- s3_ops.c ---- */
+extern const char *const s3_standard_names[S3_STANDARD_N];
 const char *s3_op_method(enum s3_op op);
+const char *s3_op_verb(enum s3_op op); /* for a person */
 /* The head of a 2xx answer. May refuse it. */
 void s3_op_head(struct s3_call *call, const struct s3_answer *answer, const struct http_field *fields, size_t n);
 bool s3_op_data(struct s3_call *call, struct bytes piece); /* of such an answer; as http_handler's */

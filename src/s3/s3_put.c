@@ -107,7 +107,7 @@ int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes ke
     if (!read || part_bytes == 0 || part_bytes > PUT_MAX)
         return -EINVAL;
     if (size > part_bytes)
-        return -EINVAL;
+        return s3_upload_start(client, bucket, key, size, part_bytes, read, NULL, options, done, arg, ret_call);
     struct s3_call *call;
     int r = ask(client, bucket, key, s3_body_room(size), options, done, arg, &call);
     return r < 0 ? r : start(call, s3_body_read(call, read, arg, 0, size), false, ret_call);

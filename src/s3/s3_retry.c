@@ -58,6 +58,7 @@ static const struct {
     OF_CODE("NoSuchKey", S3_NO_KEY, S3_REMEDY_NONE),
     OF_CODE("NoSuchVersion", S3_NO_KEY, S3_REMEDY_NONE),
     OF_CODE("NoSuchBucket", S3_NO_BUCKET, S3_REMEDY_NONE),
+    OF_CODE("NoSuchUpload", S3_CONFLICT, S3_REMEDY_NONE), /* somebody else ended it */
     OF_CODE("PreconditionFailed", S3_PRECONDITION, S3_REMEDY_NONE),
     /* Both mean that another request was in the middle of it; AWS says to try again. */
     OF_CODE("ConditionalRequestConflict", S3_CONFLICT, S3_REMEDY_RETRY),

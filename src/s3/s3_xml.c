@@ -24,7 +24,8 @@ struct arena {
     struct chunk *chunks;
     struct s3_object *objects;
     struct s3_bucket *buckets;
-    size_t objects_cap, buckets_cap;
+    struct s3_tag *tags;
+    size_t objects_cap, buckets_cap, tags_cap;
 };
 
 static void arena_free(struct arena *arena) {
@@ -37,6 +38,7 @@ static void arena_free(struct arena *arena) {
     }
     mem_free(arena->objects);
     mem_free(arena->buckets);
+    mem_free(arena->tags);
     mem_free(arena);
 }
 
@@ -107,6 +109,17 @@ enum element {
     RESTORE_EXPIRY,
     VERSIONING,
     VERSIONING_STATUS,
+    UPLOAD, /* the beginning of one */
+    UPLOAD_ID,
+    STORED, /* by a copy, or by the end of an upload */
+    STORED_ETAG,
+    STORED_CRC32,
+    TAGGING,
+    TAG_SET,
+    TAG,
+    TAG_NAME,
+    TAG_VALUE,
+    ELEMENTS,
 };
 
 static const struct rule {
@@ -134,6 +147,18 @@ static const struct rule {
     {"ListAllMyBucketsResult", NOTHING, BUCKETS, false},
     {"Status", VERSIONING, VERSIONING_STATUS, true},
     {"VersioningConfiguration", NOTHING, VERSIONING, false},
+    {"Key", TAG, TAG_NAME, true},
+    {"Value", TAG, TAG_VALUE, true},
+    {"Tag", TAG_SET, TAG, false},
+    {"TagSet", TAGGING, TAG_SET, false},
+    {"Tagging", NOTHING, TAGGING, false},
+    {"UploadId", UPLOAD, UPLOAD_ID, true},
+    {"InitiateMultipartUploadResult", NOTHING, UPLOAD, false},
+    {"ETag", STORED, STORED_ETAG, true},
+    {"ChecksumCRC32", STORED, STORED_CRC32, true},
+    {"CopyObjectResult", NOTHING, STORED, false},
+    {"CopyPartResult", NOTHING, STORED, false},
+    {"CompleteMultipartUploadResult", NOTHING, STORED, false},
     {"Code", ERROR, ERROR_CODE, true},
     {"Message", ERROR, ERROR_MESSAGE, true},
     {"Region", ERROR, ERROR_REGION, true},
@@ -143,12 +168,13 @@ static const struct rule {
     {"Error", NOTHING, ERROR, false},
 };
 
-#define BIT(element) (UINT32_C(1) << (element))
+#define BIT(element) (UINT64_C(1) << (element))
 #define BITS_OF_BUCKET (BIT(BUCKET_NAME) | BIT(BUCKET_REGION))
 #define BITS_OF_OBJECT                                                                                                 \
     (BIT(OBJECT_KEY) | BIT(OBJECT_ETAG) | BIT(OBJECT_SIZE) | BIT(OBJECT_CLASS) | BIT(OBJECT_MODIFIED) | BIT(RESTORE) | \
      BIT(RESTORE_RUNNING) | BIT(RESTORE_EXPIRY))
-_Static_assert(VERSIONING_STATUS < 32, "an element is a bit");
+#define BITS_OF_TAG (BIT(TAG_NAME) | BIT(TAG_VALUE))
+_Static_assert(ELEMENTS <= 64, "an element is a bit");
 
 struct parse {
     XML_Parser parser;
@@ -157,12 +183,13 @@ struct parse {
     enum element root, stack[S3_XML_DEPTH_MAX];
     size_t depth;    /* elements open */
     bool in_leaf;    /* the innermost one is a leaf that means something */
-    uint32_t seen;   /* bits of elements, those of an item only while it is open */
+    uint64_t seen;   /* bits of elements, those of an item only while it is open */
     struct buf text; /* of the leaf */
     struct bucket_item {
         struct bytes name, region;
     } bucket;
     struct s3_object object;
+    struct s3_tag tag;
     bool url_encoded, restore_running, restore_expires;
     int code;
 };
@@ -215,6 +242,9 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
         parse->object = (struct s3_object){0};
         parse->restore_running = parse->restore_expires = false;
         parse->seen &= ~BITS_OF_OBJECT;
+    } else if (element == TAG) {
+        parse->tag = (struct s3_tag){0};
+        parse->seen &= ~BITS_OF_TAG;
     } else if (element != NOTHING) {
         if (parse->seen & BIT(element)) {
             stop(parse, -EBADMSG);
@@ -297,6 +327,16 @@ static int end_leaf(struct parse *parse, enum element element) {
         else
             return text.n ? -EBADMSG : 0;
         return 0;
+    case UPLOAD_ID:
+        return text.n > S3_UPLOAD_ID_MAX ? -EBADMSG : arena_copy(parse->arena, text, &xml->upload_id);
+    case STORED_ETAG:
+        return text.n > S3_ETAG_MAX ? -EBADMSG : arena_copy(parse->arena, text, &xml->etag);
+    case STORED_CRC32:
+        return arena_copy(parse->arena, text, &xml->crc32);
+    case TAG_NAME:
+        return arena_copy(parse->arena, raw, &parse->tag.name);
+    case TAG_VALUE:
+        return arena_copy(parse->arena, raw, &parse->tag.value);
     default:
         return 0;
     }
@@ -333,6 +373,21 @@ static int end_object(struct parse *parse) {
     return 0;
 }
 
+static int end_tag(struct parse *parse) {
+    struct arena *arena = parse->arena;
+    size_t n = parse->xml->n_tags;
+    if (parse->tag.name.n == 0)
+        return -EBADMSG;
+    void *array = arena->tags;
+    int r = array_room(&array, &arena->tags_cap, n, sizeof *arena->tags);
+    if (r < 0)
+        return r;
+    arena->tags = array;
+    arena->tags[n] = parse->tag;
+    parse->xml->n_tags++;
+    return 0;
+}
+
 static void on_end(void *arg, const XML_Char *name) {
     struct parse *parse = arg;
     if (parse->code)
@@ -345,6 +400,8 @@ static void on_end(void *arg, const XML_Char *name) {
         r = end_bucket(parse);
     else if (element == OBJECT)
         r = end_object(parse);
+    else if (element == TAG)
+        r = end_tag(parse);
     parse->in_leaf = false;
     if (r < 0)
         stop(parse, r);
@@ -378,6 +435,9 @@ static int decode_keys(struct parse *parse) {
 static int finish(struct parse *parse) {
     struct s3_xml *xml = parse->xml;
     xml->buckets.buckets = parse->arena->buckets;
+    xml->tags = parse->arena->tags;
+    if ((parse->root == UPLOAD && xml->upload_id.n == 0) || (parse->root == STORED && xml->etag.n == 0))
+        return -EBADMSG;
     if (parse->root != OBJECTS)
         return 0;
     if (!(parse->seen & BIT(OBJECTS_TRUNCATED)) || (xml->objects.truncated && xml->objects.n == 0))
@@ -414,10 +474,12 @@ static int run(struct parse *parse, struct bytes body) {
 
 static int parse_body(struct bytes body, enum element root, struct s3_xml *ret_xml) {
     *ret_xml = (struct s3_xml){0};
-    if (body.n == 0)
-        return -EBADMSG;
     if (body.n > S3_XML_MAX)
         return -E2BIG;
+    while (body.n && (*body.p == ' ' || *body.p == '\n' || *body.p == '\r'))
+        body = bytes_of(body.p + 1, body.n - 1); /* sent to keep the connection, ahead of the document */
+    if (body.n == 0)
+        return -EBADMSG;
     struct arena *arena = mem_zalloc(sizeof *arena);
     if (!arena)
         return -ENOMEM;
@@ -453,6 +515,38 @@ int s3_xml_objects(struct bytes body, struct s3_xml *ret_xml) {
 
 int s3_xml_versioning(struct bytes body, struct s3_xml *ret_xml) {
     return parse_body(body, VERSIONING, ret_xml);
+}
+
+int s3_xml_upload(struct bytes body, struct s3_xml *ret_xml) {
+    return parse_body(body, UPLOAD, ret_xml);
+}
+
+int s3_xml_stored(struct bytes body, struct s3_xml *ret_xml) {
+    return parse_body(body, STORED, ret_xml);
+}
+
+int s3_xml_tags(struct bytes body, struct s3_xml *ret_xml) {
+    return parse_body(body, TAGGING, ret_xml);
+}
+
+int s3_xml_add_text(struct buf *buf, struct bytes text) {
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+        if (c == '&')
+            r = buf_add_str(buf, "&amp;");
+        else if (c == '<')
+            r = buf_add_str(buf, "&lt;");
+        else if (c == '>')
+            r = buf_add_str(buf, "&gt;");
+        else if (c == '"')
+            r = buf_add_str(buf, "&quot;");
+        else if (c == '\t' || c == '\n' || c == '\r')
+            r = buf_printf(buf, "&#%u;", c);
+        else
+            r = c < 32 ? -EINVAL : buf_add_byte(buf, (char)c);
+    }
+    return r;
 }
 
 void s3_xml_free(struct s3_xml *xml) {

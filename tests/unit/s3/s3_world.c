@@ -233,6 +233,13 @@ void seen_put(void *arg, const struct s3_result *result, struct bytes etag, stru
     seen_end(s, result);
 }
 
+void seen_tags(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n) {
+    struct seen *s = arg;
+    for (size_t i = 0; i < n; i++)
+        buf_printf(&s->out, "%.*s=%.*s;", (int)tags[i].name.n, tags[i].name.p, (int)tags[i].value.n, tags[i].value.p);
+    seen_end(s, result);
+}
+
 void seen_delete(void *arg, const struct s3_result *result) {
     seen_end(arg, result);
 }

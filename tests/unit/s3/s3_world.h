@@ -69,6 +69,7 @@ s3_buckets_fn seen_buckets;
 s3_objects_fn seen_objects;
 s3_info_fn seen_info;
 s3_put_fn seen_put;
+s3_tags_fn seen_tags;
 s3_delete_fn seen_delete;
 s3_versioning_fn seen_versioning;
 extern const struct s3_get_handler seen_get_handler;
