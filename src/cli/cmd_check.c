@@ -3,6 +3,7 @@
  * Reading and deleting are tried on a key that does not exist, so a permission that depends on the key can look better
  * or worse here than it is for the objects. */
 #include "aws.h"
+#include "check_confine.h"
 #include "check_store.h"
 #include "cleanup.h"
 #include "commands.h"
@@ -18,7 +19,7 @@ struct check {
     const struct options *options;
     uv_loop_t loop;
     struct aws aws;
-    json_t *report, *buckets, *store;
+    json_t *report, *buckets, *store, *confine;
     json_t *bucket; /* the one that is being looked at */
     char **names;
     size_t n_names, at;
@@ -207,6 +208,7 @@ static void print_people(struct check *check) {
     if (check->store)
         print_line(json_text(check->store, "uri"), json_text(check->store, "what"),
                    json_is_true(json_object_get(check->store, "ok")));
+    print_line("confinement", json_text(check->confine, "what"), json_is_true(json_object_get(check->confine, "ok")));
     const char *list = json_string_value(json_object_get(check->report, "list_buckets"));
     print_line("list buckets", list ? list : "not tried", list && strcmp(list, "ok") == 0);
     size_t i;
@@ -243,6 +245,10 @@ int command_check(const struct options *options) {
         json_object_set_new(check.report, "store", check.store ? check.store : json_null());
         if (check.store && check.exit_code == EXIT_DRAINED && !json_is_true(json_object_get(check.store, "ok")))
             check.exit_code = EXIT_STORE;
+        check.confine = check_confine(options);
+        json_object_set_new(check.report, "confine", check.confine);
+        if (check.exit_code == EXIT_DRAINED && !json_is_true(json_object_get(check.confine, "ok")))
+            check.exit_code = EXIT_USAGE;
         r = check.exit_code;
         json_object_set_new(check.report, "ok", json_boolean(r == EXIT_DRAINED));
         json_object_set(check.report, "buckets", check.buckets);

@@ -72,6 +72,8 @@ static json_t *value_of(const struct options *options, const struct option *opti
     case KIND_GLOB:
         return option->offset == OPTION_AT(include) ? words(options->include, options->n_include)
                                                     : words(options->exclude, options->n_exclude);
+    case KIND_DIRECTORIES:
+        return words(options->confine.write, options->confine.n_write);
     case KIND_STORE: /* never the one with a password */
         return options->store_shown ? json_string(options->store_shown) : json_null();
     default:
@@ -106,6 +108,30 @@ static int add_duration(json_t *object, const char *name, int64_t us) {
                                             : json_object_set_new(object, name, json_string(text.p ? text.p : "0s"));
 }
 
+static int add_limit(json_t *object, const char *name, uint64_t value) {
+    return value ? json_object_set_new(object, name, json_integer((json_int_t)value)) : 0;
+}
+
+/* Limits only where there are any. */
+static int add_confine(json_t *object, const struct options_confine *confine) {
+    int r = json_object_set_new(object, "confine", json_string(option_confine_word(confine)));
+    if (r == 0 && confine->level == CONFINE_STRICT)
+        r = json_object_set_new(object, "allow_network", json_boolean(confine->network));
+    if (r == 0 && confine->level == CONFINE_STRICT)
+        r = json_object_set_new(object, "allow_write", words(confine->write, confine->n_write));
+    if (r == 0 && confine->cpu_us)
+        r = add_duration(object, "limit_cpu", confine->cpu_us);
+    if (r == 0)
+        r = add_limit(object, "limit_memory", confine->memory_bytes);
+    if (r == 0)
+        r = add_limit(object, "limit_files", confine->files);
+    if (r == 0)
+        r = add_limit(object, "limit_processes", confine->processes);
+    if (r == 0)
+        r = add_limit(object, "limit_file_size", confine->file_bytes);
+    return r < 0 ? r : add_limit(object, "nice", confine->nice);
+}
+
 static json_t *globs_of(const struct rule_globs *globs) {
     return words(globs->globs, globs->n);
 }
@@ -115,8 +141,9 @@ static json_t *rule_of(const struct options *options, const struct config_rule *
     const char *when = rule->when ? rule_when_source(rule->when) : NULL;
     if (buf_printf(&from, "%s:%u", options->config, rule->node->line) < 0)
         return NULL;
-    json_t *handler = rule->program ? json_pack("{s:o}", rule->handler == CONFIG_HANDLER_POOL ? "pool" : "program",
-                                                program_of(rule->program))
+    static const char *const kinds[] = {
+        [CONFIG_HANDLER_PROGRAM] = "program", [CONFIG_HANDLER_POOL] = "pool", [CONFIG_HANDLER_PLUGIN] = "plugin"};
+    json_t *handler = rule->program ? json_pack("{s:o}", kinds[rule->handler], program_of(rule->program))
                       : rule->handler == CONFIG_HANDLER_DISCARD ? json_string("discard")
                                                                 : json_null();
     json_t *object =
@@ -124,7 +151,7 @@ static json_t *rule_of(const struct options *options, const struct config_rule *
                   "include", globs_of(&match->include), "exclude", globs_of(&match->exclude), "when", when, "handler",
                   handler, "retries", (int)rule->retries);
     if (object && (add_duration(object, "timeout", rule->timeout_us) < 0 ||
-                   add_duration(object, "min_age", rule->min_age_us) < 0)) {
+                   add_duration(object, "min_age", rule->min_age_us) < 0 || add_confine(object, &rule->confine) < 0)) {
         json_decref(object);
         return NULL;
     }
@@ -146,6 +173,9 @@ static json_t *gather(const struct options *options) {
     if (r == 0)
         r = json_array_append_new(
             entries, entry(options, "program", program_of(options->program), &options->program_origin, NULL));
+    if (r == 0)
+        r = json_array_append_new(entries,
+                                  entry(options, "plugin", program_of(options->plugin), &options->plugin_origin, NULL));
     for (size_t i = 0; options->rules && i < options->rules->n && r == 0; i++)
         r = json_array_append_new(rules, rule_of(options, &options->rules->rules[i], &options->rules->matches[i]));
     if (r == 0)

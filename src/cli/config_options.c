@@ -38,12 +38,14 @@ static int set_flag(struct options *options, const struct option *option, const 
     return 0;
 }
 
-static int set_globs(struct options *options, const struct option *option, const struct doc_node *value,
-                     const char *key, struct err *err) {
+/* Globs and directories: one, or a list. */
+static int set_list(struct options *options, const struct option *option, const struct doc_node *value, const char *key,
+                    struct err *err) {
     if (value->kind != DOC_LIST)
         return set_text(options, option, value, key, err);
     if (value->n == 0)
-        return doc_error(options->doc, value, err, "%s: an empty list matches nothing; leave the key out", key);
+        return doc_error(options->doc, value, err, "%s: an empty list %s; leave the key out", key,
+                         option->kind == KIND_GLOB ? "matches nothing" : "says nothing");
     for (const struct doc_node *item = value->first; item; item = item->next) {
         int r = set_text(options, option, item, key, err);
         if (r < 0)
@@ -58,14 +60,14 @@ int option_set_from_file(struct options *options, const struct option *option, c
     option_key(option, key);
     if (option->kind == KIND_FLAG)
         return set_flag(options, option, entry, key, err);
-    if (option->kind == KIND_GLOB)
-        return set_globs(options, option, entry, key, err);
+    if (option->kind == KIND_GLOB || option->kind == KIND_DIRECTORIES)
+        return set_list(options, option, entry, key, err);
     return set_text(options, option, entry, key, err);
 }
 
 static int check_keys(const struct doc *doc, struct err *err) {
     char keys[OPTIONS_MAX][OPTION_KEY_MAX];
-    const char *known[OPTIONS_MAX + 3];
+    const char *known[OPTIONS_MAX + 4];
     size_t n = 0;
     for (size_t o = 0; o < n_options; o++)
         if (option_in_file(&option_table[o])) {
@@ -73,6 +75,7 @@ static int check_keys(const struct doc *doc, struct err *err) {
             n++;
         }
     known[n++] = "program";
+    known[n++] = "plugin";
     known[n++] = "rules";
     known[n] = NULL;
     return doc_check_keys(doc, doc->root, known, "", err);
@@ -141,8 +144,16 @@ static void drop_flag(struct options *options, size_t offset) {
 int options_program_from_file(struct options *options, struct err *err) {
     const struct doc_node *program = doc_get(options->doc->root, "program");
     int r = program ? config_program_parse(options->doc, program, &options->file_program, err) : 0;
+    const struct doc_node *plugin = doc_get(options->doc->root, "plugin");
+    if (r == 0 && plugin)
+        r = config_program_parse(options->doc, plugin, &options->plugin, err);
     if (r < 0)
         return r;
+    if (options->plugin_file) {
+        drop_flag(options, OPTION_AT(discard));
+        drop_flag(options, OPTION_AT(pool));
+        return 0;
+    }
     bool discard = origin_of(options, OPTION_AT(discard))->from == FROM_COMMAND_LINE;
     if (options->program || discard)
         drop_flag(options, options->program ? OPTION_AT(discard) : OPTION_AT(pool));
@@ -150,5 +161,31 @@ int options_program_from_file(struct options *options, struct err *err) {
         options->program = options->file_program;
         options->program_origin = (struct option_origin){.from = FROM_FILE, .line = program->line};
     }
+    if (plugin && (discard || options->program_origin.from == FROM_COMMAND_LINE)) {
+        mem_free(options->plugin);
+        options->plugin = NULL;
+    } else if (plugin) {
+        options->plugin_origin = (struct option_origin){.from = FROM_FILE, .line = plugin->line};
+    }
+    return 0;
+}
+
+int options_settle_plugin(struct options *options, struct err *err) {
+    size_t n = 0;
+    if (!options->plugin_file)
+        return 0;
+    while (options->program && options->program[n])
+        n++;
+    char **plugin = mem_calloc(n + 2, sizeof *plugin);
+    if (!plugin)
+        return err_set(err, -ENOMEM, "out of memory");
+    plugin[0] = (char *)(uintptr_t)options->plugin_file;
+    for (size_t i = 0; i < n; i++)
+        plugin[i + 1] = options->program[i];
+    mem_free(options->plugin); /* the file's */
+    options->plugin = plugin;
+    options->plugin_origin = (struct option_origin){.from = FROM_COMMAND_LINE};
+    options->program = NULL;
+    options->program_origin = (struct option_origin){0};
     return 0;
 }

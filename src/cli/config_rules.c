@@ -104,23 +104,27 @@ int config_program_parse(const struct doc *doc, const struct doc_node *node, cha
     return 0;
 }
 
+#define HANDLER_IS "handler: it is discard, {program: [WORD, ...]}, {pool: [WORD, ...]} or {plugin: [FILE, WORD, ...]}"
+
 static int read_handler(const struct doc *doc, const struct doc_node *value, struct config_rule *rule,
                         struct rule *match, struct err *err) {
-    static const char *const known[] = {"program", "pool", NULL};
+    static const char *const known[] = {"program", "pool", "plugin", NULL};
     (void)match;
     if (value->kind == DOC_TEXT && bytes_equal(value->text, BYTES("discard"))) {
         rule->handler = CONFIG_HANDLER_DISCARD;
         return 0;
     }
     if (value->kind != DOC_MAP)
-        return doc_error(doc, value, err, "handler: it is discard, {program: [WORD, ...]} or {pool: [WORD, ...]}");
+        return doc_error(doc, value, err, HANDLER_IS);
     int r = doc_check_keys(doc, value, known, "of a handler", err);
     if (r < 0)
         return r;
     if (value->n != 1)
-        return doc_error(doc, value, err, "handler: it is discard, {program: [WORD, ...]} or {pool: [WORD, ...]}");
-    bool pool = bytes_equal(value->first->key->text, BYTES("pool"));
-    rule->handler = pool ? CONFIG_HANDLER_POOL : CONFIG_HANDLER_PROGRAM;
+        return doc_error(doc, value, err, HANDLER_IS);
+    struct bytes kind = value->first->key->text;
+    rule->handler = bytes_equal(kind, BYTES("pool"))     ? CONFIG_HANDLER_POOL
+                    : bytes_equal(kind, BYTES("plugin")) ? CONFIG_HANDLER_PLUGIN
+                                                         : CONFIG_HANDLER_PROGRAM;
     return config_program_parse(doc, value->first, &rule->program, err);
 }
 
@@ -164,6 +168,49 @@ static int read_min_age(const struct doc *doc, const struct doc_node *value, str
     return r;
 }
 
+/* Parts of options_confine, each an option with that name. */
+#define PART(name, first, last)                                                                       \
+    {                                                                                                 \
+        name, offsetof(struct options_confine, first),                                                \
+            offsetof(struct options_confine, last) + sizeof(((struct options_confine *)NULL)->last) - \
+                offsetof(struct options_confine, first)                                               \
+    }
+static const struct {
+    const char *option;
+    size_t offset, n;
+} confine_parts[] = {
+    PART("confine", level, best_effort),
+    PART("allow-network", network, network),
+    PART("allow-write", write, n_write),
+    PART("limit-memory", memory_bytes, memory_bytes),
+    PART("limit-cpu", cpu_us, cpu_us),
+    PART("limit-files", files, files),
+    PART("limit-processes", processes, processes),
+    PART("limit-file-size", file_bytes, file_bytes),
+    PART("nice", nice, nice),
+};
+
+static void copy_part(struct options_confine *to, const struct options_confine *from, size_t part) {
+    memcpy((char *)to + confine_parts[part].offset, (const char *)from + confine_parts[part].offset,
+           confine_parts[part].n);
+}
+
+static int read_confine(const struct doc *doc, const struct doc_node *value, struct config_rule *rule,
+                        struct rule *match, struct err *err) {
+    struct options read = {0};
+    for (size_t i = 0; i < sizeof confine_parts / sizeof confine_parts[0]; i++) {
+        char key[OPTION_KEY_MAX];
+        const struct option named = {.name = confine_parts[i].option};
+        if (!bytes_equal(value->key->text, bytes_str(option_key(&named, key))))
+            continue;
+        rule->has_confine |= 1u << i;
+        int r = read_option(doc, value, confine_parts[i].option, &read, err);
+        copy_part(&rule->confine, &read.confine, i);
+        return r;
+    }
+    return -EINVAL;
+}
+
 static int refuse_cap(const struct doc *doc, const struct doc_node *value, struct config_rule *rule, struct rule *match,
                       struct err *err) {
     return doc_error(doc, value->key, err,
@@ -185,12 +232,23 @@ const struct config_rule_key config_rule_keys[] = {
     {"handler",
      "{\"anyOf\":[{\"const\":\"discard\"},{\"type\":\"object\",\"additionalProperties\":false,\"minProperties\":1,"
      "\"maxProperties\":1,\"properties\":{\"program\":{\"$ref\":\"#/$defs/program\"},"
-     "\"pool\":{\"$ref\":\"#/$defs/program\"}}}]}",
-     "what is done with the object: discard, a program, or a pool of its processes; without it the general one",
+     "\"pool\":{\"$ref\":\"#/$defs/program\"},"
+     "\"plugin\":{\"$ref\":\"#/$defs/program\"}}}]}",
+     "what is done with the object: discard, a program, a pool of its processes, or a plugin; without it the general "
+     "one",
      read_handler},
     {"retries", NULL, NULL, read_retries},
     {"timeout", NULL, NULL, read_timeout},
     {"min_age", NULL, NULL, read_min_age},
+    {"confine", NULL, NULL, read_confine},
+    {"allow_network", NULL, NULL, read_confine},
+    {"allow_write", NULL, NULL, read_confine},
+    {"limit_memory", NULL, NULL, read_confine},
+    {"limit_cpu", NULL, NULL, read_confine},
+    {"limit_files", NULL, NULL, read_confine},
+    {"limit_processes", NULL, NULL, read_confine},
+    {"limit_file_size", NULL, NULL, read_confine},
+    {"nice", NULL, NULL, read_confine},
     {"max_runs_per_bucket", "false", NULL, refuse_cap},
 };
 const size_t n_config_rule_keys = sizeof config_rule_keys / sizeof config_rule_keys[0];
@@ -259,8 +317,16 @@ static bool may_start(const char *glob, const char *prefix) {
     return literal >= n || glob[literal] != '\0';
 }
 
+void config_rules_settle_confine(const struct options *options) {
+    for (size_t i = 0; options->rules && i < options->rules->n; i++)
+        for (size_t part = 0; part < sizeof confine_parts / sizeof confine_parts[0]; part++)
+            if (!(options->rules->rules[i].has_confine >> part & 1))
+                copy_part(&options->rules->rules[i].confine, &options->confine, part);
+}
+
 int config_rules_settle(const struct options *options, bool need_handler, struct err *err) {
     struct config_rules *rules = options->rules;
+    config_rules_settle_confine(options);
     for (size_t i = 0; i < rules->n; i++) {
         struct config_rule *rule = &rules->rules[i];
         const struct rule_globs *buckets = &rules->matches[i].buckets;
@@ -276,7 +342,8 @@ int config_rules_settle(const struct options *options, bool need_handler, struct
                                  "this rule's '%.100s' can never match: only buckets whose names start with '%s' are "
                                  "drained (bucket_prefix)",
                                  buckets->globs[k], options->bucket_prefix);
-        if (need_handler && rule->handler == CONFIG_HANDLER_GENERAL && !options->program && !options->discard)
+        if (need_handler && rule->handler == CONFIG_HANDLER_GENERAL && !options->program && !options->discard &&
+            !options->plugin)
             return doc_error(options->doc, rule->node, err,
                              "this rule has no handler, and there is neither a program nor discard for all");
     }

@@ -11,7 +11,8 @@ enum config_handler {
     CONFIG_HANDLER_GENERAL /* that of all */,
     CONFIG_HANDLER_DISCARD,
     CONFIG_HANDLER_PROGRAM,
-    CONFIG_HANDLER_POOL
+    CONFIG_HANDLER_POOL,
+    CONFIG_HANDLER_PLUGIN
 };
 
 struct config_rule {
@@ -25,6 +26,8 @@ struct config_rule {
     bool has_retries, has_timeout, has_min_age;
     uint32_t retries;
     int64_t timeout_us, min_age_us;
+    struct options_confine confine;
+    unsigned has_confine; /* bits of its parts */
 };
 
 struct config_rules {
@@ -40,6 +43,9 @@ void config_rules_free(struct config_rules *rules); /* NULL is fine */
 /* Once the general options are known: gives them to the rules that say nothing else, and refuses rules that can never
  * match for the bucket prefix. `need_handler`: also those that have no handler where there is no general one. */
 int config_rules_settle(const struct options *options, bool need_handler, struct err *err);
+
+/* The same for what is taken from programs alone. */
+void config_rules_settle_confine(const struct options *options);
 
 /* A program's words: a list of texts, the first not empty. *ret_program is NULL-terminated, for mem_free. */
 int config_program_parse(const struct doc *doc, const struct doc_node *node, char ***ret_program, struct err *err);

@@ -34,6 +34,12 @@ static json_t *of_kind(const struct option *option) {
         return json_pack("{s:[s,s]}", "enum", "text", "json");
     case KIND_POOL_BODY:
         return json_pack("{s:[s,s]}", "enum", "inline", "path");
+    case KIND_CONFINE: /* YAML 1.1 has other words for booleans */
+        return json_pack("{s:[s,s,s,s,b,b]}", "enum", "no", "basic", "yes", "best-effort", 1, 0);
+    case KIND_DIRECTORIES:
+        return json_pack("{s:[{s:s,s:s},{s:s,s:i,s:i,s:{s:s,s:s}}]}", "anyOf", "type", "string", "pattern", "^/",
+                         "type", "array", "minItems", 1, "maxItems", ALLOW_WRITE_MAX, "items", "type", "string",
+                         "pattern", "^/");
     case KIND_LEVEL:
         return json_pack("{s:[s,s,s,s]}", "enum", "debug", "info", "warn", "error");
     case KIND_PREFIX:
@@ -131,6 +137,11 @@ json_t *config_schema(void) {
         r = json_object_set_new(properties, "program",
                                 json_pack("{s:s,s:s}", "$ref", "#/$defs/program", "description",
                                           "run once per object, with the object on its standard input; its words"));
+    if (r == 0)
+        r = json_object_set_new(
+            properties, "plugin",
+            json_pack("{s:s,s:s}", "$ref", "#/$defs/program", "description",
+                      "a function in a shared object, see docs/plugin.md: its file, and its words"));
     if (r == 0)
         r = json_object_set_new(properties, "rules", rules());
     if (r == 0)

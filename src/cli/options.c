@@ -204,6 +204,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
     if (r == 0 && !options.help && options.command != COMMAND_HELP) {
         r = fill_in(&options, given, err);
         if (r == 0)
+            r = options_settle_plugin(&options, err);
+        if (r == 0)
             r = options_check(&options, err);
         if (r == 0)
             r = show_store(&options, err);
@@ -219,9 +221,11 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
 void options_free(struct options *options) {
     config_rules_free(options->rules);
     mem_free(options->file_program);
+    mem_free(options->plugin);
     doc_free(options->doc);
     options->rules = NULL;
     options->file_program = NULL;
+    options->plugin = NULL;
     options->doc = NULL;
     mem_free(options->store);
     mem_free(options->store_shown);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "bytes.h"
+#include "confine.h"
 #include "err.h"
 #include "log.h"
 
@@ -39,12 +40,24 @@ enum command_id {
 
 #define GLOBS_MAX 64
 #define OPTIONS_MAX 64 /* in the table */
+#define ALLOW_WRITE_MAX 16
 
 /* Where a value came from. */
 struct option_origin {
     enum { FROM_NOWHERE, FROM_DEFAULT, FROM_FILE, FROM_VARIABLE, FROM_COMMAND_LINE } from;
     uint32_t line;     /* FROM_FILE */
     const char *given; /* as it was written; NULL: none, or a list */
+};
+
+/* What is taken from programs, of all or of a rule's. */
+struct options_confine {
+    enum confine_level level;
+    bool best_effort, network;
+    const char *write[ALLOW_WRITE_MAX];
+    size_t n_write;
+    uint64_t memory_bytes, file_bytes; /* 0 here and below: no limit */
+    int64_t cpu_us;
+    uint32_t files, processes, nice;
 };
 
 struct doc;
@@ -69,6 +82,7 @@ struct options {
     uint32_t pool_workers, pool_recycle; /* 0: as many as cores; never */
     int64_t pool_memory_bytes;           /* 0: no limit */
     int64_t memory_bytes;                /* of results */
+    struct options_confine confine;
     bool log_format_set;
     enum log_format log_format;
     enum log_level log_level;
@@ -87,9 +101,12 @@ struct options {
     const char *action; /* froe parked list|retry|drop and the like; froe help COMMAND; froe cron EXPRESSION */
     char **program;     /* after `--`, or of the file: NULL-terminated, NULL when none was given */
 
-    const char *config;         /* the file; NULL: none */
-    struct doc *doc;            /* owned: strings of the options point into it */
-    char **file_program;        /* owned; its strings are the document's */
+    const char *config;      /* the file; NULL: none */
+    struct doc *doc;         /* owned: strings of the options point into it */
+    char **file_program;     /* owned; its strings are the document's */
+    const char *plugin_file; /* of the command line: the words of `program` are then its arguments */
+    char **plugin;           /* owned, NULL-terminated: the file and its arguments, of whatever origin; NULL: none */
+    struct option_origin plugin_origin;
     struct config_rules *rules; /* owned, config_rules.h; NULL: the file has none, or there is no file */
     struct option_origin origins[OPTIONS_MAX], program_origin; /* of each entry of the table */
     int argc;                                                  /* as given, to be read again */

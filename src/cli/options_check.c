@@ -29,7 +29,19 @@ static int check_object(const struct options *options, struct err *err) {
     return 0;
 }
 
+static int check_plugin(const struct options *options, struct err *err) {
+    if (!options->plugin || (!options->program && !options->discard))
+        return 0;
+    if (options->plugin_origin.from == FROM_FILE)
+        return doc_error(options->doc, doc_get(options->doc->root, "plugin"), err,
+                         "a plugin excludes a program and discard");
+    return err_set(err, -EINVAL, "--plugin and --discard exclude each other");
+}
+
 static int check_handler(const struct options *options, struct err *err) {
+    int r = check_plugin(options, err);
+    if (r < 0)
+        return r;
     if (!options->program || !options->discard)
         return 0;
     if (options->program_origin.from == FROM_FILE)
@@ -42,12 +54,12 @@ static int check_run(const struct options *options, struct err *err) {
     int r = options->dry_run ? 0 : check_handler(options, err);
     if (r < 0)
         return r;
-    if (!options->dry_run && options->pool && !options->program)
+    if (!options->dry_run && options->pool && !options->program && !options->plugin)
         return err_set(err, -EINVAL,
                        "--pool needs the program of its workers: froe run ... --pool -- PROGRAM [ARG...]");
     if (options->rules)
         return config_rules_settle(options, !options->dry_run, err);
-    if (!options->dry_run && !options->program && !options->discard)
+    if (!options->dry_run && !options->program && !options->discard && !options->plugin)
         return err_set(
             err, -EINVAL,
             "nothing to do with the objects: give a program (froe run ... -- PROGRAM [ARG...]), or --discard to "
@@ -160,8 +172,10 @@ int options_check(const struct options *options, struct err *err) {
         return 0;
     case COMMAND_CONFIG:
         return check_config(options, err);
-    case COMMAND_STATUS:
     case COMMAND_CHECK:
+        config_rules_settle_confine(options);
+        return 0;
+    case COMMAND_STATUS:
     case COMMAND_DEMO:
     case COMMAND_VERSION:
     case COMMAND_HELP:

@@ -51,6 +51,8 @@ const struct option option_table[] = {
      "instead of a program: read, verify and delete without processing"},
     {"pool", NULL, NULL, KIND_FLAG, FOR_RUN, OPTION_AT(pool), 0, 0, NULL,
      "keep processes of the program and hand them object after object: see docs/pool.md"},
+    {"plugin", NULL, "FILE", KIND_TEXT, FOR_RUN, OPTION_AT(plugin_file), 0, 0, NULL,
+     "instead of a program: a function in a shared object, see docs/plugin.md"},
     {"pool-workers", "FROE_POOL_WORKERS", "N", KIND_U32, FOR_RUN, OPTION_AT(pool_workers), 0, 1000, "0",
      "how many of them at most; 0: as many as cores"},
     {"pool-body", "FROE_POOL_BODY", "inline|path", KIND_POOL_BODY, FOR_RUN, OPTION_AT(pool_path), 0, 0, "inline",
@@ -61,6 +63,26 @@ const struct option option_table[] = {
      "0", "or when it has more than so much memory resident after an object; 0: never"},
     {"memory", "FROE_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(memory_bytes), 0, UINT64_C(1) << 50, "512MiB",
      "what results may take of it before they are stored; what is more goes into files under TMPDIR"},
+    {"confine", "FROE_CONFINE", "no|basic|yes|best-effort", KIND_CONFINE, FOR_RUN | FOR_CHECK, OPTION_AT(confine.level),
+     0, 0, "basic",
+     "what programs may not do; yes: no network, no writing, no reading of credentials;\n"
+     "best-effort: the same as far as the kernel can. See docs/confine.md"},
+    {"allow-network", NULL, NULL, KIND_FLAG, FOR_RUN | FOR_CHECK, OPTION_AT(confine.network), 0, 0, NULL,
+     "what --confine yes leaves: the network"},
+    {"allow-write", "FROE_ALLOW_WRITE", "DIR", KIND_DIRECTORIES, FOR_RUN | FOR_CHECK, OPTION_AT(confine.write), 0, 0,
+     NULL, "and writing below DIR (may be given several times)"},
+    {"limit-memory", "FROE_LIMIT_MEMORY", "SIZE", KIND_SIZE, FOR_RUN | FOR_CHECK, OPTION_AT(confine.memory_bytes), 0,
+     UINT64_C(1) << 50, "0", "of each process of a program; 0: none, here and below"},
+    {"limit-cpu", "FROE_LIMIT_CPU", "TIME", KIND_DURATION, FOR_RUN | FOR_CHECK, OPTION_AT(confine.cpu_us), 0,
+     365 * DAY_US, "0s", "CPU time of each process, in whole seconds; of a pool's for each object"},
+    {"limit-files", "FROE_LIMIT_FILES", "N", KIND_U32, FOR_RUN | FOR_CHECK, OPTION_AT(confine.files), 0, 1000000000,
+     "0", "open files of each process"},
+    {"limit-processes", "FROE_LIMIT_PROCESSES", "N", KIND_U32, FOR_RUN | FOR_CHECK, OPTION_AT(confine.processes), 0,
+     1000000000, "0", "processes and threads of froe's user in all"},
+    {"limit-file-size", "FROE_LIMIT_FILE_SIZE", "SIZE", KIND_SIZE, FOR_RUN | FOR_CHECK, OPTION_AT(confine.file_bytes),
+     0, UINT64_C(1) << 50, "0", "of a file that it writes"},
+    {"nice", "FROE_NICE", "N", KIND_U32, FOR_RUN | FOR_CHECK, OPTION_AT(confine.nice), 0, 19, "0",
+     "lets programs yield the CPU to others"},
     {"workflow", NULL, "NAME", KIND_TEXT, FOR_RUNS, OPTION_AT(workflow), 0, 0, NULL,
      "only runs of this workflow: process_object, fetch_s3_objects, fetch_s3_buckets"},
     {"bucket", NULL, "BUCKET", KIND_TEXT, FOR_PARKED, OPTION_AT(bucket), 0, 0, NULL,
@@ -109,7 +131,8 @@ bool option_is_for(const struct option *option, enum command_id command) {
 }
 
 bool option_in_file(const struct option *option) {
-    return (option->commands & FOR_RUN) && option->offset != OPTION_AT(help) && option->offset != OPTION_AT(config);
+    return (option->commands & FOR_RUN) && option->offset != OPTION_AT(help) && option->offset != OPTION_AT(config) &&
+           option->offset != OPTION_AT(plugin_file); /* its key is a list */
 }
 
 const char *option_key(const struct option *option, char key[OPTION_KEY_MAX]) {
@@ -124,6 +147,7 @@ const struct command command_table[] = {
     [COMMAND_RUN] =
         {"run",
          "froe run [OPTION...] -- PROGRAM [ARG...]\n       froe run [OPTION...] --discard\n"
+         "       froe run [OPTION...] --plugin FILE [-- ARG...]\n"
          "       froe run --config FILE [OPTION...]",
          "drain buckets until told to stop, or once",
          "Lists the buckets with the prefix, runs PROGRAM once per object with the object's body on its standard\n"
@@ -135,6 +159,9 @@ const struct command command_table[] = {
          "\n"
          "With --pool processes of PROGRAM are kept. Each reads, for object after object, a line of JSON and the body\n"
          "from its standard input, and answers with a line of JSON on its standard output: ok, retry or fail.\n"
+         "With --plugin froe keeps processes of its own that call a function in FILE, a shared object.\n"
+         "\n"
+         "--confine, --allow-... and --limit-... say what these programs may not do, or not beyond which measure.\n"
          "\n"
          "The first SIGTERM or SIGINT finishes what runs and starts nothing new; a second stops now. Nothing is\n"
          "lost either way. With a configuration file SIGHUP reads it again.\n"

@@ -32,6 +32,8 @@ enum kind {
     KIND_LOG,
     KIND_LEVEL,
     KIND_POOL_BODY,
+    KIND_CONFINE,
+    KIND_DIRECTORIES,
     KIND_STATES,
     KIND_META,
     KIND_TIME,
@@ -71,6 +73,8 @@ extern const struct command command_table[];
 extern const size_t n_commands;
 
 /* options_values.c. `origin` names where the value came from: "--slots" or "S3_WORKER_SLOTS". -EINVAL, -ENOMEM. */
+/* The word for a level, as it is given. */
+const char *option_confine_word(const struct options_confine *confine);
 int option_set(struct options *options, const struct option *option, const char *value, const char *origin,
                struct err *err);
 /* config_options.c: the file's value for the option, of the right shape and read by option_set. `entry` is the file's.
@@ -83,6 +87,8 @@ int options_load_file(struct options *options, struct err *err);
 int options_take_doc(struct options *options, struct err *err); /* the same of one that was read */
 /* The program of the file, unless the command line has one. */
 int options_program_from_file(struct options *options, struct err *err);
+/* Puts a --plugin and its words together. -ENOMEM. */
+int options_settle_plugin(struct options *options, struct err *err);
 /* options_check.c: what does not go together, or is missing. -EINVAL. `given`: bits of the options on the command line.
  */
 int options_check(const struct options *options, struct err *err);

@@ -124,6 +124,41 @@ static int set_glob(struct options *options, const struct option *option, const 
     return 0;
 }
 
+static const struct {
+    const char *word;
+    enum confine_level level;
+    bool best_effort;
+} confine_words[] = {{"no", CONFINE_NO, false},
+                     {"basic", CONFINE_BASIC, false},
+                     {"yes", CONFINE_STRICT, false},
+                     {"best-effort", CONFINE_STRICT, true}};
+
+const char *option_confine_word(const struct options_confine *confine) {
+    size_t i = 0;
+    while (confine_words[i].level != confine->level || confine_words[i].best_effort != confine->best_effort)
+        i++;
+    return confine_words[i].word;
+}
+
+static int set_confine(struct options_confine *confine, const char *value, const char *origin, struct err *err) {
+    for (size_t i = 0; i < sizeof confine_words / sizeof confine_words[0]; i++)
+        if (strcmp(value, confine_words[i].word) == 0) {
+            confine->level = confine_words[i].level;
+            confine->best_effort = confine_words[i].best_effort;
+            return 0;
+        }
+    return err_set(err, -EINVAL, "%s: '%.100s' is not no, basic, yes or best-effort", origin, value);
+}
+
+static int add_directory(struct options_confine *confine, const char *value, const char *origin, struct err *err) {
+    if (value[0] != '/')
+        return err_set(err, -EINVAL, "%s: '%.200s' is no absolute path of a directory", origin, value);
+    if (confine->n_write == ALLOW_WRITE_MAX)
+        return err_set(err, -EINVAL, "%s: more than %d directories", origin, ALLOW_WRITE_MAX);
+    confine->write[confine->n_write++] = value;
+    return 0;
+}
+
 static int set_states(unsigned *place, struct bytes text, const char *origin, struct err *err) {
     static const struct {
         const char *name;
@@ -303,6 +338,10 @@ int option_set(struct options *options, const struct option *option, const char 
             return err_set(err, -EINVAL, "%s: '%.100s' is neither inline nor path", origin, value);
         *(bool *)place = value[0] == 'p';
         return 0;
+    case KIND_CONFINE:
+        return set_confine(&options->confine, value, origin, err);
+    case KIND_DIRECTORIES:
+        return add_directory(&options->confine, value, origin, err);
     case KIND_FLAG:
         *(bool *)place = true;
         return 0;

@@ -3,6 +3,7 @@
 
 #include "config_rules.h"
 #include "mem.h"
+#include "plugin_program.h"
 
 #include <stdio.h>
 
@@ -42,7 +43,7 @@ int plan_new(const struct options *options, struct plan **ret_plan) {
     plan->n_handlers = n + 1;
     plan->ways = mem_calloc(n, sizeof *plan->ways);
     plan->handlers = mem_calloc(plan->n_handlers, sizeof(struct handler *));
-    if (!plan->ways || !plan->handlers) {
+    if (!plan->ways || !plan->handlers || plan_confine_init(&plan->confine) < 0) {
         plan_free(plan);
         return -ENOMEM;
     }
@@ -62,6 +63,7 @@ void plan_free(struct plan *plan) {
         return;
     mem_free(plan->ways);
     mem_free(plan->handlers);
+    plan_confine_free(&plan->confine);
     if (plan->owned)
         options_free(plan->owned);
     mem_free(plan->owned);
@@ -70,30 +72,41 @@ void plan_free(struct plan *plan) {
 
 /* ---- handlers ---- */
 
-static int open_program(struct plan *plan, char *const *program, const struct handler_results *results,
-                        struct handler **ret_handler, struct err *err) {
+struct wish {
+    enum config_handler kind;
+    char *const *words; /* the program, or the plugin, with its arguments */
+    struct confine confine;
+    const struct handler_results *results;
+};
+
+static int open_program(struct plan *plan, const struct wish *wish, struct handler **ret_handler, struct err *err) {
     const struct handler_program_options options = {
-        .argv = (const char *const *)program,
+        .argv = (const char *const *)wish->words,
+        .confine = &wish->confine,
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
-        .results = results,
+        .results = wish->results,
     };
     return handler_program_new(plan->plans->loop, &options, ret_handler, err);
 }
 
-static int open_pool(struct plan *plan, char *const *program, const struct handler_results *results,
-                     struct handler **ret_handler, struct err *err) {
+static int open_pool(struct plan *plan, const struct wish *wish, struct handler **ret_handler, struct err *err) {
     const struct handler_pool_options options = {
-        .argv = (const char *const *)program,
+        .argv = (const char *const *)wish->words,
+        .confine = &wish->confine,
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
         .workers = plan->options->pool_workers,
         .body = plan->options->pool_path ? HANDLER_POOL_PATH : HANDLER_POOL_INLINE,
-        .results = results,
+        .results = wish->results,
         .recycle_objects = plan->options->pool_recycle,
         .recycle_bytes = plan->options->pool_memory_bytes,
     };
-    return handler_pool_new(plan->plans->loop, &options, ret_handler, err);
+    char host[PATH_MAX];
+    if (wish->kind == CONFIG_HANDLER_POOL)
+        return handler_pool_new(plan->plans->loop, &options, ret_handler, err);
+    int r = plugin_program_find(host, err);
+    return r < 0 ? r : handler_plugin_new(plan->plans->loop, host, &options, ret_handler, err);
 }
 
 static int open_discard(struct plans *plans, struct handler **ret_handler, struct err *err) {
@@ -101,36 +114,46 @@ static int open_discard(struct plans *plans, struct handler **ret_handler, struc
     return r < 0 ? err_set(err, r, "out of memory") : 0;
 }
 
-static int open_handler(struct plan *plan, enum config_handler kind, char *const *program, bool keeps_results,
-                        struct handler **ret_handler, struct err *err) {
-    const struct handler_results *results = keeps_results ? &plan->plans->results : NULL;
-    switch (kind) {
+static int open_handler(struct plan *plan, const struct wish *wish, struct handler **ret_handler, struct err *err) {
+    switch (wish->kind) {
     case CONFIG_HANDLER_DISCARD:
         return open_discard(plan->plans, ret_handler, err);
     case CONFIG_HANDLER_PROGRAM:
-        return open_program(plan, program, results, ret_handler, err);
+        return open_program(plan, wish, ret_handler, err);
     case CONFIG_HANDLER_POOL:
-        return open_pool(plan, program, results, ret_handler, err);
+    case CONFIG_HANDLER_PLUGIN:
+        return open_pool(plan, wish, ret_handler, err);
     case CONFIG_HANDLER_GENERAL:
         break;
     }
     return 0;
 }
 
-static enum config_handler general_kind(const struct options *options) {
-    return options->program && options->pool ? CONFIG_HANDLER_POOL
-           : options->program                ? CONFIG_HANDLER_PROGRAM
-           : options->discard                ? CONFIG_HANDLER_DISCARD
-                                             : CONFIG_HANDLER_GENERAL;
+static struct wish general_wish(const struct plan *plan) {
+    const struct options *options = plan->options;
+    return (struct wish){
+        .kind = options->plugin                     ? CONFIG_HANDLER_PLUGIN
+                : options->program && options->pool ? CONFIG_HANDLER_POOL
+                : options->program                  ? CONFIG_HANDLER_PROGRAM
+                : options->discard                  ? CONFIG_HANDLER_DISCARD
+                                                    : CONFIG_HANDLER_GENERAL,
+        .words = options->plugin ? options->plugin : options->program,
+        .confine = plan_confine_of(&plan->confine, &options->confine, false),
+    };
 }
 
-/* The general handler keeps no results: a rule that wants them has one like it for itself. */
+/* The general handler keeps no results and confines as for all: a rule that wants it otherwise has one like it for
+ * itself. */
 static int open_handler_of(struct plan *plan, const struct config_rule *rule, struct handler **ret_handler,
                            struct err *err) {
-    const struct options *options = plan->options;
-    bool like_the_general = rule->handler == CONFIG_HANDLER_GENERAL && rule->keeps_results;
-    return open_handler(plan, like_the_general ? general_kind(options) : rule->handler,
-                        like_the_general ? options->program : rule->program, rule->keeps_results, ret_handler, err);
+    struct wish wish = general_wish(plan);
+    if (rule->handler != CONFIG_HANDLER_GENERAL || (!rule->keeps_results && !rule->has_confine)) {
+        wish.kind = rule->handler;
+        wish.words = rule->program;
+    }
+    wish.confine = plan_confine_of(&plan->confine, &rule->confine, false);
+    wish.results = rule->keeps_results ? &plan->plans->results : NULL;
+    return open_handler(plan, &wish, ret_handler, err);
 }
 
 static int open_handlers(struct plan *plan, struct err *err) {
@@ -142,7 +165,8 @@ static int open_handlers(struct plan *plan, struct err *err) {
         if (r < 0)
             err_prefix(err, "rule %zu", i + 1);
     }
-    return r < 0 ? r : open_handler(plan, general_kind(options), options->program, false, &plan->handlers[n], err);
+    const struct wish general = general_wish(plan);
+    return r < 0 ? r : open_handler(plan, &general, &plan->handlers[n], err);
 }
 
 /* ---- its end ---- */

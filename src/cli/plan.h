@@ -12,6 +12,19 @@
 
 struct plans;
 
+/* plan_confine.c: options for the handlers. All-zero is an empty one. */
+#define PLAN_SECRETS_MAX 12
+struct plan_confine {
+    char *secrets[PLAN_SECRETS_MAX]; /* owned: where credentials of froe are kept */
+    size_t n_secrets;
+};
+int plan_confine_init(struct plan_confine *confine); /* -ENOMEM */
+void plan_confine_free(struct plan_confine *confine);
+/* As the options say. `strictest`: all that the kernel can, whatever they say, and no directory to write in: for
+ * workers of froe's own that read what strangers wrote. Borrows from both. */
+struct confine plan_confine_of(const struct plan_confine *confine, const struct options_confine *options,
+                               bool strictest);
+
 struct plan {
     struct pipeline_plan pipeline;
     struct list link; /* in plans.all */
@@ -21,6 +34,7 @@ struct plan {
     struct pipeline_way *ways;
     struct handler **handlers; /* of each rule, then the general one; NULL: none of its own */
     size_t n_handlers, n_open;
+    struct plan_confine confine;
     uv_timer_t later; /* closes it, out of the call that told that it is unused */
 };
 
@@ -51,6 +65,8 @@ int plans_open(struct plans *plans, const struct options *options, struct err *e
 int plans_replace(struct plans *plans, struct pipeline *pipeline, struct options *options, struct err *err);
 struct pipeline_plan *plans_now(struct plans *plans);
 const struct options *plans_options(const struct plans *plans); /* of the newest */
+/* plan_confine.c: could all that the options ask for be taken from programs, on this kernel? What confined_new says. */
+int plan_check_confine(const struct options *options, struct err *err);
 /* One line for a person: "discard", "3 rules, else program x". Borrowed until the next call. */
 const char *plans_describe(struct plans *plans);
 /* After the pipeline is closed. `closed` comes from the loop, or at once when there is nothing. */

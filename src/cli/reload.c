@@ -17,9 +17,12 @@ struct reload {
 };
 
 static bool takes_effect(const struct option *option) {
-    static const char *const names[] = {"include",      "exclude",     "min-age", "retries",      "timeout",
-                                        "discard",      "log-level",   "pool",    "pool-workers", "pool-body",
-                                        "pool-recycle", "pool-memory", "memory"};
+    static const char *const names[] = {"include",         "exclude",   "min-age",       "retries",
+                                        "timeout",         "discard",   "log-level",     "pool",
+                                        "pool-workers",    "pool-body", "pool-recycle",  "pool-memory",
+                                        "memory",          "confine",   "allow-network", "allow-write",
+                                        "limit-memory",    "limit-cpu", "limit-files",   "limit-processes",
+                                        "limit-file-size", "nice"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(option->name, names[i]) == 0)
             return true;
@@ -42,6 +45,8 @@ static bool same(const struct options *a, const struct options *b, const struct 
         return a->log_format_set == b->log_format_set && a->log_format == b->log_format;
     case KIND_LEVEL: /* take effect, or are in no file */
     case KIND_GLOB:
+    case KIND_CONFINE:
+    case KIND_DIRECTORIES:
     case KIND_STATES:
     case KIND_META:
     case KIND_TIME:

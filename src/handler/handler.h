@@ -20,6 +20,7 @@
 #pragma once
 
 #include "bytes.h"
+#include "confine.h"
 #include "err.h"
 #include "spool.h"
 
@@ -156,11 +157,13 @@ int handler_discard_new(uv_loop_t *loop, struct handler **ret_handler);
 
 struct handler_program_options {
     const char *const *argv;               /* NULL-terminated; argv[0] is looked up in PATH */
+    const struct confine *confine;         /* what is taken from it, see confine.h; NULL: nothing */
     struct spawner *spawner;               /* borrowed, outlives the handler; see spawner.h */
     int64_t kill_grace_us;                 /* between SIGTERM and SIGKILL on abort; 0: SIGKILL at once */
     const struct handler_results *results; /* its stdout is one part, without a name; NULL: stdout is froe's own */
 };
-/* Copies the options. -ENOENT / -EACCES when the program cannot be found or executed, with a text. */
+/* Copies the options. -ENOENT / -EACCES when the program cannot be found or executed, or what confined_new says; with a
+ * text. */
 int handler_program_new(uv_loop_t *loop, const struct handler_program_options *options, struct handler **ret_handler,
                         struct err *err);
 
@@ -188,16 +191,27 @@ enum handler_pool_body {
     HANDLER_POOL_PATH,   /* in a file; the directory is a private one under TMPDIR, else /tmp */
 };
 struct handler_pool_options {
-    const char *const *argv; /* NULL-terminated; argv[0] is looked up in PATH */
-    struct spawner *spawner; /* borrowed, outlives the handler; see spawner.h */
-    int64_t kill_grace_us;   /* between the end of its input, SIGTERM and SIGKILL; 0: SIGKILL at once on abort */
-    uint32_t workers;        /* at most so many at work; 0: as many as this process may use cores */
+    const char *const *argv;       /* NULL-terminated; argv[0] is looked up in PATH */
+    const struct confine *confine; /* as above; its CPU time is for each object anew */
+    struct spawner *spawner;       /* borrowed, outlives the handler; see spawner.h */
+    int64_t kill_grace_us;         /* between the end of its input, SIGTERM and SIGKILL; 0: SIGKILL at once on abort */
+    uint32_t workers;              /* at most so many at work; 0: as many as this process may use cores */
     enum handler_pool_body body;
     const struct handler_results *results; /* NULL: an answer with results fails its object */
+    const char *description;               /* copied; NULL: of argv */
     uint32_t recycle_objects;              /* a worker is replaced after so many; 0: never */
     int64_t recycle_bytes;                 /* or when it has more than so many resident after an answer; 0: never */
 };
-/* Copies the options; starts no worker. -ENOENT / -EACCES as for programs, -ENOMEM, or what the directory of
- * HANDLER_POOL_PATH could not be made for; with a text. */
+/* Copies the options; starts no worker. -ENOENT / -EACCES as for programs, those of confined_new, -ENOMEM, or what the
+ * directory of HANDLER_POOL_PATH could not be made for; with a text. */
 int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options, struct handler **ret_handler,
                      struct err *err);
+
+/* A plugin (include/froe_plugin.h): a pool of processes of `host`, froe's program for them, with a shared object of the
+ * user's. `pool.argv` is the file and the plugin's arguments; bodies are sent inline. The file is loaded, and the
+ * plugin begins and ends once, confined like the workers, before this returns: it blocks for as long as that takes, at
+ * most HANDLER_PLUGIN_BEGIN_S. -ENOENT for a file that is not there or no plugin, -EINVAL for one that is wrong or
+ * cannot begin, with its words; else as handler_pool_new. */
+#define HANDLER_PLUGIN_BEGIN_S 10
+int handler_plugin_new(uv_loop_t *loop, const char *host, const struct handler_pool_options *pool,
+                       struct handler **ret_handler, struct err *err);

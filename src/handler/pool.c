@@ -28,7 +28,8 @@ struct pool {
     struct program_command command;
     struct program_env env;
     struct pool_worker_kind kind;
-    struct pool_files *files; /* NULL: bodies are sent inline */
+    struct confined *confined; /* NULL: nothing is taken from workers */
+    struct pool_files *files;  /* NULL: bodies are sent inline */
     uint32_t max_workers, recycle_objects;
     int64_t recycle_bytes;
     struct list all, idle; /* workers; the last used is idle's first */
@@ -495,6 +496,7 @@ static const char *pool_describe(const struct handler *handler) {
 
 static void free_pool(struct pool *pool) {
     program_command_free(&pool->command);
+    confined_free(pool->confined);
     program_env_free(&pool->env);
     mem_free(pool);
 }
@@ -557,6 +559,16 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
     char what[64];
     snprintf(what, sizeof what, "pool of %u:", (unsigned)pool->max_workers);
     int r = program_command_init(&pool->command, what, options->argv, err);
+    if (r == 0 && options->confine) {
+        struct confine confine = *options->confine;
+        confine.cpu_per_object = true;
+        r = confined_new(&confine, &pool->confined, err);
+    }
+    if (r == 0 && options->description) {
+        mem_free(pool->command.description);
+        pool->command.description = mem_strdup(options->description);
+        r = pool->command.description ? 0 : err_set(err, -ENOMEM, "out of memory");
+    }
     if (r < 0)
         return r;
     const char *const *envp;
@@ -574,6 +586,8 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
         .kill_grace_ms = (uint64_t)((options->kill_grace_us > 0 ? options->kill_grace_us : 0) + 999) / 1000,
         .results = options->results,
         .scratch = pool->scratch,
+        .confined = pool->confined,
+        .cpu_s = options->confine ? options->confine->cpu_s : 0,
         .room = on_worker_room,
         .answered = on_answered,
         .ended = on_ended,

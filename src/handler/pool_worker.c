@@ -111,7 +111,15 @@ bool pool_worker_usable(const struct pool_worker *worker) {
     return worker->spawned && !worker->busy && !worker->ending;
 }
 
+/* One that has just been started has used nothing yet. */
+static void renew_cpu(const struct pool_worker *worker) {
+    pid_t pid = spawner_pid_of(worker->spawned);
+    if (worker->kind->cpu_s && pid > 0)
+        confine_renew_cpu(pid, worker->kind->cpu_s);
+}
+
 void pool_worker_begin(struct pool_worker *worker, uint64_t id) {
+    renew_cpu(worker);
     worker->busy = true;
     worker->id = id;
     worker->written = 0;
@@ -445,6 +453,7 @@ static int launch(struct pool_worker *worker) {
         .stdout_fd = their_output,
         .stderr_fd = their_stderr,
         .guard_fd = worker->input_fd,
+        .confined = worker->kind->confined,
     };
     return spawner_start(worker->kind->spawner, &request, on_exited, worker, &worker->spawned);
 }

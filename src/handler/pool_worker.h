@@ -32,6 +32,8 @@ struct pool_worker_kind {
     uint64_t kill_grace_ms;
     const struct handler_results *results; /* NULL: an answer with any is a fault */
     char *scratch;                         /* POOL_SCRATCH_BYTES, for what is read */
+    const struct confined *confined;       /* NULL: nothing is taken from it */
+    uint64_t cpu_s;                        /* for each object; 0: no limit */
     /* It takes input again; asked for by pool_worker_want_room, once. */
     void (*room)(struct pool_worker *worker);
     /* The answer to its request, which is over now. All its results have come; who wants them moves them out. */

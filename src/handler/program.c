@@ -34,6 +34,7 @@ struct program {
     struct later later;
     struct program_command command;
     struct program_env env;
+    struct confined *confined; /* NULL: nothing is taken from it */
     int stdout_fd;
     bool stdout_is_ours;
     const struct handler_results *results; /* NULL: stdout_fd is where it writes to */
@@ -81,6 +82,7 @@ static void free_program(struct program *program) {
         close(program->stdout_fd);
     program_env_free(&program->env);
     program_command_free(&program->command);
+    confined_free(program->confined);
     mem_free(program);
 }
 DEFINE_CLEANUP(struct program, free_program)
@@ -436,6 +438,7 @@ static int launch(struct program_job *job, const char *const *envp) {
         .stdout_fd = program->results ? their_stdout : program->stdout_fd,
         .stderr_fd = their_stderr,
         .guard_fd = job->input_fd,
+        .confined = program->confined,
     };
     return spawner_start(program->spawner, &request, on_exited, job, &job->spawned);
 }
@@ -521,6 +524,8 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
     program->stdout_fd = STDOUT_FILENO;
     program->results = options->results;
     int r = program_command_init(&program->command, "program", options->argv, err);
+    if (r == 0 && options->confine)
+        r = confined_new(options->confine, &program->confined, err);
     if (r < 0)
         return r;
     r = program_env_init(&program->env);

@@ -87,7 +87,13 @@ static void finish(struct spawned *spawned, const struct spawn_exit *end) {
 
 /* ---- sending ---- */
 
-static int send_message(const struct spawner *spawner, const void *data, size_t n, const int *fds, size_t n_fds) {
+/* The descriptors that there are; NULL: none. */
+static int send_message(int socket_fd, const void *data, size_t n, const int fds[WIRE_FDS_MAX]) {
+    int there[WIRE_FDS_MAX];
+    size_t n_fds = 0;
+    for (size_t i = 0; fds && i < WIRE_FDS_MAX; i++)
+        if (fds[i] >= 0)
+            there[n_fds++] = fds[i];
     union {
         struct cmsghdr align;
         char space[CMSG_SPACE(WIRE_FDS_MAX * sizeof(int))];
@@ -102,17 +108,13 @@ static int send_message(const struct spawner *spawner, const void *data, size_t 
         rights->cmsg_level = SOL_SOCKET;
         rights->cmsg_type = SCM_RIGHTS;
         rights->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
-        memcpy(CMSG_DATA(rights), fds, n_fds * sizeof(int));
+        memcpy(CMSG_DATA(rights), there, n_fds * sizeof(int));
     }
     ssize_t sent;
     do
-        sent = sendmsg(spawner->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        sent = sendmsg(socket_fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
     return sent < 0 ? -errno : 0;
-}
-
-static size_t count_fds(const int fds[WIRE_FDS_MAX]) {
-    return fds[WIRE_FDS_MAX - 1] >= 0 ? WIRE_FDS_MAX : WIRE_FDS_MAX - 1;
 }
 
 /* The code for a start that could not be sent. */
@@ -137,7 +139,7 @@ static int send_waiting(struct spawned *spawned) {
     const struct spawner *spawner = spawned->spawner;
     int r = 0;
     if (spawned->start) {
-        r = send_message(spawner, spawned->start, spawned->start_n, spawned->start_fds, count_fds(spawned->start_fds));
+        r = send_message(spawner->fd, spawned->start, spawned->start_n, spawned->start_fds);
         if (r < 0)
             return r;
         mem_free(TAKE_PTR(spawned->start));
@@ -148,14 +150,14 @@ static int send_waiting(struct spawned *spawned) {
     }
     if (spawned->release) {
         struct wire_order order = {.kind = WIRE_RELEASE, .id = spawned->id};
-        r = send_message(spawner, &order, sizeof order, NULL, 0);
+        r = send_message(spawner->fd, &order, sizeof order, NULL);
         if (r == -EAGAIN)
             return r;
         spawned->release = false;
     }
     if (spawned->signal) {
         struct wire_order order = {.kind = WIRE_SIGNAL, .id = spawned->id, .signal = spawned->signal};
-        r = send_message(spawner, &order, sizeof order, NULL, 0);
+        r = send_message(spawner->fd, &order, sizeof order, NULL);
         if (r == -EAGAIN)
             return r;
         spawned->signal = 0;
@@ -221,10 +223,39 @@ static int add_strings(struct buf *message, const char *const *strings, uint32_t
     return 0;
 }
 
-static int encode(struct buf *message, uint32_t id, const struct spawn_request *request) {
+static void place_fds(const struct spawn_request *request, int ret_fds[WIRE_FDS_MAX]) {
+    ret_fds[WIRE_STDIN] = request->stdin_fd;
+    ret_fds[WIRE_STDOUT] = request->stdout_fd;
+    ret_fds[WIRE_STDERR] = request->stderr_fd;
+    ret_fds[WIRE_GUARD] = request->guard_fd;
+    ret_fds[WIRE_RULESET] = request->confined ? request->confined->ruleset_fd : -1;
+}
+
+static int add_confined(struct buf *message, const struct confined *confined, struct wire_start *head) {
+    if (!confined) {
+        for (int i = 0; i < CONFINED_LIMITS; i++)
+            head->limits[i] = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+        return 0;
+    }
+    head->nice = confined->nice;
+    head->no_new_privs = confined->no_new_privs;
+    head->no_capabilities = confined->no_capabilities;
+    head->n_filter = confined->n_filter;
+    memcpy(head->limits, confined->limits, sizeof head->limits);
+    return buf_add(message, confined->filter, confined->n_filter * sizeof confined->filter[0]);
+}
+
+/* `fds` have places, see place_fds. */
+static int encode(struct buf *message, uint32_t id, const struct spawn_request *request, const int fds[WIRE_FDS_MAX]) {
     struct wire_start head = {.kind = WIRE_START, .id = id};
+    for (unsigned place = 0; place < WIRE_FDS_MAX; place++)
+        head.fds |= fds[place] >= 0 ? 1u << place : 0;
     buf_reset(message);
+    message->max = WIRE_START_MAX;
     int r = buf_add(message, &head, sizeof head);
+    if (r == 0)
+        r = add_confined(message, request->confined, &head);
+    message->max = message->n + SPAWNER_STRINGS_MAX;
     if (r == 0)
         r = buf_add(message, request->file, strlen(request->file) + 1);
     if (r == 0)
@@ -239,8 +270,8 @@ static int encode(struct buf *message, uint32_t id, const struct spawn_request *
 /* Keeps a start until the socket has room. */
 static int keep_start(struct spawned *spawned, const int fds[WIRE_FDS_MAX]) {
     const struct buf *message = &spawned->spawner->message;
-    for (size_t i = 0; i < count_fds(fds); i++)
-        if ((spawned->start_fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3)) < 0)
+    for (size_t i = 0; i < WIRE_FDS_MAX; i++)
+        if (fds[i] >= 0 && (spawned->start_fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 3)) < 0)
             return -EAGAIN;
     spawned->start = mem_memdup(message->p, message->n);
     if (!spawned->start)
@@ -257,19 +288,19 @@ int spawner_start(struct spawner *spawner, const struct spawn_request *request,
     struct spawned *spawned = mem_alloc(sizeof *spawned);
     if (!spawned)
         return -ENOMEM;
-    *spawned = (struct spawned){.spawner = spawner, .exited = exited, .arg = arg, .start_fds = {-1, -1, -1, -1}};
+    *spawned = (struct spawned){.spawner = spawner, .exited = exited, .arg = arg, .start_fds = {-1, -1, -1, -1, -1}};
     list_init(&spawned->outbox);
     int r = take_slot(spawner, spawned);
     if (r < 0) {
         free_spawned(spawned);
         return r;
     }
-    const int fds[WIRE_FDS_MAX] = {request->stdin_fd, request->stdout_fd, request->stderr_fd, request->guard_fd};
-    r = encode(&spawner->message, spawned->id, request);
+    int fds[WIRE_FDS_MAX];
+    place_fds(request, fds);
+    r = encode(&spawner->message, spawned->id, request, fds);
     if (r == 0) {
-        r = list_empty(&spawner->outbox)
-                ? send_message(spawner, spawner->message.p, spawner->message.n, fds, count_fds(fds))
-                : -EAGAIN;
+        r = list_empty(&spawner->outbox) ? send_message(spawner->fd, spawner->message.p, spawner->message.n, fds)
+                                         : -EAGAIN;
         r = r == -EAGAIN ? keep_start(spawned, fds) : start_code(r);
     }
     if (r < 0) {
@@ -321,7 +352,9 @@ static void take_report(struct spawner *spawner, const struct wire_report *repor
     if (report->kind == WIRE_STARTED)
         spawned->pid = report->pid;
     else if (report->kind == WIRE_EXITED)
-        finish(spawned, &(struct spawn_exit){.start_error = report->start_error, .status = report->status});
+        finish(spawned, &(struct spawn_exit){.start_error = report->start_error,
+                                             .confining = report->confining,
+                                             .status = report->status});
 }
 
 /* Takes some of the reports that are there. False: there are no more and will be none. */
@@ -413,7 +446,14 @@ static int await_hello(int fd) {
     return got == (ssize_t)sizeof report && report.kind == WIRE_HELLO ? 0 : -EPIPE;
 }
 
-int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, struct err *err) {
+static void end_process(pid_t pid) {
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+/* A process that has said hello, and the socket to it. */
+static int open_process(int hold_fd, pid_t *ret_pid, int *ret_fd, struct err *err) {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return err_set(err, -errno, "cannot start the spawner: no socket pair: %s", err_errno_text(-errno));
@@ -426,29 +466,85 @@ int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, stru
     _cleanup_close_ int far_hold = hold_fd >= 0 ? fcntl(hold_fd, F_DUPFD_CLOEXEC, WIRE_HOLD_FD + 1) : -1;
     if (far_socket < 0 || (hold_fd >= 0 && far_hold < 0))
         return err_set(err, -errno, "cannot start the spawner: %s", err_errno_text(-errno));
-    _cleanup_free_ struct spawner *spawner = mem_zalloc(sizeof *spawner);
-    if (!spawner)
-        return err_set(err, -ENOMEM, "cannot start the spawner: out of memory");
-    int r = launch(far_socket, far_hold, &spawner->pid);
+    pid_t pid;
+    int r = launch(far_socket, far_hold, &pid);
     if (r < 0)
         return err_set(err, r, "cannot start the spawner (/proc/self/exe): %s", err_errno_text(r));
     close(TAKE_FD(theirs));
     close(TAKE_FD(far_socket));
     r = await_hello(ours);
-    if (r == 0)
-        r = uv_poll_init(loop, &spawner->poll, ours);
     if (r < 0) {
-        kill(spawner->pid, SIGKILL);
-        while (waitpid(spawner->pid, NULL, 0) < 0 && errno == EINTR)
-            ;
+        end_process(pid);
         return err_set(err, r, "cannot start the spawner: the process did not come up: %s", err_errno_text(r));
     }
-    spawner->fd = TAKE_FD(ours);
+    *ret_pid = pid;
+    *ret_fd = TAKE_FD(ours);
+    return 0;
+}
+
+int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, struct err *err) {
+    _cleanup_free_ struct spawner *spawner = mem_zalloc(sizeof *spawner);
+    if (!spawner)
+        return err_set(err, -ENOMEM, "cannot start the spawner: out of memory");
+    int r = open_process(hold_fd, &spawner->pid, &spawner->fd, err);
+    if (r < 0)
+        return r;
+    r = uv_poll_init(loop, &spawner->poll, spawner->fd);
+    if (r < 0) {
+        end_process(spawner->pid);
+        close(spawner->fd);
+        return err_set(err, r, "cannot start the spawner: %s", err_errno_text(r));
+    }
     spawner->poll.data = spawner;
     buf_init(&spawner->message, WIRE_START_MAX);
     list_init(&spawner->outbox);
     watch(spawner, false);
     *ret_spawner = TAKE_PTR(spawner);
+    return 0;
+}
+
+/* ---- a single program ---- */
+
+/* The next report within that time. */
+static int await_report(int fd, int64_t until_mono_us, struct wire_report *ret_report) {
+    for (;;) {
+        int64_t us = until_mono_us - clock_mono_us(&clock_system);
+        struct pollfd polled = {.fd = fd, .events = POLLIN};
+        int n = poll(&polled, 1, us <= 0 ? 0 : (int)(us / US_PER_MS) + 1);
+        if (n == 0)
+            return -ETIMEDOUT;
+        ssize_t got = n < 0 ? -1 : recv(fd, ret_report, sizeof *ret_report, MSG_DONTWAIT);
+        if (got == (ssize_t)sizeof *ret_report)
+            return 0;
+        if (got >= 0 || (errno != EINTR && errno != EAGAIN))
+            return got < 0 ? -errno : -EPIPE;
+    }
+}
+
+int spawner_try(const struct spawn_request *request, int64_t timeout_us, struct spawn_exit *ret_exit, struct err *err) {
+    _cleanup_close_ int fd = -1;
+    pid_t pid;
+    int r = open_process(-1, &pid, &fd, err);
+    if (r < 0)
+        return r;
+    int64_t until_mono_us = clock_mono_us(&clock_system) + timeout_us;
+    _cleanup_buf_ struct buf message = {0};
+    int fds[WIRE_FDS_MAX];
+    place_fds(request, fds);
+    r = encode(&message, 0, request, fds);
+    if (r == 0)
+        r = send_message(fd, message.p, message.n, fds);
+    struct wire_report report = {0};
+    while (r == 0 && report.kind != WIRE_EXITED)
+        r = await_report(fd, until_mono_us, &report);
+    /* The program is dead or, when time is up, dies with the spawner that sees the end of its input. */
+    shutdown(fd, SHUT_WR);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+    if (r < 0)
+        return err_set(err, r, "cannot run it: %s", err_errno_text(r));
+    *ret_exit =
+        (struct spawn_exit){.start_error = report.start_error, .confining = report.confining, .status = report.status};
     return 0;
 }
 
@@ -470,7 +566,7 @@ void spawner_alive(struct spawner *spawner, int64_t for_us) {
     const struct wire_order order = {.kind = WIRE_ALIVE, .signal = (int32_t)(for_us / US_PER_MS)};
     /* When the socket is full it is full of what this process said, so the next time will do. */
     if (!spawner->lost)
-        send_message(spawner, &order, sizeof order, NULL, 0);
+        send_message(spawner->fd, &order, sizeof order, NULL);
 }
 
 pid_t spawner_pid(const struct spawner *spawner) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "bytes.h"
+#include "confine.h"
 #include "err.h"
 
 #include <sys/types.h>
@@ -51,10 +52,12 @@ struct spawn_request {
      * with the write end of the program's stdin, a froe that is killed half-way does not look like the end of the
      * input. */
     int guard_fd;
+    const struct confined *confined; /* borrowed; NULL: nothing is taken from it */
 };
 struct spawn_exit {
     int start_error; /* 0: it ran, see status. Else the errno for which it could not be executed; EPIPE: the spawner
                         died, and the program, if it ran, was killed */
+    bool confining;  /* the start error is of what should have confined it */
     int status;      /* as from waitpid */
 };
 /* Starts a program; `exited` comes once, from the loop, after it and its process group are dead; `spawned` is gone
@@ -62,6 +65,9 @@ struct spawn_exit {
  * closing. */
 int spawner_start(struct spawner *spawner, const struct spawn_request *request,
                   void (*exited)(void *arg, const struct spawn_exit *exit), void *arg, struct spawned **ret_spawned);
+/* Runs a program to its end, or kills it after that time; blocks. By a spawner process of its own, so neither a loop
+ * nor another spawner is needed. -ETIMEDOUT, -ENOMEM, -E2BIG, or why no spawner could be started; with a text. */
+int spawner_try(const struct spawn_request *request, int64_t timeout_us, struct spawn_exit *ret_exit, struct err *err);
 /* Sends a signal to the whole process group. No effect when it ended already. Of two signals sent before the first is
  * delivered one may be lost, but never a SIGKILL. */
 void spawner_kill(struct spawned *spawned, int signal);

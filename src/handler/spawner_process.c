@@ -138,12 +138,23 @@ static bool take_strings(char **at, const char *end, size_t n, char **strings) {
     return true;
 }
 
+static bool has_all(const struct wire_start *head, const int fds[WIRE_FDS_MAX]) {
+    for (unsigned place = 0; place < WIRE_FDS_MAX; place++)
+        if ((place <= WIRE_STDERR || (head->fds >> place & 1)) && fds[place] < 0)
+            return false;
+    return true;
+}
+
 /* Returns an errno. Takes the guard over, on success. */
-static int start(struct process *process, const struct wire_start *head, size_t n, int fds[WIRE_FDS_MAX]) {
-    size_t strings_n = n - sizeof *head;
+static int start(struct process *process, const struct wire_start *head, size_t n, int fds[WIRE_FDS_MAX],
+                 bool *ret_confining) {
+    size_t filter_n = head->n_filter * sizeof(struct sock_filter);
+    if (head->n_filter > CONFINED_FILTER_MAX || filter_n > n - sizeof *head)
+        return EBADMSG;
+    size_t strings_n = n - sizeof *head - filter_n;
     if (head->n_argv > strings_n || head->n_envp > strings_n)
         return EBADMSG;
-    if (fds[0] < 0 || fds[1] < 0 || fds[2] < 0)
+    if (!has_all(head, fds))
         return EMFILE; /* there was no room for them here */
     if (process->n == process->cap) {
         size_t cap = process->cap ? process->cap * 2 : 64;
@@ -157,7 +168,9 @@ static int start(struct process *process, const struct wire_start *head, size_t 
     if (!strings)
         return ENOMEM;
     char **argv = strings, **envp = strings + head->n_argv + 1;
-    char *at = process->message + sizeof *head;
+    /* The message is aligned as memory is, and its head a multiple of what an instruction needs. */
+    void *filter = process->message + sizeof *head;
+    char *at = process->message + sizeof *head + filter_n;
     const char *end = process->message + n, *file = take_string(&at, end);
     struct child child = {.id = head->id, .guard_fd = -1};
     int r = EBADMSG;
@@ -165,14 +178,21 @@ static int start(struct process *process, const struct wire_start *head, size_t 
         r = spawner_exec(&(struct spawner_exec){.file = file,
                                                 .argv = argv,
                                                 .envp = envp,
-                                                .fds = {fds[0], fds[1], fds[2]},
-                                                .files = process->program_files},
-                         &child.pid);
+                                                .fds = {fds[WIRE_STDIN], fds[WIRE_STDOUT], fds[WIRE_STDERR]},
+                                                .files = process->program_files,
+                                                .limits = head->limits,
+                                                .nice = head->nice,
+                                                .no_new_privs = head->no_new_privs,
+                                                .no_capabilities = head->no_capabilities,
+                                                .ruleset_fd = fds[WIRE_RULESET],
+                                                .filter = filter,
+                                                .n_filter = head->n_filter},
+                         &child.pid, ret_confining);
     mem_free(strings);
     if (r)
         return r;
-    child.guard_fd = fds[3];
-    fds[3] = -1;
+    child.guard_fd = fds[WIRE_GUARD];
+    fds[WIRE_GUARD] = -1;
     process->children[process->n++] = child;
     report(process, &(struct wire_report){.kind = WIRE_STARTED, .id = child.id, .pid = child.pid});
     return 0;
@@ -188,10 +208,21 @@ static void take_fds(struct msghdr *message, int fds[WIRE_FDS_MAX]) {
         return;
     size_t n = (control->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     memcpy(fds, CMSG_DATA(control), (n < WIRE_FDS_MAX ? n : WIRE_FDS_MAX) * sizeof(int));
-    /* A cut-off list could lack the guard alone: all or nothing. */
+    /* A cut-off list could lack the last ones alone: all or nothing. */
     if (message->msg_flags & MSG_CTRUNC)
         for (size_t i = 0; i < WIRE_FDS_MAX; i++)
             close_fd(&fds[i]);
+}
+
+/* From the order in which they came to their places. */
+static void place_fds(uint32_t places, int fds[WIRE_FDS_MAX]) {
+    int came[WIRE_FDS_MAX];
+    size_t at = 0;
+    memcpy(came, fds, sizeof came);
+    for (unsigned place = 0; place < WIRE_FDS_MAX; place++)
+        fds[place] = places >> place & 1 ? came[at++] : -1;
+    for (; at < WIRE_FDS_MAX; at++)
+        close_fd(&came[at]);
 }
 
 static void receive(struct process *process) {
@@ -219,9 +250,12 @@ static void receive(struct process *process) {
     } head = {0};
     memcpy(&head, process->message, n < sizeof head ? n : sizeof head);
     if (head.kind == WIRE_START && n >= sizeof head.start) {
-        int r = start(process, &head.start, n, fds);
+        bool confining = false;
+        place_fds(head.start.fds, fds);
+        int r = start(process, &head.start, n, fds, &confining);
         if (r)
-            report(process, &(struct wire_report){.kind = WIRE_EXITED, .id = head.start.id, .start_error = r});
+            report(process, &(struct wire_report){
+                                .kind = WIRE_EXITED, .id = head.start.id, .start_error = r, .confining = confining});
     } else if (head.kind == WIRE_SIGNAL && n == sizeof head.order) {
         const struct child *child = child_of_id(process, head.order.id);
         if (child)

@@ -21,15 +21,21 @@ enum wire_kind {
     WIRE_EXITED,    /* to froe, the last one about this id: struct wire_report */
 };
 
-/* Followed by the file, then the arguments, then the environment, each with its NUL. The descriptors are stdin, stdout,
- * stderr and, when there is a fourth, the one to guard. */
+/* Places of a start's descriptors. Those that there are travel in this order. */
+enum { WIRE_STDIN, WIRE_STDOUT, WIRE_STDERR, WIRE_GUARD, WIRE_RULESET, WIRE_FDS_MAX };
+
+/* Followed by the filter's instructions, then the file, the arguments and the environment, each with its NUL. */
 struct wire_start {
     uint32_t kind;
     uint32_t id; /* chosen by froe, its own until WIRE_EXITED */
     uint32_t n_argv, n_envp;
+    uint32_t fds; /* 1 << place, or-ed */
+    uint32_t nice, no_new_privs, no_capabilities, n_filter;
+    struct rlimit limits[CONFINED_LIMITS];
 };
-#define WIRE_FDS_MAX 4
-#define WIRE_START_MAX (sizeof(struct wire_start) + SPAWNER_STRINGS_MAX)
+_Static_assert(sizeof(struct wire_start) % _Alignof(struct sock_filter) == 0, "instructions come right after it");
+#define WIRE_FILTER_BYTES_MAX (CONFINED_FILTER_MAX * sizeof(struct sock_filter))
+#define WIRE_START_MAX (sizeof(struct wire_start) + WIRE_FILTER_BYTES_MAX + SPAWNER_STRINGS_MAX)
 
 struct wire_order {
     uint32_t kind, id;
@@ -39,5 +45,5 @@ struct wire_order {
 struct wire_report {
     uint32_t kind, id;
     int32_t pid;
-    int32_t start_error, status;
+    int32_t start_error, confining, status;
 };

@@ -284,7 +284,7 @@ def test_examples_are_right(froe, schema, path):
 
 def test_an_example_has_every_key(schema):
     everything = yaml.safe_load(next(path for path in EXAMPLES if path.stem == "everything").read_text())
-    assert sorted(set(everything) | {"discard"}) == sorted(schema.schema["properties"])
+    assert sorted(set(everything) | {"discard", "plugin"}) == sorted(schema.schema["properties"])
     keys = {key for rule in everything["rules"] for key in rule}
     known = schema.schema["properties"]["rules"]["items"]["properties"]
     assert keys == {key for key, value in known.items() if value is not False}
@@ -296,6 +296,9 @@ def test_an_example_has_every_key(schema):
     "rules: [{handler: {}}]", "rules: [{handler: {program: []}}]", "rules: [{retries: -1}]", "rules: [{max_runs_per_bucket: 3}]",
     "rules: [{keys: {includes: a}}]", "rules: [{timeout: 5}]", "store: mysql://x", "log: xml", "log_level: loud", "slots:",
     "rules: [{when: ''}]", "bucket_prefix: ''", "cron: ''", "rules: [{keys: []}]",
+    "confine: maybe", "confine: [no]", "allow_network: perhaps", "allow_write: here", "allow_write: []", "limit_memory: much",
+    "limit_cpu: 5", "limit_files: -1", "nice: 20", "plugin: x.so", "plugin: []", "rules: [{handler: {plugin: []}}]",
+    "rules: [{confine: maybe}]", "rules: [{nice: 20}]", "rules: [{allow_write: here}]",
 ])
 def test_what_the_schema_refuses_froe_refuses(froe, schema, write, text):
     assert list(schema.iter_errors(yaml.safe_load(text)))

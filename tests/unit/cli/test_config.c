@@ -182,7 +182,14 @@ static void test_handlers(void **state) {
         struct line line;
         const char *text, *program;
         bool discard, pool;
+        const char *plugin;
     } cases[] = {
+        {{"run", {0}}, "plugin: [x.so, a]", NULL, false, false, "x.so"},
+        {{"run", {"--plugin", "y.so"}}, "plugin: [x.so, a]", NULL, false, false, "y.so"},
+        {{"run", {"--plugin", "y.so"}}, "program: [cat]\npool: true", NULL, false, false, "y.so"},
+        {{"run", {"--plugin", "y.so"}}, "discard: true", NULL, false, false, "y.so"},
+        {{"run", {"--", "echo"}}, "plugin: [x.so, a]", "echo", false, false, NULL},
+        {{"run", {"--discard"}}, "plugin: [x.so, a]", NULL, true, false, NULL},
         {{"run", {"--", "echo"}}, "program: [cat]", "echo", false, false},
         {{"run", {"--", "echo"}}, "discard: true", "echo", false, false},
         {{"run", {"--", "echo"}}, "pool: true", "echo", false, true},
@@ -199,6 +206,10 @@ static void test_handlers(void **state) {
             assert_string_equal(options.program[0], cases[i].program);
         else
             assert_null(options.program);
+        if (cases[i].plugin)
+            assert_string_equal(options.plugin[0], cases[i].plugin);
+        else
+            assert_null(options.plugin);
         options_free(&options);
     }
 }
@@ -242,6 +253,44 @@ static void test_rules(void **state) {
     options_free(&options);
 }
 
+/* What a rule does not say is as for all. */
+static void test_rules_confine(void **state) {
+    struct options options = get((struct line){"run", {0}}, "confine: basic\n"
+                                                            "limit_files: 30\n"
+                                                            "allow_write: [/a, /b]\n"
+                                                            "nice: 3\n"
+                                                            "program: [general]\n"
+                                                            "rules:\n"
+                                                            "  - confine: best-effort\n"
+                                                            "    allow_network: true\n"
+                                                            "    limit_memory: 1GiB\n"
+                                                            "    nice: 0\n"
+                                                            "  - allow_write: /c\n"
+                                                            "    limit_cpu: 5s\n"
+                                                            "    handler: {plugin: [x.so, word]}\n"
+                                                            "  - confine: no\n"
+                                                            "    limit_files: 9\n"
+                                                            "    limit_processes: 8\n"
+                                                            "    limit_file_size: 7\n");
+    const struct config_rule *rule = options.rules->rules;
+    const struct options_confine *confine = &rule[0].confine;
+    assert_true(confine->level == CONFINE_STRICT && confine->best_effort && confine->network);
+    assert_true(confine->memory_bytes == 1 << 30 && confine->files == 30 && confine->nice == 0);
+    assert_int_equal(confine->n_write, 2);
+    assert_string_equal(confine->write[1], "/b");
+    confine = &rule[1].confine;
+    assert_true(confine->level == CONFINE_BASIC && !confine->network && confine->nice == 3);
+    assert_int_equal(confine->n_write, 1);
+    assert_string_equal(confine->write[0], "/c");
+    assert_int_equal(confine->cpu_us, 5000000);
+    assert_int_equal(rule[1].handler, CONFIG_HANDLER_PLUGIN);
+    assert_string_equal(rule[1].program[1], "word");
+    confine = &rule[2].confine;
+    assert_true(confine->level == CONFINE_NO && confine->files == 9 && confine->processes == 8);
+    assert_int_equal(confine->file_bytes, 7);
+    options_free(&options);
+}
+
 static void test_refused(void **state) {
     static const struct {
         const char *text, *error; /* after the file's name */
@@ -277,6 +326,15 @@ static void test_refused(void **state) {
         {"program: [a, ~]", ":1:14: program: each word is a text, not nothing"},
         {"program: [a, [b]]", ":1:14: program: each word is a text, not a list"},
         {"program: [a]\ndiscard: true", ":1:10: a program and discard exclude each other"},
+        {"plugin: [a]\ndiscard: true", ":1:9: a plugin excludes a program and discard"},
+        {"plugin: [a]\nprogram: [b]", ":1:9: a plugin excludes a program and discard"},
+        {"plugin: a", ":1:9: a program is a list of words"},
+        {"confine: true", ":1:10: confine: 'true' is not no, basic, yes or best-effort"},
+        {"allow_write: [/a, b]", ":1:19: allow_write: 'b' is no absolute path"},
+        {"allow_write: []", ":1:14: allow_write: an empty list says nothing"},
+        {"limit_cpu: 5", ":1:12: limit_cpu: '5' is not a length of time"},
+        {"rules: [{confine: x}]", ":1:19: confine: 'x' is not no, basic, yes or best-effort"},
+        {"rules: [{limit_memory: x}]", ":1:24: limit_memory: 'x' is not a size"},
         {"rules: {}", ":1:8: rules are a list"},
         {"rules: []", ":1:8: rules: an empty list"},
         {"rules: [a]", ":1:9: a rule is a mapping"},
@@ -292,7 +350,7 @@ static void test_refused(void **state) {
         {"rules: [{when: size}]", ":1:16: when: column 1: the expression gives an int, not a bool"},
         {"rules: [{when: sizes > 1}]", ":1:16: when: column 1: sizes is not known"},
         {"rules: [{when: size >}]", ":1:16: when: column 7: "},
-        {"rules: [{handler: delete}]", ":1:19: handler: it is discard, {program: [WORD, ...]} or "},
+        {"rules: [{handler: delete}]", ":1:19: handler: it is discard, {program: [WORD, ...]}, "},
         {"rules: [{handler: {}}]", ":1:19: handler: it is "},
         {"rules: [{handler: {program: [a], pool: [a]}}]", ":1:19: handler: it is "},
         {"rules: [{handler: {programm: [a]}}]", ":1:20: unknown key 'programm' of a handler; did you mean program?"},
@@ -335,7 +393,7 @@ static void test_any_allocation_may_fail(void **state) {
         int r = read_file(
             (struct line){"run", {0}},
             "program: [a]\nstore: sqlite:/x\nrules:\n - buckets: [bucket-a, bucket-b]\n   keys: {exclude: x}\n"
-            "   when: size > 1\n   handler: {program: [b]}\n",
+            "   when: size > 1\n   handler: {program: [b]}\n   confine: no\n",
             &options, &err);
         done = mem_fail_count() < n;
         mem_fail_at(0, 0);
@@ -352,6 +410,7 @@ int main(void) {
         cmocka_unit_test(test_the_file_by_its_variable),
         cmocka_unit_test(test_handlers),
         cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_rules_confine),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_overridden_values_are_checked),
         cmocka_unit_test(test_any_allocation_may_fail),

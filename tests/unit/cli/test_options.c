@@ -3,6 +3,7 @@
 #include "options.h"
 
 #include "mem.h"
+#include "options_table.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +29,14 @@ static const char *const variables[] = {
     "FROE_MIN_AGE",
     "FROE_INCLUDE",
     "FROE_EXCLUDE",
+    "FROE_CONFINE",
+    "FROE_ALLOW_WRITE",
+    "FROE_LIMIT_MEMORY",
+    "FROE_LIMIT_CPU",
+    "FROE_LIMIT_FILES",
+    "FROE_LIMIT_PROCESSES",
+    "FROE_LIMIT_FILE_SIZE",
+    "FROE_NICE",
     "FROE_LOOK_AHEAD",
     "FROE_LOG",
     "FROE_LOG_LEVEL",
@@ -259,6 +268,14 @@ static void test_bad_texts(void **state) {
         {"--pool-memory", "FROE_POOL_MEMORY", "much", "is not a size"},
         {"--memory", "FROE_MEMORY", "512M", "is not a size"},
         {"--memory", "FROE_MEMORY", "2000TiB", "is not from"},
+        {"--confine", "FROE_CONFINE", "true", "is not no, basic, yes or best-effort"},
+        {"--allow-write", "FROE_ALLOW_WRITE", "here", "no absolute path"},
+        {"--limit-memory", "FROE_LIMIT_MEMORY", "much", "is not a size"},
+        {"--limit-cpu", "FROE_LIMIT_CPU", "5", "is not a length of time"},
+        {"--limit-files", "FROE_LIMIT_FILES", "-1", "is not a number"},
+        {"--limit-processes", "FROE_LIMIT_PROCESSES", "few", "is not a number"},
+        {"--limit-file-size", "FROE_LIMIT_FILE_SIZE", "1 MB", "is not a size"},
+        {"--nice", "FROE_NICE", "20", "is not a number from 0 to 19"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[128];
@@ -365,6 +382,53 @@ static void test_pool(void **state) {
     REFUSES("--pool needs|-- PROGRAM", "run", "--pool", "--discard");
 }
 
+static void test_confine(void **state) {
+    static const struct {
+        const char *word;
+        enum confine_level level;
+        bool best_effort;
+    } words[] = {{"no", CONFINE_NO, false},
+                 {"basic", CONFINE_BASIC, false},
+                 {"yes", CONFINE_STRICT, false},
+                 {"best-effort", CONFINE_STRICT, true}};
+    struct options options = PARSE("run", "--", "cat");
+    assert_int_equal(options.confine.level, CONFINE_BASIC);
+    assert_true(!options.confine.network && options.confine.n_write == 0 && options.confine.memory_bytes == 0);
+    options_free(&options);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        options = PARSE("run", "--confine", words[i].word, "--", "cat");
+        assert_int_equal(options.confine.level, words[i].level);
+        assert_int_equal(options.confine.best_effort, words[i].best_effort);
+        assert_string_equal(option_confine_word(&options.confine), words[i].word);
+        options_free(&options);
+    }
+    options = PARSE("run", "--allow-network", "--allow-write", "/a", "--allow-write=/b", "--limit-memory", "1GiB",
+                    "--limit-cpu", "90s", "--limit-files", "32", "--limit-processes", "100", "--limit-file-size", "5MB",
+                    "--nice", "10", "--", "cat");
+    const struct options_confine *confine = &options.confine;
+    assert_true(confine->network && confine->n_write == 2);
+    assert_string_equal(confine->write[1], "/b");
+    assert_true(confine->memory_bytes == 1 << 30 && confine->file_bytes == 5000000);
+    assert_int_equal(confine->cpu_us, 90000000);
+    assert_true(confine->files == 32 && confine->processes == 100 && confine->nice == 10);
+    options_free(&options);
+}
+
+static void test_plugin(void **state) {
+    struct options options = PARSE("run", "--plugin", "./x.so", "--", "a", "b");
+    assert_string_equal(options.plugin[0], "./x.so");
+    assert_string_equal(options.plugin[2], "b");
+    assert_null(options.plugin[3]);
+    assert_null(options.program);
+    options_free(&options);
+    options = PARSE("run", "--plugin", "./x.so");
+    assert_string_equal(options.plugin[0], "./x.so");
+    assert_null(options.plugin[1]);
+    options_free(&options);
+    REFUSES("exclude each other", "run", "--plugin", "./x.so", "--discard");
+    REFUSES("--plugin: it is empty", "run", "--plugin", "");
+}
+
 static void test_parked(void **state) {
     struct options options = PARSE("parked", "list");
     assert_string_equal(options.action, "list");
@@ -433,16 +497,45 @@ static char *help_of(enum command_id command) {
 
 static void test_help_names_every_option_and_variable(void **state) {
     static const char *const options[] = {
-        "--bucket-prefix", "--max-pollers",  "--max-runs-per-bucket",
-        "--slots",         "--cron",         "--store",
-        "--retries",       "--timeout",      "--backoff",
-        "--min-age",       "--include",      "--exclude",
-        "--look-ahead",    "--once",         "--dry-run",
-        "--log",           "--log-level",    "--discard",
-        "--history",       "--history-size", "--worker",
-        "--lease",         "--config",       "--pool",
-        "--pool-workers",  "--pool-body",    "--pool-recycle",
-        "--pool-memory",   "--memory",
+        "--bucket-prefix",
+        "--max-pollers",
+        "--max-runs-per-bucket",
+        "--slots",
+        "--cron",
+        "--store",
+        "--retries",
+        "--timeout",
+        "--backoff",
+        "--min-age",
+        "--include",
+        "--exclude",
+        "--look-ahead",
+        "--once",
+        "--dry-run",
+        "--log",
+        "--log-level",
+        "--discard",
+        "--history",
+        "--history-size",
+        "--worker",
+        "--lease",
+        "--config",
+        "--pool",
+        "--pool-workers",
+        "--pool-body",
+        "--pool-recycle",
+        "--pool-memory",
+        "--memory",
+        "--plugin",
+        "--confine",
+        "--allow-network",
+        "--allow-write",
+        "--limit-memory",
+        "--limit-cpu",
+        "--limit-files",
+        "--limit-processes",
+        "--limit-file-size",
+        "--nice",
     };
     char *help = help_of(COMMAND_RUN);
     for (size_t i = 0; i < sizeof options / sizeof options[0]; i++)
@@ -542,6 +635,8 @@ int main(void) {
         TEST(test_place_of_the_store),
         TEST(test_program),
         TEST(test_pool),
+        TEST(test_confine),
+        TEST(test_plugin),
         TEST(test_parked),
         TEST(test_mistakes),
         TEST(test_too_many_patterns),

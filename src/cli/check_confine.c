@@ -1,0 +1,30 @@
+/* check_confine.c - see check_confine.h. */
+#include "check_confine.h"
+
+#include "cleanup.h"
+#include "options_table.h"
+#include "plan.h"
+
+static int describe(const struct options *options, const struct confine_kernel *kernel, struct buf *text) {
+    const char *gaps = confine_gaps(kernel->landlock_abi);
+    int r = kernel->landlock_abi ? buf_printf(text, "Landlock ABI %d%s%s%s", kernel->landlock_abi, gaps[0] ? " (" : "",
+                                              gaps, gaps[0] ? ")" : "")
+                                 : buf_add_str(text, "no Landlock");
+    if (r == 0)
+        r = buf_printf(text, ", %sseccomp, limits%s; asked for: %s", kernel->filter ? "" : "no ",
+                       kernel->processes ? "" : " but of processes (root)", option_confine_word(&options->confine));
+    return r;
+}
+
+json_t *check_confine(const struct options *options) {
+    _cleanup_buf_ struct buf text = {0};
+    struct confine_kernel kernel;
+    struct err err = {0};
+    confine_look(&kernel);
+    int r = plan_check_confine(options, &err);
+    if (r == 0 && describe(options, &kernel, &text) < 0)
+        return NULL;
+    return json_pack("{s:b,s:s,s:s,s:i,s:b,s:b}", "ok", r == 0, "what", r == 0 ? text.p : err.text, "level",
+                     option_confine_word(&options->confine), "landlock", kernel.landlock_abi, "seccomp", kernel.filter,
+                     "processes", kernel.processes);
+}

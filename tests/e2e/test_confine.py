@@ -1,0 +1,190 @@
+"""What programs may not do, as they find out themselves, by options and by rules; and what froe check says of it."""
+import json
+import os
+import socket
+import subprocess
+
+import pytest
+import yaml
+from froe import DRAINED, PARKED, PROGRAMS, USAGE
+
+DENIED = "Permission denied"
+
+
+@pytest.fixture
+def kernel(froe, fake):
+    """What this machine can take from programs."""
+    found = json.loads(froe.run("check", "--json").stdout)["confine"]
+    assert found["ok"]
+    return found
+
+
+def needs(kernel, *names):
+    for name in names:
+        if not kernel[name]:
+            pytest.skip(f"this kernel has no {name}")
+
+
+class Place:
+    """A home with credentials, a directory to write in, and somebody to connect to."""
+
+    def __init__(self, folder, home):
+        self.open = folder / "open"
+        self.open.mkdir()
+        self.report = self.open / "report"
+        (home / ".aws").mkdir()
+        (home / ".aws/credentials").write_text("[default]\n")
+        (home / "notes").write_text("no secret\n")
+        self.outside = folder / "outside"
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+
+    def program(self, *more):
+        return ["/usr/bin/python3", PROGRAMS / "confined.py", self.report, self.port, self.outside, *more]
+
+    def reports(self):
+        return [json.loads(line) for line in self.report.read_text().splitlines()] if self.report.exists() else []
+
+    def only(self):
+        [report] = self.reports()
+        return report
+
+
+@pytest.fixture
+def place(folder, froe):
+    place = Place(folder, froe.home)
+    yield place
+    place.listener.close()
+
+
+def one_object(fake, prefix, key="k"):
+    fake.make_bucket(prefix + "1")
+    fake.raw.put(prefix + "1", key, b"body")
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("level", [None, "no", "basic", "yes", "best-effort"])
+def test_levels(fake, froe, prefix, place, kernel, level, pool):
+    if level == "yes":
+        needs(kernel, "landlock", "seccomp")
+    one_object(fake, prefix)
+    options = (["--confine", level, "--allow-write", place.open] if level else []) + (["--pool"] if pool else [])
+    froe.once(*options, program=place.program(*["pool"] * pool), env={"PGPASSWORD": "secret"})
+    seen = place.only()
+    strict = level in ("yes", "best-effort")
+    assert seen["connect"] == (DENIED if strict and kernel["seccomp"] else "done")
+    files = strict and kernel["landlock"]
+    assert seen["write"] == seen["credentials"] == (DENIED if files else "done")
+    assert place.outside.exists() == (not files)
+    assert seen["home"] == "done"
+    assert seen["no_new_privs"] == ("0" if level == "no" else "1")
+    if level != "no":
+        assert seen["limits"]["CORE"] == 1
+        assert seen["filter"] or not kernel["seccomp"]
+    assert seen["secrets"] == [] and seen["descriptors"] == 3
+
+
+def test_what_is_left(fake, froe, prefix, place, kernel):
+    needs(kernel, "landlock", "seccomp")
+    one_object(fake, prefix)
+    froe.once("--confine", "yes", "--allow-network", "--allow-write", place.open, "--allow-write", place.outside.parent,
+              program=place.program(), env={"HOME": place.open})
+    seen = place.only()
+    assert seen["connect"] == seen["write"] == "done"
+
+
+def test_limits(fake, froe, prefix, place):
+    one_object(fake, prefix)
+    options = ["--limit-memory", "1GiB", "--limit-cpu", "20s", "--limit-files", 50, "--limit-file-size", "1MiB", "--nice", 5]
+    froe.once(*options, program=place.program())
+    seen = place.only()
+    limits = seen["limits"]
+    assert (limits["DATA"], limits["CPU"], limits["NOFILE"], limits["FSIZE"]) == (1 << 30, 20, 50, 1 << 20)
+    assert seen["nice"] == min(os.getpriority(os.PRIO_PROCESS, 0) + 5, 19)
+
+
+def test_a_rule_has_its_own(fake, froe, prefix, place, kernel, folder):
+    needs(kernel, "landlock", "seccomp")
+    fake.make_bucket(prefix + "1")
+    for key in ("free", "held", "small"):
+        fake.raw.put(prefix + "1", key, b"body")
+    config = folder / "froe.yaml"
+    config.write_text(yaml.safe_dump({
+        "confine": "yes", "allow_write": str(place.open), "limit_files": 40, "program": [str(word) for word in place.program()],
+        "rules": [{"keys": "free", "confine": "no"}, {"keys": "small", "limit_files": 30, "allow_network": True}, {}]}))
+    froe.once("--config", config)
+    seen = {report["key"]: report for report in place.reports()}
+    assert {key: (report["connect"], report["write"], report["limits"]["NOFILE"]) for key, report in seen.items()} == {
+        "free": ("done", "done", 40), "held": (DENIED, DENIED, 40), "small": ("done", DENIED, 30)}
+    shown = json.loads(froe.run("config", "show", "--config", config, "--json", plain=True).stdout)["rules"]
+    assert [rule["confine"] for rule in shown] == ["no", "yes", "yes"]
+    assert shown[1]["limit_files"] == 30 and shown[1]["allow_network"] and shown[1]["allow_write"] == [str(place.open)]
+
+
+def test_cpu_time_of_a_pool_is_for_each_object(fake, froe, prefix, place):
+    fake.make_bucket(prefix + "1")
+    for i in range(5):
+        fake.raw.put(prefix + "1", f"burn-0.6-{i}", b"body")
+    options = ["--pool", "--pool-workers", 1, "--limit-cpu", "2s", "--retries", 0]
+    froe.once(*options, program=place.program("pool"))
+    assert len(place.reports()) == 5  # 3 s in all
+    fake.raw.put(prefix + "1", "burn-60", b"body")
+    froe.once(*options, program=place.program("pool"), expect=PARKED)
+    [parked] = froe.parked()
+    assert "SIGXCPU" in parked["error"] and "limit_cpu" in parked["error"]
+
+
+def test_cpu_time_of_a_program(fake, froe, prefix, place):
+    one_object(fake, prefix, "burn-60")
+    froe.once("--limit-cpu", "1s", "--retries", 0, program=place.program(), expect=PARKED)
+    [parked] = froe.parked()
+    assert "limit_cpu" in parked["error"] and not place.reports()
+
+
+@pytest.mark.parametrize("options, text", [
+    (["--confine", "yes", "--allow-write", "/no/such/directory"], "/no/such/directory"),
+    (["--confine", "yes", "--allow-write", "/"], "is hidden"),
+    (["--limit-files", 3], "limit_files"),
+])
+def test_refused_at_the_start(fake, froe, prefix, place, kernel, options, text):
+    needs(kernel, "landlock", "seccomp")
+    one_object(fake, prefix)
+    result = froe.once(*options, program=place.program(), expect=USAGE)
+    assert text in result.stderr and len(fake.keys(prefix + "1")) == 1
+
+
+def test_processes_of_root(fake, froe, prefix, kernel):
+    one_object(fake, prefix)
+    expect = DRAINED if kernel["processes"] else USAGE
+    result = froe.once("--limit-processes", 100000, program=["cat"], expect=expect)
+    assert expect == DRAINED or "as root" in result.stderr
+    assert froe.run("check", env={"FROE_LIMIT_PROCESSES": 100000}).code == expect
+
+
+@pytest.fixture
+def without(folder):
+    program = folder / "without"
+    subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-o", program, PROGRAMS / "without.c"], check=True)
+    return program
+
+
+@pytest.mark.parametrize("lacks", ["landlock", "seccomp"])
+def test_a_kernel_that_lacks_something(fake, froe, prefix, place, kernel, without, lacks):
+    needs(kernel, "seccomp")
+    one_object(fake, prefix)
+    froe.wrapper = [*froe.wrapper, str(without), lacks]
+    found = json.loads(froe.run("check", "--json").stdout)["confine"]
+    assert found["ok"] and not found[lacks]
+    result = froe.once("--confine", "yes", program=place.program(), expect=USAGE)
+    assert "this kernel has no" in result.stderr and "best-effort" in result.stderr
+    assert len(fake.keys(prefix + "1")) == 1 and place.reports() == []
+    result = froe.run("check", env={"FROE_CONFINE": "yes"})
+    assert result.code == USAGE and "FAIL  confinement: confine: this kernel has no" in result.stdout
+    froe.once("--confine", "best-effort", "--allow-write", place.open, program=place.program())
+    assert place.only()["no_new_privs"] == "1"
+
+
+def test_check_says_what_is_in_force(fake, froe, kernel):
+    said = froe.run("check").stdout
+    assert "ok    confinement: " in said and "asked for: basic" in said
+    assert ("Landlock ABI" in said) == bool(kernel["landlock"])
