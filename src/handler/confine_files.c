@@ -82,10 +82,27 @@ static bool is_on_the_way(const struct ruleset *ruleset, const char *path) {
 
 static int allow_reading(const struct ruleset *ruleset, const char *path);
 
+/* Of a directory that may be gone through, but not listed: what is known to be in it. */
+static int allow_known_entries(const struct ruleset *ruleset, const char *path) {
+    int r = 0;
+    for (char **hidden = ruleset->hidden; *hidden && r == 0; hidden++) {
+        if (!is_below(*hidden, path))
+            continue;
+        _cleanup_buf_ struct buf below = {0};
+        const char *slash = strchr(*hidden + (path[1] ? strlen(path) : 0) + 1, '/');
+        r = buf_add(&below, *hidden, slash ? (size_t)(slash - *hidden) : strlen(*hidden));
+        if (r == 0)
+            r = buf_add_byte(&below, '\0');
+        if (r == 0)
+            r = allow_reading(ruleset, below.p);
+    }
+    return r;
+}
+
 static int allow_entries(const struct ruleset *ruleset, const char *path) {
     DIR *directory = opendir(path);
     if (!directory)
-        return errno == ENOMEM || errno == EMFILE ? -errno : 0; /* what froe cannot list it cannot give either */
+        return errno == ENOMEM || errno == EMFILE || errno == ENFILE ? -errno : allow_known_entries(ruleset, path);
     int r = 0;
     struct dirent *entry;
     while (r == 0 && (entry = readdir(directory))) {

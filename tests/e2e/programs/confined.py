@@ -55,8 +55,9 @@ def look(key):
 
 
 def note(key):
+    seen = {"key": key} | look(key)
     with open(report, "a", encoding="utf-8") as out:
-        out.write(json.dumps({"key": key} | look(key)) + "\n")
+        out.write(json.dumps(seen) + "\n")
 
 
 if sys.argv[4:] == ["pool"]:

@@ -9,7 +9,9 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -336,6 +338,38 @@ static void test_hidden(void **state) {
     ends_with(&strict, "read", place->secret_file, 0);
 }
 
+/* A home is often in a directory that may not be listed. */
+static void test_hidden_below_what_cannot_be_listed(void **state) {
+    const struct place *place = *state;
+    NEEDS(kernel.landlock_abi);
+    char readable[128], secret[128];
+    snprintf(readable, sizeof readable, "%s/notes", place->open);
+    snprintf(secret, sizeof secret, "%s/secret", place->open);
+    make_file(readable);
+    make_file(secret);
+    assert_int_equal(chmod(place->open, 0755), 0);
+    assert_int_equal(chmod(place->top, 0111), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        const char *const hide[] = {secret};
+        const struct confine confine = {.hide = hide, .n_hide = 1};
+        int fd;
+        if (getuid() == 0 && setresuid(65533, 65533, 65533) < 0)
+            _exit(1);
+        if (confine_build_ruleset(&confine, kernel.landlock_abi, &fd, NULL) < 0)
+            _exit(2);
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || syscall(SYS_landlock_restrict_self, fd, 0) < 0)
+            _exit(3);
+        if (open(readable, O_RDONLY | O_CLOEXEC) < 0)
+            _exit(4);
+        _exit(open(secret, O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES ? 0 : 5);
+    }
+    int status;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(chmod(place->top, 0700), 0);
+    assert_int_equal(status, 0);
+}
+
 /* With the same user's rights, and even with root's. */
 static void test_the_environment_of_others_is_out_of_reach(void **state) {
     NEEDS(kernel.filter && kernel.landlock_abi);
@@ -498,6 +532,7 @@ int main(int argc, char **argv) {
         TEST(test_strict_signals),
         TEST(test_writable_directories),
         TEST(test_hidden),
+        TEST(test_hidden_below_what_cannot_be_listed),
         TEST(test_the_environment_of_others_is_out_of_reach),
         TEST(test_wrong_directories),
         TEST(test_kernels_without),
