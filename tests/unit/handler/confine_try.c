@@ -141,7 +141,8 @@ static int try_memory(const char *argument) {
 }
 
 static int try_cpu(const char *argument) {
-    for (volatile unsigned i = 0; argument; i++)
+    volatile bool burning = true;
+    while (burning)
         ;
     return 0;
 }
