@@ -123,6 +123,32 @@ int text_parse_duration(struct bytes text, int64_t *ret_us) {
     return 0;
 }
 
+int text_parse_size(struct bytes text, uint64_t *ret_bytes) {
+    static const struct {
+        const char *name;
+        uint64_t bytes;
+    } units[] = {{"B", 1},
+                 {"KB", 1000},
+                 {"MB", 1000000},
+                 {"GB", 1000000000},
+                 {"TB", UINT64_C(1000000000000)},
+                 {"KiB", 1 << 10},
+                 {"MiB", 1 << 20},
+                 {"GiB", 1 << 30},
+                 {"TiB", UINT64_C(1) << 40},
+                 {"", 1}};
+    size_t digits = 0;
+    while (digits < text.n && text.p[digits] >= '0' && text.p[digits] <= '9')
+        digits++;
+    uint64_t number;
+    if (text_parse_u64(bytes_of(text.p, digits), &number) < 0)
+        return -EINVAL;
+    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+        if (bytes_equal_nocase(bytes_of(text.p + digits, text.n - digits), bytes_str(units[i].name)))
+            return __builtin_mul_overflow(number, units[i].bytes, ret_bytes) ? -ERANGE : 0;
+    return -EINVAL;
+}
+
 int text_add_duration(struct buf *buf, int64_t us) {
     const char *sign = us < 0 ? "-" : "";
     uint64_t length = us < 0 ? -(uint64_t)us : (uint64_t)us;

@@ -16,6 +16,9 @@ int text_parse_bool(struct bytes text, bool *ret_value); /* true/false, yes/no, 
  * "0" needs no unit; any other bare number is refused, as its unit would be a guess. Microseconds, rounded down;
  * -EINVAL, or -ERANGE past INT64_MAX. */
 int text_parse_duration(struct bytes text, int64_t *ret_us);
+/* A number of bytes: "4096", or with one of B, KB, MB, GB, TB (powers of 1000) and KiB, MiB, GiB, TiB (of 1024), any
+ * case. */
+int text_parse_size(struct bytes text, uint64_t *ret_bytes);
 /* Short form for people, rounded down: "350ms", "1.5s", "1m20s", "2h05m", "3d". text_parse_duration reads it. */
 int text_add_duration(struct buf *buf, int64_t us);
 int text_add_size(struct buf *buf, uint64_t bytes); /* "512 B", "1.2 MiB"; rounded down */

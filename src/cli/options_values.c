@@ -42,36 +42,9 @@ static int set_duration(void *place, const struct option *option, struct bytes t
     return 0;
 }
 
-/* "256MiB", "1GB", "4096". */
-static int parse_size(struct bytes text, uint64_t *ret_bytes) {
-    static const struct {
-        const char *name;
-        uint64_t bytes;
-    } units[] = {{"B", 1},
-                 {"KB", 1000},
-                 {"MB", 1000000},
-                 {"GB", 1000000000},
-                 {"TB", UINT64_C(1000000000000)},
-                 {"KiB", 1 << 10},
-                 {"MiB", 1 << 20},
-                 {"GiB", 1 << 30},
-                 {"TiB", UINT64_C(1) << 40},
-                 {"", 1}};
-    size_t digits = 0;
-    while (digits < text.n && text.p[digits] >= '0' && text.p[digits] <= '9')
-        digits++;
-    uint64_t number;
-    if (text_parse_u64(bytes_of(text.p, digits), &number) < 0)
-        return -EINVAL;
-    for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-        if (bytes_equal_nocase(bytes_of(text.p + digits, text.n - digits), bytes_str(units[i].name)))
-            return __builtin_mul_overflow(number, units[i].bytes, ret_bytes) ? -ERANGE : 0;
-    return -EINVAL;
-}
-
 static int set_size(void *place, const struct option *option, struct bytes text, const char *origin, struct err *err) {
     uint64_t bytes;
-    if (parse_size(text, &bytes) < 0)
+    if (text_parse_size(text, &bytes) < 0)
         return err_set(err, -EINVAL, "%s: '%.*s' is not a size; write it like 256MiB or 1GiB", origin, (int)text.n,
                        text.p);
     if (bytes < option->least || bytes > option->most) {

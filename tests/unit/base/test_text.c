@@ -89,6 +89,24 @@ static void test_parse_bool(void **state) {
         assert_int_equal(text_parse_bool(bytes_str(bad[i]), &value), -EINVAL);
 }
 
+static void test_parse_size(void **state) {
+    static const struct {
+        const char *text;
+        int result;
+        uint64_t value;
+    } table[] = {
+        {"0", 0, 0},          {"4096", 0, 4096},       {"12b", 0, 12},    {"1KB", 0, 1000},    {"1kib", 0, 1024},
+        {"256MiB", 0, 256u << 20}, {"2GB", 0, 2000000000}, {"", -EINVAL, 0}, {"MiB", -EINVAL, 0}, {"1 MiB", -EINVAL, 0},
+        {"1.5MiB", -EINVAL, 0}, {"16777216TiB", -ERANGE, 0},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        uint64_t value = 77;
+        assert_int_equal(text_parse_size(bytes_str(table[i].text), &value), table[i].result);
+        if (table[i].result == 0)
+            assert_int_equal(value, table[i].value);
+    }
+}
+
 static void test_parse_duration(void **state) {
     static const struct {
         const char *text;
@@ -337,6 +355,7 @@ int main(void) {
         cmocka_unit_test(test_parse_u64),
         cmocka_unit_test(test_parse_i64),
         cmocka_unit_test(test_parse_bool),
+        cmocka_unit_test(test_parse_size),
         cmocka_unit_test(test_parse_duration),
         cmocka_unit_test(test_add_duration),
         cmocka_unit_test(test_add_size),
