@@ -3,6 +3,7 @@
 #include "config_rules.h"
 #include "config_schema.h"
 #include "doc.h"
+#include "image_program.h"
 #include "options_table.h"
 #include "text.h"
 
@@ -21,10 +22,39 @@ static int print_json(json_t *value) {
 
 /* ---- check ---- */
 
+/* Can it be done here, and not only be said? *ret_asked: there was a froe-image to be asked. */
+static int check_image(const struct options *options, const char *spec, const struct doc_node *node, bool *ret_asked,
+                       struct err *err) {
+    char path[PATH_MAX];
+    struct err why = {0};
+    *ret_asked = image_program_find(path, &why) == 0;
+    if (*ret_asked && image_program_check(path, spec, &why) < 0)
+        return doc_error(options->doc, node, err, "%s", why.text);
+    return 0;
+}
+
+static int check_images(const struct options *options, bool *ret_asked, struct err *err) {
+    int r = 0;
+    *ret_asked = true;
+    if (options->image)
+        r = check_image(options, options->image, doc_get(options->doc->root, "image"), ret_asked, err);
+    for (size_t i = 0; options->rules && i < options->rules->n && r == 0; i++) {
+        const struct config_rule *rule = &options->rules->rules[i];
+        if (rule->image)
+            r = check_image(options, rule->image, doc_get(rule->node, "handler"), ret_asked, err);
+    }
+    return r;
+}
+
 static int check(const struct options *options) {
     const struct doc_node *root = options->doc->root;
     size_t keys = root && root->kind == DOC_MAP ? root->n : 0, rules = options->rules ? options->rules->n : 0;
-    printf("%s: fine: %zu keys, %zu rules\n", options->config, keys, rules);
+    struct err err = {0};
+    bool asked;
+    if (check_images(options, &asked, &err) < 0)
+        return command_fail(EXIT_USAGE, err.text);
+    printf("%s: fine: %zu keys, %zu rules%s\n", options->config, keys, rules,
+           asked ? "" : "; froe-image is not here, so nobody was asked which formats can be written");
     return flushed();
 }
 
@@ -92,6 +122,10 @@ static json_t *program_of(char *const *program) {
     return program ? words((const char *const *)program, count_words(program)) : json_null();
 }
 
+static json_t *image_of(const char *spec) {
+    return spec ? json_loads(spec, 0, NULL) : json_null();
+}
+
 static json_t *entry(const struct options *options, const char *key, json_t *value, const struct option_origin *origin,
                      const char *variable) {
     _cleanup_buf_ struct buf from = {0};
@@ -143,7 +177,8 @@ static json_t *rule_of(const struct options *options, const struct config_rule *
         return NULL;
     static const char *const kinds[] = {
         [CONFIG_HANDLER_PROGRAM] = "program", [CONFIG_HANDLER_POOL] = "pool", [CONFIG_HANDLER_PLUGIN] = "plugin"};
-    json_t *handler = rule->program ? json_pack("{s:o}", kinds[rule->handler], program_of(rule->program))
+    json_t *handler = rule->image     ? json_pack("{s:o}", "image", image_of(rule->image))
+                      : rule->program ? json_pack("{s:o}", kinds[rule->handler], program_of(rule->program))
                       : rule->handler == CONFIG_HANDLER_DISCARD ? json_string("discard")
                                                                 : json_null();
     json_t *object =
@@ -176,6 +211,9 @@ static json_t *gather(const struct options *options) {
     if (r == 0)
         r = json_array_append_new(entries,
                                   entry(options, "plugin", program_of(options->plugin), &options->plugin_origin, NULL));
+    if (r == 0)
+        r = json_array_append_new(entries,
+                                  entry(options, "image", image_of(options->image), &options->image_origin, NULL));
     for (size_t i = 0; options->rules && i < options->rules->n && r == 0; i++)
         r = json_array_append_new(rules, rule_of(options, &options->rules->rules[i], &options->rules->matches[i]));
     if (r == 0)

@@ -2,6 +2,7 @@
  * something there, by the table of options itself. */
 #include "options_table.h"
 
+#include "config_image.h"
 #include "config_rules.h"
 #include "doc.h"
 #include "mem.h"
@@ -67,7 +68,7 @@ int option_set_from_file(struct options *options, const struct option *option, c
 
 static int check_keys(const struct doc *doc, struct err *err) {
     char keys[OPTIONS_MAX][OPTION_KEY_MAX];
-    const char *known[OPTIONS_MAX + 4];
+    const char *known[OPTIONS_MAX + 5];
     size_t n = 0;
     for (size_t o = 0; o < n_options; o++)
         if (option_in_file(&option_table[o])) {
@@ -76,6 +77,7 @@ static int check_keys(const struct doc *doc, struct err *err) {
         }
     known[n++] = "program";
     known[n++] = "plugin";
+    known[n++] = "image";
     known[n++] = "rules";
     known[n] = NULL;
     return doc_check_keys(doc, doc->root, known, "", err);
@@ -140,6 +142,15 @@ static void drop_flag(struct options *options, size_t offset) {
     *origin = (struct option_origin){0};
 }
 
+static void settle_image(struct options *options, const struct doc_node *image, bool discard) {
+    if (discard || options->plugin_file || options->program_origin.from == FROM_COMMAND_LINE) {
+        mem_free(options->image);
+        options->image = NULL;
+    } else if (image) {
+        options->image_origin = (struct option_origin){.from = FROM_FILE, .line = image->line};
+    }
+}
+
 /* What the command line says of the handler wins over all that the file says of it. */
 int options_program_from_file(struct options *options, struct err *err) {
     const struct doc_node *program = doc_get(options->doc->root, "program");
@@ -147,14 +158,18 @@ int options_program_from_file(struct options *options, struct err *err) {
     const struct doc_node *plugin = doc_get(options->doc->root, "plugin");
     if (r == 0 && plugin)
         r = config_program_parse(options->doc, plugin, &options->plugin, err);
+    const struct doc_node *image = doc_get(options->doc->root, "image");
+    if (r == 0 && image)
+        r = config_image_parse(options->doc, image, &options->image, err);
     if (r < 0)
         return r;
+    bool discard = origin_of(options, OPTION_AT(discard))->from == FROM_COMMAND_LINE;
+    settle_image(options, image, discard);
     if (options->plugin_file) {
         drop_flag(options, OPTION_AT(discard));
         drop_flag(options, OPTION_AT(pool));
         return 0;
     }
-    bool discard = origin_of(options, OPTION_AT(discard))->from == FROM_COMMAND_LINE;
     if (options->program || discard)
         drop_flag(options, options->program ? OPTION_AT(discard) : OPTION_AT(pool));
     else if (program) {

@@ -1,6 +1,7 @@
 /* config_rules.c - reading the rules of a configuration file. */
 #include "config_rules.h"
 
+#include "config_image.h"
 #include "doc.h"
 #include "mem.h"
 #include "options_table.h"
@@ -104,11 +105,13 @@ int config_program_parse(const struct doc *doc, const struct doc_node *node, cha
     return 0;
 }
 
-#define HANDLER_IS "handler: it is discard, {program: [WORD, ...]}, {pool: [WORD, ...]} or {plugin: [FILE, WORD, ...]}"
+#define HANDLER_IS                                                                                                  \
+    "handler: it is discard, {program: [WORD, ...]}, {pool: [WORD, ...]}, {image: {...}} or {plugin: [FILE, WORD, " \
+    "...]}"
 
 static int read_handler(const struct doc *doc, const struct doc_node *value, struct config_rule *rule,
                         struct rule *match, struct err *err) {
-    static const char *const known[] = {"program", "pool", "plugin", NULL};
+    static const char *const known[] = {"program", "pool", "plugin", "image", NULL};
     (void)match;
     if (value->kind == DOC_TEXT && bytes_equal(value->text, BYTES("discard"))) {
         rule->handler = CONFIG_HANDLER_DISCARD;
@@ -122,6 +125,10 @@ static int read_handler(const struct doc *doc, const struct doc_node *value, str
     if (value->n != 1)
         return doc_error(doc, value, err, HANDLER_IS);
     struct bytes kind = value->first->key->text;
+    if (bytes_equal(kind, BYTES("image"))) {
+        rule->handler = CONFIG_HANDLER_IMAGE;
+        return config_image_parse(doc, value->first, &rule->image, err);
+    }
     rule->handler = bytes_equal(kind, BYTES("pool"))     ? CONFIG_HANDLER_POOL
                     : bytes_equal(kind, BYTES("plugin")) ? CONFIG_HANDLER_PLUGIN
                                                          : CONFIG_HANDLER_PROGRAM;
@@ -233,9 +240,10 @@ const struct config_rule_key config_rule_keys[] = {
      "{\"anyOf\":[{\"const\":\"discard\"},{\"type\":\"object\",\"additionalProperties\":false,\"minProperties\":1,"
      "\"maxProperties\":1,\"properties\":{\"program\":{\"$ref\":\"#/$defs/program\"},"
      "\"pool\":{\"$ref\":\"#/$defs/program\"},"
-     "\"plugin\":{\"$ref\":\"#/$defs/program\"}}}]}",
-     "what is done with the object: discard, a program, a pool of its processes, or a plugin; without it the general "
-     "one",
+     "\"plugin\":{\"$ref\":\"#/$defs/program\"},"
+     "\"image\":{\"$ref\":\"#/$defs/image\"}}}]}",
+     "what is done with the object: discard, a program, a pool of its processes, work on images, or a plugin; without "
+     "it the general one",
      read_handler},
     {"retries", NULL, NULL, read_retries},
     {"timeout", NULL, NULL, read_timeout},
@@ -301,6 +309,7 @@ void config_rules_free(struct config_rules *rules) {
     for (size_t i = 0; i < rules->n; i++) {
         rule_when_free(rules->rules[i].when);
         mem_free(rules->rules[i].program);
+        mem_free(rules->rules[i].image);
         for (size_t k = 0; k < sizeof rules->rules[i].globs / sizeof rules->rules[i].globs[0]; k++)
             mem_free(rules->rules[i].globs[k]);
     }
@@ -343,7 +352,7 @@ int config_rules_settle(const struct options *options, bool need_handler, struct
                                  "drained (bucket_prefix)",
                                  buckets->globs[k], options->bucket_prefix);
         if (need_handler && rule->handler == CONFIG_HANDLER_GENERAL && !options->program && !options->discard &&
-            !options->plugin)
+            !options->plugin && !options->image)
             return doc_error(options->doc, rule->node, err,
                              "this rule has no handler, and there is neither a program nor discard for all");
     }

@@ -12,7 +12,8 @@ enum config_handler {
     CONFIG_HANDLER_DISCARD,
     CONFIG_HANDLER_PROGRAM,
     CONFIG_HANDLER_POOL,
-    CONFIG_HANDLER_PLUGIN
+    CONFIG_HANDLER_PLUGIN,
+    CONFIG_HANDLER_IMAGE
 };
 
 struct config_rule {
@@ -21,6 +22,7 @@ struct config_rule {
     const char **globs[3];       /* owned: buckets, include, exclude; their strings are the document's */
     enum config_handler handler;
     char **program;     /* owned, NULL-terminated */
+    char *image;        /* owned: for froe-image */
     bool keeps_results; /* what its handler makes of an object is wanted */
     /* Those that the rule does not give are the general ones, see config_rules_settle. */
     bool has_retries, has_timeout, has_min_age;

@@ -3,6 +3,7 @@
 
 #include "config_rules.h"
 #include "options_table.h"
+#include "spec.h"
 
 #define DURATION "^([0-9]+(\\.[0-9]+)?(us|ms|s|m|h|d))+$"
 #define SIZE "^[0-9]+([kKmMgGtT][iI]?)?[bB]?$"
@@ -116,10 +117,10 @@ static json_t *rules(void) {
 static json_t *definitions(void) {
     json_t *glob = json_pack("{s:[s,s,s],s:i}", "type", "string", "number", "boolean", "minLength", 1);
     json_t *word = json_pack("{s:[s,s,s]}", "type", "string", "number", "boolean");
-    return json_pack("{s:o,s:{s:[{s:s},{s:s,s:i,s:i,s:{s:s}}]},s:{s:s,s:i,s:i,s:o}}", "glob", glob, "globs", "anyOf",
-                     "$ref", "#/$defs/glob", "type", "array", "minItems", 1, "maxItems", GLOBS_MAX, "items", "$ref",
-                     "#/$defs/glob", "program", "type", "array", "minItems", 1, "maxItems", CONFIG_PROGRAM_MAX, "items",
-                     word);
+    return json_pack("{s:o,s:o,s:{s:[{s:s},{s:s,s:i,s:i,s:{s:s}}]},s:{s:s,s:i,s:i,s:o}}", "image", image_spec_schema(),
+                     "glob", glob, "globs", "anyOf", "$ref", "#/$defs/glob", "type", "array", "minItems", 1, "maxItems",
+                     GLOBS_MAX, "items", "$ref", "#/$defs/glob", "program", "type", "array", "minItems", 1, "maxItems",
+                     CONFIG_PROGRAM_MAX, "items", word);
 }
 
 json_t *config_schema(void) {
@@ -142,6 +143,10 @@ json_t *config_schema(void) {
             properties, "plugin",
             json_pack("{s:s,s:s}", "$ref", "#/$defs/program", "description",
                       "a function in a shared object, see docs/plugin.md: its file, and its words"));
+    if (r == 0)
+        r = json_object_set_new(properties, "image",
+                                json_pack("{s:s,s:s}", "$ref", "#/$defs/image", "description",
+                                          "instead of a program: work on images, docs/images.md"));
     if (r == 0)
         r = json_object_set_new(properties, "rules", rules());
     if (r == 0)

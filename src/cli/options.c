@@ -222,10 +222,12 @@ void options_free(struct options *options) {
     config_rules_free(options->rules);
     mem_free(options->file_program);
     mem_free(options->plugin);
+    mem_free(options->image);
     doc_free(options->doc);
     options->rules = NULL;
     options->file_program = NULL;
     options->plugin = NULL;
+    options->image = NULL;
     options->doc = NULL;
     mem_free(options->store);
     mem_free(options->store_shown);

@@ -103,10 +103,11 @@ struct options {
 
     const char *config;      /* the file; NULL: none */
     struct doc *doc;         /* owned: strings of the options point into it */
+    char *image;             /* owned: of the file, for froe-image; NULL: none */
     char **file_program;     /* owned; its strings are the document's */
     const char *plugin_file; /* of the command line: the words of `program` are then its arguments */
     char **plugin;           /* owned, NULL-terminated: the file and its arguments, of whatever origin; NULL: none */
-    struct option_origin plugin_origin;
+    struct option_origin plugin_origin, image_origin;
     struct config_rules *rules; /* owned, config_rules.h; NULL: the file has none, or there is no file */
     struct option_origin origins[OPTIONS_MAX], program_origin; /* of each entry of the table */
     int argc;                                                  /* as given, to be read again */

@@ -38,8 +38,20 @@ static int check_plugin(const struct options *options, struct err *err) {
     return err_set(err, -EINVAL, "--plugin and --discard exclude each other");
 }
 
+static int check_image(const struct options *options, struct err *err) {
+    const char *other = options->program   ? "a program"
+                        : options->plugin  ? "a plugin"
+                        : options->discard ? "discard"
+                                           : NULL;
+    if (!options->image || !other)
+        return 0;
+    return doc_error(options->doc, doc_get(options->doc->root, "image"), err, "image and %s exclude each other", other);
+}
+
 static int check_handler(const struct options *options, struct err *err) {
     int r = check_plugin(options, err);
+    if (r == 0)
+        r = check_image(options, err);
     if (r < 0)
         return r;
     if (!options->program || !options->discard)
@@ -59,7 +71,7 @@ static int check_run(const struct options *options, struct err *err) {
                        "--pool needs the program of its workers: froe run ... --pool -- PROGRAM [ARG...]");
     if (options->rules)
         return config_rules_settle(options, !options->dry_run, err);
-    if (!options->dry_run && !options->program && !options->discard && !options->plugin)
+    if (!options->dry_run && !options->program && !options->discard && !options->plugin && !options->image)
         return err_set(
             err, -EINVAL,
             "nothing to do with the objects: give a program (froe run ... -- PROGRAM [ARG...]), or --discard to "

@@ -2,6 +2,7 @@
 #include "plan.h"
 
 #include "config_rules.h"
+#include "image_program.h"
 #include "mem.h"
 #include "plugin_program.h"
 
@@ -75,6 +76,7 @@ void plan_free(struct plan *plan) {
 struct wish {
     enum config_handler kind;
     char *const *words; /* the program, or the plugin, with its arguments */
+    char *image;        /* of IMAGE: what froe-image is to do */
     struct confine confine;
     const struct handler_results *results;
 };
@@ -91,22 +93,34 @@ static int open_program(struct plan *plan, const struct wish *wish, struct handl
 }
 
 static int open_pool(struct plan *plan, const struct wish *wish, struct handler **ret_handler, struct err *err) {
+    /* Images as files: a worker that waits for a download is a core that does nothing. */
+    bool path = plan->options->pool_path || wish->kind == CONFIG_HANDLER_IMAGE;
     const struct handler_pool_options options = {
         .argv = (const char *const *)wish->words,
         .confine = &wish->confine,
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
         .workers = plan->options->pool_workers,
-        .body = plan->options->pool_path ? HANDLER_POOL_PATH : HANDLER_POOL_INLINE,
+        .body = path ? HANDLER_POOL_PATH : HANDLER_POOL_INLINE,
         .results = wish->results,
         .recycle_objects = plan->options->pool_recycle,
         .recycle_bytes = plan->options->pool_memory_bytes,
     };
     char host[PATH_MAX];
-    if (wish->kind == CONFIG_HANDLER_POOL)
+    if (wish->kind != CONFIG_HANDLER_PLUGIN)
         return handler_pool_new(plan->plans->loop, &options, ret_handler, err);
     int r = plugin_program_find(host, err);
     return r < 0 ? r : handler_plugin_new(plan->plans->loop, host, &options, ret_handler, err);
+}
+
+static int open_image(struct plan *plan, const struct wish *wish, struct handler **ret_handler, struct err *err) {
+    char path[PATH_MAX], *words[] = {path, wish->image, NULL};
+    struct wish pool = *wish;
+    pool.words = words;
+    int r = image_program_find(path, err);
+    if (r == 0)
+        r = image_program_check(path, wish->image, err);
+    return r < 0 ? r : open_pool(plan, &pool, ret_handler, err);
 }
 
 static int open_discard(struct plans *plans, struct handler **ret_handler, struct err *err) {
@@ -123,6 +137,8 @@ static int open_handler(struct plan *plan, const struct wish *wish, struct handl
     case CONFIG_HANDLER_POOL:
     case CONFIG_HANDLER_PLUGIN:
         return open_pool(plan, wish, ret_handler, err);
+    case CONFIG_HANDLER_IMAGE:
+        return open_image(plan, wish, ret_handler, err);
     case CONFIG_HANDLER_GENERAL:
         break;
     }
@@ -131,15 +147,18 @@ static int open_handler(struct plan *plan, const struct wish *wish, struct handl
 
 static struct wish general_wish(const struct plan *plan) {
     const struct options *options = plan->options;
-    return (struct wish){
+    struct wish wish = {
         .kind = options->plugin                     ? CONFIG_HANDLER_PLUGIN
                 : options->program && options->pool ? CONFIG_HANDLER_POOL
                 : options->program                  ? CONFIG_HANDLER_PROGRAM
                 : options->discard                  ? CONFIG_HANDLER_DISCARD
+                : options->image                    ? CONFIG_HANDLER_IMAGE
                                                     : CONFIG_HANDLER_GENERAL,
         .words = options->plugin ? options->plugin : options->program,
-        .confine = plan_confine_of(&plan->confine, &options->confine, false),
+        .image = options->image,
     };
+    wish.confine = plan_confine_of(&plan->confine, &options->confine, wish.kind == CONFIG_HANDLER_IMAGE);
+    return wish;
 }
 
 /* The general handler keeps no results and confines as for all: a rule that wants it otherwise has one like it for
@@ -150,8 +169,9 @@ static int open_handler_of(struct plan *plan, const struct config_rule *rule, st
     if (rule->handler != CONFIG_HANDLER_GENERAL || (!rule->keeps_results && !rule->has_confine)) {
         wish.kind = rule->handler;
         wish.words = rule->program;
+        wish.image = rule->image;
     }
-    wish.confine = plan_confine_of(&plan->confine, &rule->confine, false);
+    wish.confine = plan_confine_of(&plan->confine, &rule->confine, wish.kind == CONFIG_HANDLER_IMAGE);
     wish.results = rule->keeps_results ? &plan->plans->results : NULL;
     return open_handler(plan, &wish, ret_handler, err);
 }

@@ -69,8 +69,11 @@ void image_vips_words(char *words, size_t size) {
         else if (from[1])
             n += (size_t)snprintf(words + n, size - n, "; ");
     }
-    while (n > 0 && words[n - 1] == ' ')
-        n--;
     words[n] = '\0';
+    char *echo = strstr(words, "vips2"); /* a writer's word that it was not given all to write */
+    if (echo && strstr(echo, "unable to write to target"))
+        *echo = '\0';
+    for (n = strlen(words); n > 0 && strchr("; ", words[n - 1]); n--)
+        words[n - 1] = '\0';
     vips_error_clear();
 }

@@ -115,10 +115,10 @@ static int take_flag(struct reading *reading, const struct image_key *key, const
 /* A name becomes a part of keys and of the protocol's lines. */
 static bool is_name(struct bytes text) {
     for (size_t i = 0; i < text.n; i++)
-        if (!((text.p[i] >= 'a' && text.p[i] <= 'z') || (text.p[i] >= 'A' && text.p[i] <= 'Z') ||
-              (text.p[i] >= '0' && text.p[i] <= '9') || strchr("-_.", text.p[i])))
+        if (!((text.p[i] >= 'a' && text.p[i] <= 'z') || (text.p[i] >= '0' && text.p[i] <= '9') || text.p[i] == '-' ||
+              text.p[i] == '_'))
             return false;
-    return text.p[0] != '.';
+    return true;
 }
 
 static int take_text(struct reading *reading, const struct image_key *key, const json_t *value, const char **place) {
@@ -129,8 +129,7 @@ static int take_text(struct reading *reading, const struct image_key *key, const
     if (text.n == 0 || text.n > (size_t)key->most)
         return refuse(reading, "%s is %s", key->name, text.n ? "too long" : "empty");
     if (key->kind == KEY_NAME ? !is_name(text) : memchr(text.p, '\0', text.n) != NULL)
-        return refuse(reading, "%s: '%.64s' may only have letters, digits, '-', '_' and '.', and no '.' in front",
-                      key->name, text.p);
+        return refuse(reading, "%s: '%.64s' may only have small letters, digits, '-' and '_'", key->name, text.p);
     *place = text.p;
     return 0;
 }

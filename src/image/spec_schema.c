@@ -41,7 +41,7 @@ static json_t *schema_of(const struct image_key *key) {
     case KEY_FILE:
         return json_pack("{s:s,s:i}", "type", "string", "minLength", 1);
     case KEY_NAME:
-        return json_pack("{s:s,s:s,s:I}", "type", "string", "pattern", "^[A-Za-z0-9_-][A-Za-z0-9_.-]*$", "maxLength",
+        return json_pack("{s:s,s:s,s:I}", "type", "string", "pattern", "^[a-z0-9_-]+$", "maxLength",
                          (json_int_t)key->most);
     case KEY_COLOUR:
         return json_pack("{s:s,s:s}", "type", "string", "pattern", "^#[0-9a-fA-F]{6}$");

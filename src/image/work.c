@@ -40,16 +40,21 @@ static void blame(const struct task *task, enum image_format target, struct imag
                                       "not enough", NULL};
     static const char *const memory[] = {"out of memory", "unable to allocate", "cannot allocate", NULL};
     static const char *const saving[] = {"save", NULL};
+    /* of loaders that were asked and may not be used, which says nothing of the file */
+    static const char *const unknown[] = {"operation is blocked", "not in a known format", NULL};
     char words[250];
     image_vips_words(words, sizeof words);
     const char *format = image_format_name(task->format);
+    if (mentions(words, unknown))
+        words[0] = '\0';
     if (mentions(words, saving)) {
         image_answer_fail(answer, true, "cannot be written as %s: %s", image_format_name(target), words);
     } else if (mentions(words, memory)) {
         image_answer_fail(answer, false, "not enough memory: %s", words);
         answer->status = IMAGE_RETRY;
     } else {
-        image_answer_fail(answer, true, "%s %s: %s", mentions(words, cut) ? "truncated" : "damaged", format, words);
+        image_answer_fail(answer, true, "%s %s%s%s", mentions(words, cut) ? "truncated" : "damaged", format,
+                          words[0] ? ": " : ", or truncated", words);
     }
 }
 
@@ -148,11 +153,12 @@ static VipsInteresting crop_of(const struct image_shape *shape) {
 static int thumbnail(const struct task *task, const struct image_output *output, const struct image_shape *shape,
                      bool frames, VipsImage **ret_image) {
     VipsSize size = shape->exact ? VIPS_SIZE_FORCE : shape->down_only ? VIPS_SIZE_DOWN : VIPS_SIZE_BOTH;
-    /* It does not write there. */
+    /* It does not write there. `fail_on` is given to the loader, as what is given to vips_thumbnail_buffer does not
+     * come as far in 8.14. */
     return vips_thumbnail_buffer((void *)(uintptr_t)task->body.p, task->body.n, ret_image, shape->width, "height",
                                  shape->height, "size", size, "crop", crop_of(shape), "no_rotate", !output->autorotate,
                                  "export_profile", output->keep_icc ? NULL : "srgb", "option_string",
-                                 frames ? "n=-1" : "", "fail_on", VIPS_FAIL_ON_ERROR, NULL);
+                                 frames ? "fail_on=error,n=-1" : "fail_on=error", NULL);
 }
 
 static int make(const struct task *task, size_t at, bool frames, VipsImage **ret_image, struct image_answer *answer) {
@@ -252,6 +258,7 @@ void image_work(struct image_tool *tool, struct bytes key, struct bytes body, st
     struct task task = {.tool = tool, .body = body};
     bool done[IMAGE_OUTPUTS_MAX] = {false};
     answer->free_data = g_free;
+    vips_error_clear(); /* of mere warnings about the last one */
     if (look_at_bytes(&task, key, answer) < 0 || look_at_header(&task, answer) < 0)
         return;
     answer->n_parts = tool->spec->n_outputs; /* those that are not made yet have no data */

@@ -95,9 +95,9 @@ static void test_parse_size(void **state) {
         int result;
         uint64_t value;
     } table[] = {
-        {"0", 0, 0},          {"4096", 0, 4096},       {"12b", 0, 12},    {"1KB", 0, 1000},    {"1kib", 0, 1024},
-        {"256MiB", 0, 256u << 20}, {"2GB", 0, 2000000000}, {"", -EINVAL, 0}, {"MiB", -EINVAL, 0}, {"1 MiB", -EINVAL, 0},
-        {"1.5MiB", -EINVAL, 0}, {"16777216TiB", -ERANGE, 0},
+        {"0", 0, 0},         {"4096", 0, 4096},         {"12b", 0, 12},         {"1KB", 0, 1000},
+        {"1kib", 0, 1024},   {"256MiB", 0, 256u << 20}, {"2GB", 0, 2000000000}, {"", -EINVAL, 0},
+        {"MiB", -EINVAL, 0}, {"1 MiB", -EINVAL, 0},     {"1.5MiB", -EINVAL, 0}, {"16777216TiB", -ERANGE, 0},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         uint64_t value = 77;
@@ -352,16 +352,11 @@ static void test_glob_is_not_exponential(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse_u64),
-        cmocka_unit_test(test_parse_i64),
-        cmocka_unit_test(test_parse_bool),
-        cmocka_unit_test(test_parse_size),
-        cmocka_unit_test(test_parse_duration),
-        cmocka_unit_test(test_add_duration),
-        cmocka_unit_test(test_add_size),
-        cmocka_unit_test(test_glob),
-        cmocka_unit_test(test_glob_against_model),
-        cmocka_unit_test(test_glob_is_not_exponential),
+        cmocka_unit_test(test_parse_u64),          cmocka_unit_test(test_parse_i64),
+        cmocka_unit_test(test_parse_bool),         cmocka_unit_test(test_parse_size),
+        cmocka_unit_test(test_parse_duration),     cmocka_unit_test(test_add_duration),
+        cmocka_unit_test(test_add_size),           cmocka_unit_test(test_glob),
+        cmocka_unit_test(test_glob_against_model), cmocka_unit_test(test_glob_is_not_exponential),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
