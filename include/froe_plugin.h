@@ -68,8 +68,8 @@ typedef struct froe_plugin_host {
      * acts on one that may turn out to be broken. */
     ptrdiff_t (*read)(froe_plugin_call *call, void *to, size_t n);
     /* Keeps a copy of the result until `process` has returned FROE_PLUGIN_OK. 0; -1: out of memory, more than
-     * FROE_PLUGIN_RESULTS_MAX, or a text in it that is too long. Where nothing says what is to become of results (output,
-     * in the configuration file) an object with any fails. */
+     * FROE_PLUGIN_RESULTS_MAX, or a text in it that is too long. Where nothing says what is to become of results
+     * (output, in the configuration file) an object with any fails. */
     int (*result)(froe_plugin_call *call, const froe_plugin_result *result);
     /* Why it will retry or fail: for people, in `froe parked list` and the log. Copied; the last one counts. */
     void (*reason)(froe_plugin_call *call, const char *text);
