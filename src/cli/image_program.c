@@ -3,33 +3,19 @@
 
 #include "bytes.h"
 #include "cleanup.h"
+#include "own_program.h"
 
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
-/* From the folder of froe itself. */
-static const char *const places[] = {"froe-image", "../libexec/froe/froe-image", "../image/froe-image"};
-
 int image_program_find(char path[PATH_MAX], struct err *err) {
-    char own[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
-    if (n < 0)
-        return err_set(err, -errno, "cannot tell where froe itself is: %s", err_errno_text(-errno));
-    own[n] = '\0';
-    char *slash = strrchr(own, '/');
-    *(slash ? slash : own) = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-        int length = snprintf(path, PATH_MAX, "%s/%s", own, places[i]);
-        if (length > 0 && length < PATH_MAX && access(path, X_OK) == 0)
-            return 0;
-    }
-    return err_set(
-        err, -ENOENT,
-        "images need froe-image, which is neither in '%.200s' nor in '../libexec/froe' beside it: it is a part "
-        "of builds with libvips (libvips-dev)",
-        own);
+    struct err why = {0};
+    int r = own_program_find("froe-image", "../image", path, &why);
+    if (r == -ENOENT)
+        return err_set(err, r, "images need froe-image, a part of builds with libvips (libvips-dev): %s", why.text);
+    return r < 0 ? err_set(err, r, "%s", why.text) : 0;
 }
 
 static void read_words(int fd, struct buf *words) {

@@ -4,7 +4,7 @@
 #include "config_rules.h"
 #include "image_program.h"
 #include "mem.h"
-#include "plugin_program.h"
+#include "own_program.h"
 
 #include <stdio.h>
 
@@ -109,7 +109,7 @@ static int open_pool(struct plan *plan, const struct wish *wish, struct handler 
     char host[PATH_MAX];
     if (wish->kind != CONFIG_HANDLER_PLUGIN)
         return handler_pool_new(plan->plans->loop, &options, ret_handler, err);
-    int r = plugin_program_find(host, err);
+    int r = own_program_find("froe-plugin", "../plugin", host, err);
     return r < 0 ? r : handler_plugin_new(plan->plans->loop, host, &options, ret_handler, err);
 }
 

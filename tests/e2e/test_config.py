@@ -284,7 +284,7 @@ def test_examples_are_right(froe, schema, path):
 
 def test_an_example_has_every_key(schema):
     everything = yaml.safe_load(next(path for path in EXAMPLES if path.stem == "everything").read_text())
-    assert sorted(set(everything) | {"discard", "plugin"}) == sorted(schema.schema["properties"])
+    assert sorted(set(everything) | {"discard", "image", "plugin"}) == sorted(schema.schema["properties"])
     keys = {key for rule in everything["rules"] for key in rule}
     known = schema.schema["properties"]["rules"]["items"]["properties"]
     assert keys == {key for key, value in known.items() if value is not False}
