@@ -2,8 +2,8 @@
  *
  * A list of what is refused and not of what is allowed: handlers are any program, and a C library that is newer than
  * froe must not break. A call is answered with an error, never with a signal, so that a program that merely tries
- * (libraries do) goes on without. libseccomp knows the numbers, and refuses calls of other architectures (32-bit code,
- * x32), by which all of this could be gone around. */
+ * (libraries do) goes on without. libseccomp knows the numbers; those of 32-bit code too, which runs and is filtered
+ * like the rest. Calls of yet other kinds (x32), by which all of this could be gone around, are refused as a whole. */
 #include "confine.h"
 
 #include "bytes.h"
@@ -29,6 +29,7 @@ static const int refused[] = {
     SCMP_SYS(add_key),
     SCMP_SYS(request_key),
     SCMP_SYS(mount),
+    SCMP_SYS(umount),
     SCMP_SYS(umount2),
     SCMP_SYS(pivot_root),
     SCMP_SYS(move_mount),
@@ -57,6 +58,7 @@ static const int refused[] = {
     SCMP_SYS(settimeofday),
     SCMP_SYS(stime),
     SCMP_SYS(clock_settime),
+    SCMP_SYS(clock_settime64),
     SCMP_SYS(sethostname),
     SCMP_SYS(setdomainname),
     SCMP_SYS(lookup_dcookie),
@@ -91,6 +93,16 @@ static int refuse_namespaces(scmp_filter_ctx filter) {
     }
     /* Its flags are out of a filter's sight; the C library then uses clone. */
     return r == 0 ? add(filter, ENOSYS, SCMP_SYS(clone3)) : r;
+}
+
+static int add_architectures(scmp_filter_ctx filter) {
+#if defined(__x86_64__)
+    return seccomp_arch_add(filter, SCMP_ARCH_X86);
+#elif defined(__aarch64__)
+    return seccomp_arch_add(filter, SCMP_ARCH_ARM);
+#else
+    return 0;
+#endif
 }
 
 static int add_rules(scmp_filter_ctx filter, bool strict, bool network) {
@@ -140,6 +152,8 @@ int confine_build_filter(bool strict, bool network, struct sock_filter *ret_filt
     int r = seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
     if (r == 0)
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2); /* a binary search */
+    if (r == 0)
+        r = add_architectures(filter);
     if (r == 0)
         r = add_rules(filter, strict, network);
     if (r == 0)

@@ -230,15 +230,31 @@ static int try_x32(const char *argument) {
 #endif
 }
 
-/* getpid as 32-bit code calls it. */
-static int try_32_bit(const char *argument) {
+/* As 32-bit code calls. */
+static int call_32_bit(int number, int a, int b, int c) {
 #ifdef __x86_64__
     int r;
-    __asm__ volatile("int $0x80" : "=a"(r) : "a"(20) : "memory", "r8", "r9", "r10", "r11");
+    __asm__ volatile("int $0x80" : "=a"(r) : "a"(number), "b"(a), "c"(b), "d"(c) : "memory", "r8", "r9", "r10", "r11");
     return r < 0 ? -r : 0;
 #else
     return ENOSYS;
 #endif
+}
+
+static int try_32_bit(const char *argument) {
+    return call_32_bit(20, 0, 0, 0); /* getpid */
+}
+
+static int try_32_bit_ptrace(const char *argument) {
+    return call_32_bit(26, PTRACE_TRACEME, 0, 0);
+}
+
+static int try_32_bit_socket(const char *argument) {
+    return call_32_bit(359, AF_INET, SOCK_STREAM, 0);
+}
+
+static int try_32_bit_socketcall(const char *argument) {
+    return call_32_bit(102, 1, 0, 0); /* socket, with its arguments at an address that is none */
 }
 
 static int try_kill(const char *argument) {
@@ -286,13 +302,21 @@ static const struct {
     const char *name;
     int (*function)(const char *argument);
 } tries[] = {
-    TRY(connect), TRY(connect_unix), TRY(netlink),       TRY(socketpair),   TRY(io_uring),     TRY(create),
-    TRY(write),   TRY(truncate),     TRY(open_truncate), TRY(unlink),       TRY(mkdir),        TRY(rename),
-    TRY(symlink), TRY(mknod),        TRY(read),          TRY(list),         TRY(capabilities), TRY(descriptors),
-    TRY(files),   TRY(memory),       TRY(cpu),           TRY(cpu_stubborn), TRY(file_size),    TRY(fork),
-    TRY(ptrace),  TRY(mount),        TRY(bpf),           TRY(keyctl),       TRY(perf),         TRY(kexec),
-    TRY(tiocsti), TRY(unshare),      TRY(clone),         TRY(clone3),       TRY(x32),          TRY(32_bit),
-    TRY(kill),    TRY(ordinary),     TRY(no_new_privs),  TRY(nice),         TRY(crash),        TRY(group),
+    TRY(connect),       TRY(connect_unix),  TRY(netlink),
+    TRY(socketpair),    TRY(io_uring),      TRY(create),
+    TRY(write),         TRY(truncate),      TRY(open_truncate),
+    TRY(unlink),        TRY(mkdir),         TRY(rename),
+    TRY(symlink),       TRY(mknod),         TRY(read),
+    TRY(list),          TRY(capabilities),  TRY(descriptors),
+    TRY(files),         TRY(memory),        TRY(cpu),
+    TRY(cpu_stubborn),  TRY(file_size),     TRY(fork),
+    TRY(ptrace),        TRY(mount),         TRY(bpf),
+    TRY(keyctl),        TRY(perf),          TRY(kexec),
+    TRY(tiocsti),       TRY(unshare),       TRY(clone),
+    TRY(clone3),        TRY(x32),           TRY(32_bit),
+    TRY(32_bit_ptrace), TRY(32_bit_socket), TRY(32_bit_socketcall),
+    TRY(kill),          TRY(ordinary),      TRY(no_new_privs),
+    TRY(nice),          TRY(crash),         TRY(group),
 };
 
 void confine_try(const char *name, const char *argument) {
