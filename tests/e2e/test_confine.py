@@ -1,12 +1,13 @@
 """What programs may not do, as they find out themselves, by options and by rules; and what froe check says of it."""
 import json
 import os
+import pathlib
 import socket
 import subprocess
 
 import pytest
 import yaml
-from froe import DRAINED, PARKED, PROGRAMS, USAGE
+from froe import DRAINED, PARKED, PROGRAMS, USAGE, processes_of
 
 DENIED = "Permission denied"
 
@@ -182,6 +183,21 @@ def test_a_kernel_that_lacks_something(fake, froe, prefix, place, kernel, withou
     assert result.code == USAGE and "FAIL  confinement: confine: this kernel has no" in result.stdout
     froe.once("--confine", "best-effort", "--allow-write", place.open, program=place.program())
     assert place.only()["no_new_privs"] == "1"
+
+
+def test_image_workers_are_confined_in_any_case(fake, froe, prefix, folder, request, kernel):
+    if not pathlib.Path(request.config.getoption("--build"), "src/image/froe-image").exists():
+        pytest.skip("froe-image is not built: scripts/deps build installs libvips")
+    one_object(fake, prefix)
+    config = folder / "froe.yaml"
+    config.write_text(yaml.safe_dump({"image": {"width": 4321, "format": "png"}, "confine": "no", "pool_workers": 1}))
+    running = froe.start("run", "--config", config)
+    [(pid, _)] = running.until("a worker is there", lambda: [found for found in processes_of("froe-image {") if "4321" in found[1]])
+    status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)
+    assert status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0
+    assert status["Seccomp"] == ("2" if kernel["seccomp"] else "0")
+    assert os.getuid() != 0 or int(status["CapBnd"], 16) == 0
+    assert running.stop().code == DRAINED
 
 
 def test_check_says_what_is_in_force(fake, froe, kernel):
