@@ -18,8 +18,9 @@
 #include <fcntl.h>
 #include <signal.h>
 
-/* The caller is paused at this much: with the pipe's own 64 KiB enough to keep a program busy, and as a buffer doubles
- * when it grows, well inside what the header promises. */
+/* So much is gathered before the pipe is written to, as each write wakes the program, and at this much that the pipe
+ * did not take the caller is paused: enough to keep a program busy, and as a buffer doubles when it grows, well inside
+ * what the header promises. */
 #define PAUSE_BYTES (64 * 1024)
 _Static_assert(PAUSE_BYTES * 2 <= HANDLER_BUFFER_MAX, "the promise of HANDLER_BUFFER_MAX");
 
@@ -67,6 +68,7 @@ struct program_job {
     struct err fault; /* code 0: none. Else why froe killed it */
 
     bool finished, aborted;
+    bool blocked; /* the pipe is full, and watched for room */
     bool owes_room;
     bool early_due, early_said;
 };
@@ -195,12 +197,16 @@ static void say_early(struct program_job *job) {
         job->events.early(job->arg, !job->spawned);
 }
 
+static void push(struct program_job *job);
+
 static void on_turn(struct later_item *item) {
     struct program_job *job = LIST_ENTRY(item, struct program_job, later);
     if (job->early_due)
         say_early(job);
     if (!job->spawned)
         settle(job);
+    else if (job->input_fd >= 0 && !job->blocked && job->waiting.n)
+        push(job);
 }
 
 /* ---- input ---- */
@@ -247,22 +253,40 @@ static void cut_off(struct program_job *job) {
         spawner_kill(job->spawned, SIGKILL);
 }
 
-static void on_input_room(uv_poll_t *poll, int status, int events) {
-    struct program_job *job = poll->data;
+static void on_input_room(uv_poll_t *poll, int status, int events);
+
+/* Writes what waits, as far as the pipe takes it now. It may turn out that the program closed its end. */
+static void push(struct program_job *job) {
     struct bytes rest = bytes_of(job->waiting.p + job->sent, job->waiting.n - job->sent);
-    if (status < 0 || write_some(job->input_fd, &rest) < 0) {
+    if (write_some(job->input_fd, &rest) < 0) {
         on_unwanted(job);
         return;
     }
     job->sent = job->waiting.n - rest.n;
-    if (rest.n)
+    if (rest.n && !job->blocked && uv_poll_start(&job->input_poll, UV_WRITABLE, on_input_room) < 0) {
+        err_set(&job->fault, -ENOMEM, "the program's input cannot be watched");
+        cut_off(job);
         return;
-    uv_poll_stop(poll);
+    }
+    if (rest.n == 0 && job->blocked)
+        uv_poll_stop(&job->input_poll);
+    job->blocked = rest.n > 0;
+    if (job->blocked)
+        return;
     buf_reset(&job->waiting);
     job->sent = 0;
-    if (job->finished) {
+    if (job->finished)
         end_input(job);
-    } else if (job->owes_room) {
+}
+
+static void on_input_room(uv_poll_t *poll, int status, int events) {
+    struct program_job *job = poll->data;
+    if (status < 0) {
+        on_unwanted(job);
+        return;
+    }
+    push(job);
+    if (!job->blocked && job->input_fd >= 0 && job->owes_room) {
         job->owes_room = false;
         job->events.room(job->arg);
     }
@@ -273,23 +297,22 @@ static int keep(struct program_job *job, struct bytes piece) {
         buf_consume(&job->waiting, job->sent);
         job->sent = 0;
     }
-    int r = buf_add_bytes(&job->waiting, piece);
-    return r < 0 ? r : uv_poll_start(&job->input_poll, UV_WRITABLE, on_input_room);
+    return buf_add_bytes(&job->waiting, piece);
 }
 
 static bool program_write(struct handler_job *handler_job, struct bytes piece) {
     struct program_job *job = (struct program_job *)handler_job;
     if (job->input_fd < 0 || job->aborted || job->fault.code)
         return true;
-    if (job->waiting.n == 0 && write_some(job->input_fd, &piece) < 0) {
-        on_unwanted(job);
-        return true;
-    }
-    if (piece.n && keep(job, piece) < 0) {
+    if (keep(job, piece) < 0) {
         err_set(&job->fault, -ENOMEM, "out of memory while feeding the program");
         cut_off(job);
         return true;
     }
+    if (!job->blocked && job->waiting.n >= PAUSE_BYTES)
+        push(job);
+    else if (!job->blocked)
+        later_add(&program_of(job)->later, &job->later);
     job->owes_room = job->waiting.n - job->sent >= PAUSE_BYTES;
     return !job->owes_room;
 }
@@ -302,8 +325,8 @@ static void program_finish(struct handler_job *handler_job) {
     job->owes_room = false;
     if (!job->spawned)
         later_add(&program_of(job)->later, &job->later);
-    else if (job->input_fd >= 0 && job->waiting.n == 0 && !job->fault.code)
-        end_input(job);
+    else if (job->input_fd >= 0 && !job->blocked && !job->fault.code)
+        push(job);
 }
 
 /* ---- stdout and stderr ---- */
