@@ -155,7 +155,7 @@ def print_tables(report):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--build", default="build", help="build directory (build)")
-    parser.add_argument("--objects", type=int, default=20_000, help="small ones")
+    parser.add_argument("--objects", type=int, default=40_000, help="small ones")
     parser.add_argument("--large", type=int, default=100, help="large ones; 0: none")
     parser.add_argument("--large-size", type=int, default=100_000_000)
     parser.add_argument("--rounds", type=int, default=3)
