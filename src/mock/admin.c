@@ -51,12 +51,13 @@ static int add_buckets(const struct mock *mock, struct buf *json) {
             r = buf_printf(
                 json,
                 ":{\"objects\":%llu,\"keys\":%llu,\"bytes\":%llu,\"puts\":%llu,\"gets\":%llu,\"deletes\":%llu,"
-                "\"gets_now\":%llu,\"gets_peak\":%llu}",
+                "\"gets_now\":%llu,\"gets_peak\":%llu,\"uploads\":%llu}",
                 (unsigned long long)(bucket ? bucket->live : 0),
                 (unsigned long long)(bucket ? bucket->objects.count : 0),
                 (unsigned long long)(bucket ? bucket->bytes : 0), (unsigned long long)stats->puts,
                 (unsigned long long)stats->gets, (unsigned long long)stats->deletes,
-                (unsigned long long)stats->gets_now, (unsigned long long)stats->gets_peak);
+                (unsigned long long)stats->gets_now, (unsigned long long)stats->gets_peak,
+                (unsigned long long)(bucket ? bucket->n_uploads : 0));
     }
     return r < 0 ? r : buf_add_str(json, "}");
 }
@@ -87,11 +88,12 @@ static int add_stats(const struct mock *mock, struct buf *json) {
         r = add_counter(json, &first, fault_name((enum fault_kind)kind), mock->faults.fired[kind]);
     if (r == 0)
         r = buf_printf(json,
-                       "},\"objects\":%llu,\"memory_bytes\":%llu,\"bytes_in\":%llu,\"bytes_out\":%llu,"
+                       "},\"objects\":%llu,\"uploads\":%llu,\"memory_bytes\":%llu,\"bytes_in\":%llu,\"bytes_out\":%llu,"
                        "\"connections\":%llu,\"connections_now\":%llu,\"uptime_us\":%lld",
-                       (unsigned long long)mock->objects.live, (unsigned long long)mock->objects.bytes,
-                       (unsigned long long)stats->bytes_in, (unsigned long long)stats->bytes_out,
-                       (unsigned long long)stats->connections, (unsigned long long)stats->connections_now,
+                       (unsigned long long)mock->objects.live, (unsigned long long)mock->objects.uploads,
+                       (unsigned long long)mock->objects.bytes, (unsigned long long)stats->bytes_in,
+                       (unsigned long long)stats->bytes_out, (unsigned long long)stats->connections,
+                       (unsigned long long)stats->connections_now,
                        (long long)(mock->now_mono_us - stats->start_mono_us));
     if (r == 0)
         r = add_buckets(mock, json);

@@ -265,6 +265,12 @@ static bool denied_by_order(struct mock *mock, const struct request *request) {
         return auth_denied(mock, request, "s3:DeleteObjectVersion");
     if ((request->op == OP_GET || request->op == OP_HEAD) && version)
         return auth_denied(mock, request, "s3:GetObjectVersion");
+    if (request->op == OP_GET_TAGGING && version)
+        return auth_denied(mock, request, "s3:GetObjectVersionTagging");
+    if (request->op == OP_PUT_TAGGING && version)
+        return auth_denied(mock, request, "s3:PutObjectVersionTagging");
+    if (request->op == OP_DELETE_TAGGING && version)
+        return auth_denied(mock, request, "s3:DeleteObjectVersionTagging");
     if (request->op == OP_DELETE_OBJECTS)
         return false; /* decided for each key */
     if (auth_denied(mock, request, op_action(request->op)))

@@ -25,6 +25,7 @@ static const char usage[] =
     "      --ignore-if-match    delete whatever If-Match says, as some servers do\n"
     "      --default-checksum   give objects that come without a checksum a CRC64NVME, as AWS does\n"
     "      --max-bytes N        most bytes of bodies to hold (4294967296)\n"
+    "      --min-part-size N    least bytes of an upload's parts but the last (5242880)\n"
     "      --port-file FILE     write the port there once it listens\n"
     "      --help, --version\n"
     "\n"
@@ -43,6 +44,7 @@ enum option_id {
     OPTION_IGNORE_IF_MATCH,
     OPTION_DEFAULT_CHECKSUM,
     OPTION_MAX_BYTES,
+    OPTION_MIN_PART,
     OPTION_PORT_FILE,
     OPTION_HELP,
     OPTION_VERSION,
@@ -60,6 +62,7 @@ static const struct option options_known[] = {
     {"ignore-if-match", no_argument, NULL, OPTION_IGNORE_IF_MATCH},
     {"default-checksum", no_argument, NULL, OPTION_DEFAULT_CHECKSUM},
     {"max-bytes", required_argument, NULL, OPTION_MAX_BYTES},
+    {"min-part-size", required_argument, NULL, OPTION_MIN_PART},
     {"port-file", required_argument, NULL, OPTION_PORT_FILE},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -115,6 +118,13 @@ static int take_option(int id, struct arguments *arguments) {
             return -EINVAL;
         }
         arguments->mock.max_bytes = number;
+        return 0;
+    case OPTION_MIN_PART:
+        if (text_parse_u64(bytes_str(optarg), &number) < 0 || number == 0) {
+            fprintf(stderr, "froe-s3mock: --min-part-size: \"%s\" is not a number of bytes\n", optarg);
+            return -EINVAL;
+        }
+        arguments->mock.min_part = number;
         return 0;
     case OPTION_PORT_FILE:
         arguments->port_file = optarg;

@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "conn.h"
 #include "server.h"
+#include "uploads.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -168,6 +169,7 @@ static int prepare_parts(struct mock *mock, const struct mock_options *options, 
     seed = rng_next(&rng);
     read_clocks(mock);
     mock->sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    mock->part_min = options->min_part ? options->min_part : PART_MIN_BYTES;
     if (objects_init(&mock->objects, options->max_bytes ? options->max_bytes : BYTES_DEFAULT, seed) < 0 ||
         stats_init(&mock->stats, mock->now_mono_us) < 0 || sigv4_signer_new(&mock->signer) < 0 ||
         checksum_new(&mock->checksum) < 0 || !mock->sha256)
@@ -305,8 +307,15 @@ int mock_put(struct mock *mock, struct bytes bucket, struct bytes key, struct by
     r = put_locked(mock, bucket, key, body, meta);
     pthread_mutex_unlock(&mock->lock);
     if (r < 0)
-        mem_free(meta);
+        meta_free(meta);
     return r;
+}
+
+uint64_t mock_uploads(struct mock *mock) {
+    pthread_mutex_lock(&mock->lock);
+    uint64_t count = mock->objects.uploads;
+    pthread_mutex_unlock(&mock->lock);
+    return count;
 }
 
 uint64_t mock_count(struct mock *mock, struct bytes name) {

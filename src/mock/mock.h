@@ -22,6 +22,7 @@ struct mock_options {
     bool default_checksum; /* objects put without a checksum get a CRC64NVME, as on AWS; else only what was sent is
                               stored */
     uint64_t max_bytes;    /* of all bodies; 0: 4 GiB */
+    uint64_t min_part;     /* bytes of an upload's parts but the last; 0: 5 MiB, as on AWS */
 };
 
 /* Copies the options; the server runs when it returns. -EINVAL (an option, with a text that names it), -EADDRINUSE and
@@ -33,4 +34,5 @@ uint16_t mock_port(const struct mock *mock);
 int mock_put(struct mock *mock, struct bytes bucket, struct bytes key, struct bytes body, const char *content_type);
 /* Objects now in a bucket (current versions that are no delete markers); 0 when there is none such. */
 uint64_t mock_count(struct mock *mock, struct bytes bucket);
-void mock_stop(struct mock *mock); /* joins the thread, frees all; NULL is fine */
+uint64_t mock_uploads(struct mock *mock); /* multipart uploads under way, in all buckets */
+void mock_stop(struct mock *mock);        /* joins the thread, frees all; NULL is fine */

@@ -2,6 +2,7 @@
 #include "objects.h"
 
 #include "mem.h"
+#include "uploads.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -31,16 +32,38 @@ bool storage_parse(struct bytes name, enum storage_class *ret_storage) {
     return false;
 }
 
+void meta_set_checksum(struct meta *meta, const char *header, struct bytes checksum) {
+    memset(meta->checksum, 0, sizeof(meta->checksum));
+    meta->checksum_header = header;
+    if (checksum.n && checksum.n < sizeof(meta->checksum))
+        memcpy(meta->checksum, checksum.p, checksum.n);
+}
+
 struct meta *meta_new(struct bytes headers, const char *checksum_header, struct bytes checksum) {
     struct meta *meta = headers.n < UINT32_MAX ? mem_alloc(sizeof(*meta) + headers.n) : NULL;
     if (!meta)
         return NULL;
-    *meta = (struct meta){.checksum_header = checksum_header, .headers_n = (uint32_t)headers.n};
-    if (checksum.n && checksum.n < sizeof(meta->checksum))
-        memcpy(meta->checksum, checksum.p, checksum.n);
+    *meta = (struct meta){.headers_n = (uint32_t)headers.n};
+    meta_set_checksum(meta, checksum_header, checksum);
     if (headers.n)
         memcpy(meta->headers, headers.p, headers.n);
     return meta;
+}
+
+void meta_free(struct meta *meta) {
+    if (meta)
+        mem_free(meta->tags);
+    mem_free(meta);
+}
+
+struct meta *meta_copy(const struct meta *meta) {
+    struct meta *copy =
+        meta_new(bytes_of(meta->headers, meta->headers_n), meta->checksum_header, bytes_str(meta->checksum));
+    if (copy && tags_copy(meta->tags, &copy->tags) < 0) {
+        mem_free(copy);
+        return NULL;
+    }
+    return copy;
 }
 
 /* ---- lifecycle ---- */
@@ -53,7 +76,7 @@ int objects_init(struct objects *objects, uint64_t max_bytes, uint64_t id_seed) 
 
 static void version_free(struct objects *objects, struct version *version) {
     blob_unref(objects, version->blob);
-    mem_free(version->meta);
+    meta_free(version->meta);
     mem_free(version);
 }
 
@@ -69,6 +92,8 @@ static void free_object(void *arg, struct index_entry *entry) {
 static void free_bucket(void *arg, struct index_entry *entry) {
     struct bucket *bucket = (struct bucket *)(void *)entry;
     index_clear(&bucket->objects, free_object, arg);
+    while (!list_empty(&bucket->uploads))
+        upload_free(arg, bucket, LIST_ENTRY(bucket->uploads.next, struct upload, link));
     mem_free(bucket);
 }
 
@@ -126,6 +151,7 @@ int bucket_make(struct objects *objects, struct bytes name, struct bytes region,
     memcpy(bucket->region, region.p, region.n);
     bucket->entry = (struct index_entry){bucket->name, (uint32_t)name.n};
     bucket->created_utc_us = now_utc_us;
+    list_init(&bucket->uploads);
     int r = index_insert(&objects->buckets, &bucket->entry);
     if (r < 0) {
         mem_free(bucket);
@@ -145,16 +171,25 @@ int bucket_drop(struct objects *objects, struct bucket *bucket) {
 
 /* ---- bodies ---- */
 
-int blob_new(struct objects *objects, struct bytes data, struct blob **ret_blob) {
-    if (data.n > objects->max_bytes || objects->bytes > objects->max_bytes - data.n)
+static int blob_room(const struct objects *objects, uint64_t n, struct blob **ret_blob) {
+    if (n > objects->max_bytes || objects->bytes > objects->max_bytes - n)
         return -ENOSPC;
     size_t size;
-    if (__builtin_add_overflow(sizeof(struct blob), data.n, &size))
+    if (__builtin_add_overflow(sizeof(struct blob), n, &size))
         return -ENOMEM;
     struct blob *blob = mem_alloc(size);
     if (!blob)
         return -ENOMEM;
-    *blob = (struct blob){.refs = 1, .size = data.n};
+    *blob = (struct blob){.refs = 1, .size = n};
+    *ret_blob = blob;
+    return 0;
+}
+
+int blob_new(struct objects *objects, struct bytes data, struct blob **ret_blob) {
+    struct blob *blob;
+    int r = blob_room(objects, data.n, &blob);
+    if (r < 0)
+        return r;
     if (data.n)
         memcpy(blob->data, data.p, data.n);
     if (!EVP_Digest(data.n ? data.p : "", data.n, blob->md5, NULL, objects->md5, NULL)) {
@@ -162,6 +197,36 @@ int blob_new(struct objects *objects, struct bytes data, struct blob **ret_blob)
         return -ENOMEM;
     }
     objects->bytes += data.n;
+    *ret_blob = blob;
+    return 0;
+}
+
+int blob_join(struct objects *objects, struct blob *const *parts, size_t n, struct blob **ret_blob) {
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++)
+        if (__builtin_add_overflow(total, parts[i]->size, &total))
+            return -ENOSPC;
+    struct blob *blob;
+    unsigned char *md5s = mem_calloc(n, sizeof(parts[0]->md5));
+    int r = md5s ? blob_room(objects, total, &blob) : -ENOMEM;
+    if (r < 0) {
+        mem_free(md5s);
+        return r;
+    }
+    char *at = blob->data;
+    for (size_t i = 0; i < n; i++) {
+        memcpy(at, parts[i]->data, parts[i]->size);
+        at += parts[i]->size;
+        memcpy(md5s + i * sizeof(parts[0]->md5), parts[i]->md5, sizeof(parts[0]->md5));
+    }
+    blob->parts = (uint32_t)n;
+    bool ok = EVP_Digest(md5s, n * sizeof(parts[0]->md5), blob->md5, NULL, objects->md5, NULL);
+    mem_free(md5s);
+    if (!ok) {
+        mem_free(blob);
+        return -ENOMEM;
+    }
+    objects->bytes += total;
     *ret_blob = blob;
     return 0;
 }

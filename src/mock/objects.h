@@ -5,6 +5,8 @@
 #pragma once
 
 #include "index.h"
+#include "list.h"
+#include "tags.h"
 
 #include <openssl/evp.h>
 
@@ -41,13 +43,21 @@ bool storage_parse(struct bytes name, enum storage_class *ret_storage);
 
 /* What a PUT said about its object, ready to be sent again. */
 struct meta {
+    struct tags *tags;           /* owned; NULL: none */
     const char *checksum_header; /* "x-amz-checksum-crc32", static; NULL: none was stored */
     char checksum[64];           /* its value, base64 */
     uint32_t headers_n;
     char headers[]; /* "name: value\r\n" lines: content-type, x-amz-meta-* and kin */
 };
-/* NULL when memory runs out. */
+/* NULL when memory runs out. `checksum` may end in "-parts". */
 struct meta *meta_new(struct bytes headers, const char *checksum_header, struct bytes checksum);
+void meta_free(struct meta *meta);               /* NULL is fine */
+struct meta *meta_copy(const struct meta *meta); /* with its tags; NULL when memory runs out */
+void meta_set_checksum(struct meta *meta, const char *header, struct bytes checksum);
+static inline bool meta_is_composite(const struct meta *meta) {
+    return strchr(meta->checksum, '-') != NULL;
+}
+#define META_PLAIN BYTES("Content-Type: binary/octet-stream\r\n") /* what an object without a meta says */
 
 struct version {
     struct version *older;
@@ -81,6 +91,8 @@ struct bucket {
     int64_t created_utc_us;
     enum versioning versioning;
     struct bucket_stats *stats; /* borrowed; may be NULL */
+    struct list uploads;        /* under way, oldest first: struct upload */
+    uint64_t n_uploads;
     char region[REGION_MAX + 1];
     char name[BUCKET_NAME_MAX + 1];
 };
@@ -89,6 +101,7 @@ struct objects {
     struct index buckets;
     uint64_t bytes, max_bytes; /* bodies in memory, shared ones counted once */
     uint64_t live;             /* current objects in all buckets */
+    uint64_t uploads;          /* under way in all buckets */
     uint64_t last_id;
     uint64_t id_seed;
     EVP_MD *md5;
@@ -108,6 +121,8 @@ int bucket_drop(struct objects *objects, struct bucket *bucket); /* -ENOTEMPTY *
 
 /* A body with one reference, its MD5 computed. -ENOSPC past max_bytes, -ENOMEM. */
 int blob_new(struct objects *objects, struct bytes data, struct blob **ret_blob);
+/* One body of several, as a multipart upload makes it; the parts stay. */
+int blob_join(struct objects *objects, struct blob *const *parts, size_t n, struct blob **ret_blob);
 static inline struct blob *blob_ref(struct blob *blob) {
     blob->refs++;
     return blob;

@@ -16,12 +16,19 @@ static const struct {
     [OP_GET] = {"get", "s3:GetObject"},
     [OP_HEAD] = {"head", "s3:GetObject"},
     [OP_PUT] = {"put", "s3:PutObject"},
+    [OP_COPY] = {"copy", "s3:PutObject"},
     [OP_DELETE] = {"delete", "s3:DeleteObject"},
     [OP_DELETE_OBJECTS] = {"delete-objects", "s3:DeleteObject"},
+    [OP_GET_TAGGING] = {"get-tagging", "s3:GetObjectTagging"},
+    [OP_PUT_TAGGING] = {"put-tagging", "s3:PutObjectTagging"},
+    [OP_DELETE_TAGGING] = {"delete-tagging", "s3:DeleteObjectTagging"},
     [OP_CREATE_UPLOAD] = {"create-upload", "s3:PutObject"},
     [OP_UPLOAD_PART] = {"upload-part", "s3:PutObject"},
+    [OP_UPLOAD_PART_COPY] = {"upload-part-copy", "s3:PutObject"},
     [OP_COMPLETE_UPLOAD] = {"complete-upload", "s3:PutObject"},
     [OP_ABORT_UPLOAD] = {"abort-upload", "s3:AbortMultipartUpload"},
+    [OP_LIST_UPLOADS] = {"list-uploads", "s3:ListBucketMultipartUploads"},
+    [OP_LIST_PARTS] = {"list-parts", "s3:ListMultipartUploadParts"},
     [OP_UNKNOWN] = {"unknown", ""},
 };
 
@@ -39,7 +46,12 @@ uint32_t op_set(struct bytes name) {
     if (bytes_equal(name, BYTES("read")))
         return 1U << OP_GET | 1U << OP_HEAD;
     if (bytes_equal(name, BYTES("write")))
-        return 1U << OP_PUT | 1U << OP_DELETE | 1U << OP_DELETE_OBJECTS;
+        return 1U << OP_PUT | 1U << OP_COPY | 1U << OP_DELETE | 1U << OP_DELETE_OBJECTS;
+    if (bytes_equal(name, BYTES("upload")))
+        return 1U << OP_CREATE_UPLOAD | 1U << OP_UPLOAD_PART | 1U << OP_UPLOAD_PART_COPY | 1U << OP_COMPLETE_UPLOAD |
+               1U << OP_ABORT_UPLOAD;
+    if (bytes_equal(name, BYTES("tagging")))
+        return 1U << OP_GET_TAGGING | 1U << OP_PUT_TAGGING | 1U << OP_DELETE_TAGGING;
     for (int i = 0; i < OP_COUNT; i++)
         if (bytes_equal(name, bytes_str(ops[i].name)))
             return 1U << i;

@@ -16,18 +16,25 @@ enum op {
     OP_GET,
     OP_HEAD,
     OP_PUT,
+    OP_COPY,
     OP_DELETE,
     OP_DELETE_OBJECTS,
-    OP_CREATE_UPLOAD,
+    OP_GET_TAGGING,
+    OP_PUT_TAGGING,
+    OP_DELETE_TAGGING,
+    OP_CREATE_UPLOAD, /* from here to OP_LIST_PARTS: multipart uploads */
     OP_UPLOAD_PART,
+    OP_UPLOAD_PART_COPY,
     OP_COMPLETE_UPLOAD,
     OP_ABORT_UPLOAD,
+    OP_LIST_UPLOADS,
+    OP_LIST_PARTS,
     OP_UNKNOWN, /* anything else that reached S3's routing */
     OP_COUNT,
 };
 
 const char *op_name(enum op op);   /* "list-buckets" */
 const char *op_action(enum op op); /* "s3:ListAllMyBuckets"; "" for OP_UNKNOWN */
-/* A name, or "any", "read" (get, head), "write" (put, delete, delete-objects): a set of bits 1 << op; 0: no such name.
- */
+/* A name, or "any", "read" (get, head), "write" (put, copy, delete, delete-objects), "upload" (all of a multipart
+ * upload but the listings), "tagging": a set of bits 1 << op; 0: no such name. */
 uint32_t op_set(struct bytes name);

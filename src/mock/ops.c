@@ -73,6 +73,26 @@ static struct fail run_on_bucket(struct mock *mock, struct request *request, str
         return op_delete(mock, request, bucket, answer);
     case OP_PUT:
         return op_put(mock, request, bucket, answer);
+    case OP_COPY:
+        return op_copy(mock, request, bucket, answer);
+    case OP_GET_TAGGING:
+    case OP_PUT_TAGGING:
+    case OP_DELETE_TAGGING:
+        return op_tagging(mock, request, bucket, answer);
+    case OP_CREATE_UPLOAD:
+        return op_create_upload(mock, request, bucket, answer);
+    case OP_UPLOAD_PART:
+        return op_upload_part(mock, request, bucket, answer);
+    case OP_UPLOAD_PART_COPY:
+        return op_upload_part_copy(mock, request, bucket, answer);
+    case OP_COMPLETE_UPLOAD:
+        return op_complete_upload(mock, request, bucket, answer);
+    case OP_ABORT_UPLOAD:
+        return op_abort_upload(mock, request, bucket, answer);
+    case OP_LIST_UPLOADS:
+        return op_list_uploads(mock, request, bucket, answer);
+    case OP_LIST_PARTS:
+        return op_list_parts(mock, request, bucket, answer);
     case OP_LIST:
         return op_list(mock, request, bucket, answer);
     case OP_LIST_VERSIONS:

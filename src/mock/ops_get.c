@@ -7,9 +7,8 @@
 
 #include <stdio.h>
 
-/* Finds the version asked for; a refusal that has fields of its own is answered here, with *ret_answered. */
-static struct fail find_version(struct mock *mock, const struct request *request, const struct bucket *bucket,
-                                struct answer *answer, struct version **ret_version, bool *ret_answered) {
+struct fail ops_find_version(struct mock *mock, const struct request *request, const struct bucket *bucket,
+                             struct answer *answer, struct version **ret_version, bool *ret_answered) {
     const struct bytes *wanted = request_param(request, "versionId");
     const struct object *object = object_find(bucket, request->key);
     uint64_t id = 0;
@@ -107,12 +106,13 @@ static void add_fields(struct mock *mock, const struct request *request, const s
         answer_raw(answer, bytes_of(meta->headers, meta->headers_n));
     else
         answer_raw(answer, BYTES("Content-Type: binary/octet-stream\r\n"));
+    if (meta && meta->tags && !auth_denied(mock, request, "s3:GetObjectTagging"))
+        answer_number(answer, "x-amz-tagging-count", meta->tags->n);
     if (request->plan.badsum_header) {
         answer_raw(answer, BYTES("x-amz-checksum-crc32: AAAAAQ==\r\n"));
     } else if (meta && meta->checksum_header && whole &&
                bytes_equal_nocase(head_get(&request->head, "x-amz-checksum-mode"), BYTES("ENABLED"))) {
-        answer_field(answer, meta->checksum_header, bytes_str(meta->checksum));
-        answer_raw(answer, BYTES("x-amz-checksum-type: FULL_OBJECT\r\n"));
+        ops_checksum_fields(meta, answer);
     }
 }
 
@@ -127,7 +127,7 @@ static void answer_unmodified(struct mock *mock, const struct version *version, 
 struct fail op_get(struct mock *mock, struct request *request, struct bucket *bucket, struct answer *answer) {
     struct version *version = NULL;
     bool answered = false;
-    struct fail fail = find_version(mock, request, bucket, answer, &version, &answered);
+    struct fail fail = ops_find_version(mock, request, bucket, answer, &version, &answered);
     if (fail.status || answered)
         return fail;
     char etag_text[ETAG_MAX];

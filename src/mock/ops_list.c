@@ -90,7 +90,8 @@ static int add_body_facts(const struct walk *walk, const struct version *version
         for (const char *c = version->meta->checksum_header + strlen("x-amz-checksum-"); r == 0 && *c; c++)
             r = buf_add_byte(xml, *c >= 'a' && *c <= 'z' ? (char)(*c - ('a' - 'A')) : *c);
         if (r == 0)
-            r = buf_add_str(xml, "</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType>");
+            r = buf_printf(xml, "</ChecksumAlgorithm><ChecksumType>%s</ChecksumType>",
+                           meta_is_composite(version->meta) ? "COMPOSITE" : "FULL_OBJECT");
     }
     if (r == 0)
         r = buf_add_str(xml, "<Size>");

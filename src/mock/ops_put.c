@@ -1,7 +1,8 @@
-/* ops_put.c - PutObject, and the digests that a body may come with.
+/* ops_put.c - PutObject, what all that stores an object has in common, and the digests that a body may come with.
  * https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html */
 #include "ops.h"
 
+#include "auth.h"
 #include "mem.h"
 #include "text.h"
 
@@ -9,7 +10,7 @@
 
 #define USER_METADATA_MAX (2 * 1024)
 
-static struct fail compute(struct mock *mock, enum checksum_kind kind, struct bytes body, struct buf *base64) {
+struct fail ops_digest(struct mock *mock, enum checksum_kind kind, struct bytes body, struct buf *base64) {
     unsigned char digest[CHECKSUM_SIZE_MAX];
     size_t size;
     if (checksum_begin(mock->checksum, kind) < 0 || checksum_update(mock->checksum, body) < 0 ||
@@ -27,7 +28,7 @@ static struct fail check_md5(struct mock *mock, const struct request *request, s
     } else if (r < 0 || wanted.n != 16) {
         fail = FAIL(400, "InvalidDigest", "The Content-MD5 you specified was invalid.");
     } else {
-        fail = compute(mock, CHECKSUM_MD5, buf_bytes(&request->body), &have);
+        fail = ops_digest(mock, CHECKSUM_MD5, buf_bytes(&request->body), &have);
         if (!fail.status && !bytes_equal(buf_bytes(&have), sent))
             fail = FAIL_DIGEST("The Content-MD5 you specified did not match what we received.");
     }
@@ -52,7 +53,7 @@ struct fail ops_check_digests(struct mock *mock, struct request *request, const 
                    ? FAIL(400, "MalformedTrailerError", "The trailer that was announced did not come.")
                    : FAIL_NONE;
     struct buf have = {0};
-    fail = compute(mock, kind, buf_bytes(&request->body), &have);
+    fail = ops_digest(mock, kind, buf_bytes(&request->body), &have);
     if (!fail.status && !bytes_equal(buf_bytes(&have), *ret_value))
         fail = FAIL_DIGEST("The checksum you specified did not match the calculated checksum.");
     buf_free(&have);
@@ -81,13 +82,25 @@ static struct fail check_conditions(const struct request *request, const struct 
 /* Fields that ask for a feature the server does not have must not be ignored. */
 static bool is_missing_feature(struct bytes name, struct bytes value) {
     static const char *const known[] = {
-        "x-amz-content-sha256",     "x-amz-date",          "x-amz-decoded-content-length", "x-amz-security-token",
-        "x-amz-storage-class",      "x-amz-trailer",       "x-amz-sdk-checksum-algorithm", "x-amz-user-agent",
-        "x-amz-checksum-algorithm", "x-amz-request-payer", "x-amz-expected-bucket-owner",
+        "x-amz-content-sha256",
+        "x-amz-date",
+        "x-amz-decoded-content-length",
+        "x-amz-security-token",
+        "x-amz-storage-class",
+        "x-amz-trailer",
+        "x-amz-sdk-checksum-algorithm",
+        "x-amz-user-agent",
+        "x-amz-checksum-algorithm",
+        "x-amz-request-payer",
+        "x-amz-expected-bucket-owner",
+        "x-amz-checksum-type",
+        "x-amz-tagging",
+        "x-amz-tagging-directive",
+        "x-amz-metadata-directive",
     };
     if (!bytes_starts(name, BYTES("x-amz-")) || bytes_starts(name, BYTES("x-amz-meta-")))
         return false;
-    if (checksum_of_header(name) != CHECKSUM_NONE)
+    if (checksum_of_header(name) != CHECKSUM_NONE || bytes_starts(name, BYTES("x-amz-copy-source")))
         return false;
     if (bytes_equal(name, BYTES("x-amz-acl")))
         return !bytes_equal(value, BYTES("private"));
@@ -146,22 +159,67 @@ static struct fail collect_lines(const struct request *request, struct buf *line
     return r < 0 ? FAIL_MEMORY : FAIL_NONE;
 }
 
+struct fail ops_read_tagging(struct mock *mock, const struct request *request, struct tags **ret_tags) {
+    struct bytes query = head_get(&request->head, "x-amz-tagging");
+    *ret_tags = NULL;
+    if (!query.n)
+        return FAIL_NONE;
+    return auth_denied(mock, request, "s3:PutObjectTagging") ? FAIL_DENIED : tags_of_query(query, ret_tags);
+}
+
+struct fail ops_read_storage(const struct request *request, enum storage_class *ret_storage) {
+    struct bytes class = head_get(&request->head, "x-amz-storage-class");
+    *ret_storage = STORAGE_STANDARD;
+    if (class.n && !storage_parse(class, ret_storage))
+        return FAIL(400, "InvalidStorageClass", "The storage class you specified is not valid");
+    return FAIL_NONE;
+}
+
+struct fail ops_read_meta(struct mock *mock, const struct request *request, struct meta **ret_meta) {
+    struct buf lines = {0};
+    struct tags *tags = NULL;
+    struct fail fail = collect_lines(request, &lines);
+    if (!fail.status)
+        fail = ops_read_tagging(mock, request, &tags);
+    if (!fail.status && !(*ret_meta = meta_new(buf_bytes(&lines), NULL, BYTES_NONE)))
+        fail = FAIL_MEMORY;
+    if (fail.status)
+        mem_free(tags);
+    else
+        (*ret_meta)->tags = tags;
+    buf_free(&lines);
+    return fail;
+}
+
 static struct fail make_meta(struct mock *mock, const struct request *request, const char *checksum_header,
                              struct bytes checksum, struct meta **ret_meta) {
-    struct buf lines = {0}, computed = {0};
-    struct fail fail = collect_lines(request, &lines);
+    struct buf computed = {0};
+    struct meta *meta = NULL;
+    struct fail fail = ops_read_meta(mock, request, &meta);
     if (!fail.status && !checksum_header && mock->default_checksum) {
-        fail = compute(mock, CHECKSUM_CRC64NVME, buf_bytes(&request->body), &computed);
+        fail = ops_digest(mock, CHECKSUM_CRC64NVME, buf_bytes(&request->body), &computed);
         checksum_header = "x-amz-checksum-crc64nvme";
         checksum = buf_bytes(&computed);
     }
+    if (!fail.status)
+        meta_set_checksum(meta, checksum_header, checksum);
     /* Most objects of a drain say nothing worth keeping. */
-    bool plain = bytes_equal(buf_bytes(&lines), BYTES("Content-Type: binary/octet-stream\r\n")) && !checksum_header;
-    if (!fail.status && !plain && !(*ret_meta = meta_new(buf_bytes(&lines), checksum_header, checksum)))
-        fail = FAIL_MEMORY;
-    buf_free(&lines);
+    if (fail.status ||
+        (bytes_equal(bytes_of(meta->headers, meta->headers_n), META_PLAIN) && !checksum_header && !meta->tags)) {
+        meta_free(meta);
+        meta = NULL;
+    }
+    *ret_meta = meta;
     buf_free(&computed);
     return fail;
+}
+
+void ops_checksum_fields(const struct meta *meta, struct answer *answer) {
+    if (!meta || !meta->checksum_header)
+        return;
+    answer_field(answer, meta->checksum_header, bytes_str(meta->checksum));
+    answer_raw(answer, meta_is_composite(meta) ? BYTES("x-amz-checksum-type: COMPOSITE\r\n")
+                                               : BYTES("x-amz-checksum-type: FULL_OBJECT\r\n"));
 }
 
 static struct fail store(struct mock *mock, struct request *request, struct bucket *bucket, struct meta *meta,
@@ -178,12 +236,12 @@ static struct fail store(struct mock *mock, struct request *request, struct buck
 
 struct fail op_put(struct mock *mock, struct request *request, struct bucket *bucket, struct answer *answer) {
     const char *checksum_header;
-    struct bytes checksum = BYTES_NONE, class = head_get(&request->head, "x-amz-storage-class");
+    struct bytes checksum = BYTES_NONE;
     enum storage_class storage = STORAGE_STANDARD;
     bool any;
     struct fail fail = check_conditions(request, bucket);
-    if (!fail.status && class.n && !storage_parse(class, &storage))
-        fail = FAIL(400, "InvalidStorageClass", "The storage class you specified is not valid");
+    if (!fail.status)
+        fail = ops_read_storage(request, &storage);
     if (!fail.status)
         fail = ops_check_digests(mock, request, &checksum_header, &checksum, &any);
     if (fail.status)
@@ -194,17 +252,14 @@ struct fail op_put(struct mock *mock, struct request *request, struct bucket *bu
     if (!fail.status)
         fail = store(mock, request, bucket, meta, storage, &version);
     if (fail.status) {
-        mem_free(meta);
+        meta_free(meta);
         return fail;
     }
     char etag[ETAG_MAX];
     answer_begin(mock, answer, 200);
     answer_field(answer, "ETag", bytes_of(etag, blob_etag(version->blob, etag)));
     ops_version_field(mock, bucket, version, answer);
-    if (meta && meta->checksum_header) {
-        answer_field(answer, meta->checksum_header, bytes_str(meta->checksum));
-        answer_raw(answer, BYTES("x-amz-checksum-type: FULL_OBJECT\r\n"));
-    }
+    ops_checksum_fields(meta, answer);
     answer_end(answer, NULL, BYTES_NONE);
     if (bucket->stats)
         bucket->stats->puts++;

@@ -98,6 +98,20 @@ static bool has(const struct request *request, const char *name) {
 }
 
 /* Subresources and parameters that S3 has and this server has not: they must not be taken for a plain GET or DELETE. */
+static bool is_upload(enum op op) {
+    return op >= OP_CREATE_UPLOAD && op <= OP_LIST_PARTS;
+}
+
+static bool is_known(enum op op, const char *name) {
+    if (strcmp(name, "tagging") == 0)
+        return op == OP_GET_TAGGING || op == OP_PUT_TAGGING || op == OP_DELETE_TAGGING;
+    if (strcmp(name, "uploads") == 0)
+        return op == OP_CREATE_UPLOAD || op == OP_LIST_UPLOADS;
+    if (strcmp(name, "partNumber") == 0)
+        return op == OP_UPLOAD_PART || op == OP_UPLOAD_PART_COPY;
+    return strcmp(name, "uploadId") == 0 && is_upload(op);
+}
+
 static bool names_missing_feature(const struct request *request) {
     static const char *const names[] = {
         "accelerate",
@@ -136,7 +150,7 @@ static bool names_missing_feature(const struct request *request) {
         "AWSAccessKeyId",
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (has(request, names[i]))
+        if (has(request, names[i]) && !is_known(request->op, names[i]))
             return true;
     return false;
 }
@@ -152,6 +166,8 @@ static enum op bucket_op(const struct request *request) {
             return OP_GET_LOCATION;
         if (has(request, "versioning"))
             return OP_GET_VERSIONING;
+        if (has(request, "uploads"))
+            return OP_LIST_UPLOADS;
         return has(request, "versions") ? OP_LIST_VERSIONS : OP_LIST;
     case HTTP_HEAD:
         return OP_HEAD_BUCKET;
@@ -167,18 +183,19 @@ static enum op bucket_op(const struct request *request) {
 }
 
 static enum op object_op(const struct request *request) {
-    bool upload = has(request, "uploadId");
+    bool upload = has(request, "uploadId"), tagging = has(request, "tagging");
+    bool copy = head_get(&request->head, "x-amz-copy-source").p;
     switch (request->head.method) {
     case HTTP_GET:
-        return upload ? OP_UNKNOWN : OP_GET;
+        return upload ? OP_LIST_PARTS : tagging ? OP_GET_TAGGING : OP_GET;
     case HTTP_HEAD:
         return upload ? OP_UNKNOWN : OP_HEAD;
     case HTTP_PUT:
         if (upload && has(request, "partNumber"))
-            return OP_UPLOAD_PART;
-        return upload ? OP_UNKNOWN : OP_PUT;
+            return copy ? OP_UPLOAD_PART_COPY : OP_UPLOAD_PART;
+        return upload ? OP_UNKNOWN : tagging ? OP_PUT_TAGGING : copy ? OP_COPY : OP_PUT;
     case HTTP_DELETE:
-        return upload ? OP_ABORT_UPLOAD : OP_DELETE;
+        return upload ? OP_ABORT_UPLOAD : tagging ? OP_DELETE_TAGGING : OP_DELETE;
     case HTTP_POST:
         if (upload)
             return OP_COMPLETE_UPLOAD;
@@ -188,19 +205,12 @@ static enum op object_op(const struct request *request) {
     }
 }
 
-static bool is_upload(enum op op) {
-    return op >= OP_CREATE_UPLOAD && op <= OP_ABORT_UPLOAD;
-}
-
 static void choose_op(struct request *request) {
     request->op = !request->bucket.n ? service_op(request) : !request->key.n ? bucket_op(request) : object_op(request);
     if (request->op == OP_UNKNOWN) {
         bool known = request->head.method == HTTP_POST || names_missing_feature(request);
         request->fail = known ? FAIL_NOT_IMPLEMENTED : FAIL_METHOD;
-    } else if (request->n_params && !is_upload(request->op) && names_missing_feature(request)) {
-        request->op = OP_UNKNOWN;
-        request->fail = FAIL_NOT_IMPLEMENTED;
-    } else if (request->op == OP_PUT && head_get(&request->head, "x-amz-copy-source").p) {
+    } else if (request->n_params && names_missing_feature(request)) {
         request->op = OP_UNKNOWN;
         request->fail = FAIL_NOT_IMPLEMENTED;
     }

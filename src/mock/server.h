@@ -33,6 +33,7 @@ struct mock {
 
     char host[HOST_MAX], access[ACCESS_MAX + 1], secret[CREDENTIALS_SECRET_MAX + 1], region[REGION_MAX + 1];
     bool ignore_if_match, default_checksum;
+    uint64_t part_min; /* bytes of all parts of an upload but the last */
 
     struct objects objects;
     struct faults faults;

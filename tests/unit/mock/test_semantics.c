@@ -207,8 +207,8 @@ static void metadata(void **state) {
     assert_int_equal(put_with("m", most, "x"), 200);
     struct field over[] = {{"x-amz-meta-abcd", large}, {NULL, NULL}};
     assert_int_equal(put_with("m", over, "x"), 400);
-    static const char *const missing[] = {"x-amz-tagging", "x-amz-server-side-encryption", "x-amz-copy-source",
-                                          "x-amz-website-redirect-location", "x-amz-object-lock-mode"};
+    static const char *const missing[] = {"x-amz-server-side-encryption", "x-amz-website-redirect-location",
+                                          "x-amz-object-lock-mode"};
     for (size_t i = 0; i < sizeof(missing) / sizeof(missing[0]); i++)
         assert_int_equal(with_field("PUT", "m", missing[i], "x"), 501);
     assert_int_equal(with_field("PUT", "m", "x-amz-acl", "public-read"), 501);
@@ -402,8 +402,7 @@ static void batches(void **state) {
 }
 
 static void not_implemented(void **state) {
-    static const char *const params[] = {"acl",     "tagging", "policy", "lifecycle",
-                                         "uploads", "restore", "select", "torrent"};
+    static const char *const params[] = {"acl", "policy", "lifecycle", "restore", "select", "torrent"};
     for (size_t i = 0; i < sizeof(params) / sizeof(params[0]); i++) {
         assert_int_equal(call("GET", "b-1", "k", NULL, NULL, params[i], ""), 501);
         assert_int_equal(call("PUT", "b-1", "k", NULL, NULL, params[i], ""), 501);

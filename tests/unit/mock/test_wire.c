@@ -437,7 +437,7 @@ static void counts(void **state) {
     client_do(&client, "DELETE", "b-1", "c", &reply);
     client_do(&client, "PATCH", "b-1", "c", &reply);
     assert_int_equal(client_admin(&client, "GET", "stats", "", &reply), 200);
-    assert_true(reply_has(&reply, "\"get\":2,\"head\":1,\"put\":1,\"delete\":1,\"delete-objects\":0"));
+    assert_true(reply_has(&reply, "\"get\":2,\"head\":1,\"put\":1,\"copy\":0,\"delete\":1,\"delete-objects\":0"));
     assert_true(reply_has(&reply, "\"unknown\":1"));
     assert_true(reply_has(&reply, "\"puts\":1,\"gets\":1,\"deletes\":1,\"gets_now\":0,\"gets_peak\":1"));
     assert_int_equal(client_admin(&client, "GET", "trace?bucket=b-1", "", &reply), 200);
