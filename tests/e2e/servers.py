@@ -101,7 +101,7 @@ class FakeServer(Server):
 
     name = "fake"
     can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "strict_auth", "storage_class", "odd_keys",
-                     "null_version_id", "suspended_versions", "faults"})
+                     "null_version_id", "suspended_versions", "multipart", "faults"})
 
     def __init__(self, folder, build, wrapper=(), options=(), tls=None, ca=None):
         port_file = os.path.join(folder, "s3mock-port")

@@ -1,0 +1,148 @@
+"""The S3 client's operations for results, against each server, seen with boto3's eyes; and the fake's with boto3 as its client."""
+import pathlib
+import subprocess
+
+import boto3.s3.transfer
+import botocore.exceptions
+import pytest
+
+PART = 5 * 1024 * 1024
+LARGE = 2 * PART + 12345
+
+
+def body(size):
+    period = bytes(i * 7 % 251 for i in range(251))
+    return (period * (size // 251 + 1))[:size]
+
+
+@pytest.fixture
+def store(request, server):
+    program = pathlib.Path(request.config.getoption("--build")).resolve() / "tests/unit/s3/s3_store"
+
+    def run(*words):
+        env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **server.env()}
+        done = subprocess.run([program, *map(str, words)], capture_output=True, env=env, timeout=120, check=False)
+        return done.stdout.decode().strip(), done.stderr.decode()
+    return run
+
+
+def tags_of(server, bucket, key):
+    found = server.s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]
+    return {tag["Key"]: tag["Value"] for tag in found}
+
+
+@pytest.mark.parametrize("size", [0, 10, 100000, LARGE])
+@pytest.mark.needs("multipart")
+def test_a_stored_body_is_there_whole(server, store, prefix, size):
+    server.make_bucket(prefix + "a")
+    answer, text = store("put", prefix + "a", "k/ü+ %", size, PART, "t=1%202&u=")
+    head = server.s3.head_object(Bucket=prefix + "a", Key="k/ü+ %")
+    assert answer == f"ok {head['ETag']}", text
+    assert server.body(prefix + "a", "k/ü+ %") == body(size)
+    assert (head["ContentType"], head["Metadata"]) == ("a/b", {"m": "n"})
+    assert head["ETag"].endswith('-3"') == (size == LARGE)
+    assert tags_of(server, prefix + "a", "k/ü+ %") == {"t": "1 2", "u": ""}
+    assert not server.s3.list_multipart_uploads(Bucket=prefix + "a").get("Uploads")
+
+
+@pytest.mark.needs("multipart")
+def test_a_copy_takes_metadata_and_tags_with_it(server, store, prefix):
+    server.make_bucket(prefix + "a")
+    server.make_bucket(prefix + "b")
+    etag = server.s3.put_object(Bucket=prefix + "a", Key="k/ü+ %?", Body=b"hello", ContentType="c/d", Metadata={"x": "y"},
+                                Tagging="t=1")["ETag"]
+    answer, text = store("copy", prefix + "a", "k/ü+ %?", prefix + "b", "to ü", etag)
+    head = server.s3.head_object(Bucket=prefix + "b", Key="to ü")
+    assert answer == f"ok {head['ETag']}", text
+    assert (head["ContentType"], head["Metadata"]) == ("c/d", {"x": "y"})
+    assert server.body(prefix + "b", "to ü") == b"hello"
+    assert tags_of(server, prefix + "b", "to ü") == {"t": "1"}
+    assert store("copy", prefix + "a", "gone", prefix + "b", "other")[0] == "no such key"
+    answer, text = store("copy", prefix + "a", "k/ü+ %?", prefix + "b", "other", '"00000000000000000000000000000000"')
+    assert answer == "precondition failed", text
+    assert server.keys(prefix + "b") == ["to ü"]
+
+
+@pytest.mark.needs("multipart")
+def test_tags_are_put_and_got(server, store, prefix):
+    server.make_bucket(prefix + "a")
+    server.s3.put_object(Bucket=prefix + "a", Key="k", Body=b"")
+    assert store("get-tags", prefix + "a", "k")[0] == "ok"
+    answer, text = store("put-tags", prefix + "a", "k", "name 1", "a+b=c", "ü", "")
+    assert answer == "ok", text
+    assert tags_of(server, prefix + "a", "k") == {"name 1": "a+b=c", "ü": ""}
+    assert sorted(store("get-tags", prefix + "a", "k")[0].split(" ", 1)[1].replace("name 1", "name1").split()) == ["name1=a+b=c", "ü="]
+
+
+def refused(call, **arguments):
+    with pytest.raises(botocore.exceptions.ClientError) as error:
+        call(**arguments)
+    return error.value.response["Error"]["Code"]
+
+
+def test_boto3_uploads_in_parts_to_the_fake(fake, prefix):
+    fake.make_bucket(prefix + "a")
+    config = boto3.s3.transfer.TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, use_threads=False)
+    source = fake.log + ".body"
+    pathlib.Path(source).write_bytes(body(LARGE))
+    fake.s3.upload_file(source, prefix + "a", "k", Config=config, ExtraArgs={"StorageClass": "STANDARD_IA", "Tagging": "a=b",
+                                                                            "ChecksumAlgorithm": "SHA256"})
+    assert fake.body(prefix + "a", "k") == body(LARGE)
+    head = fake.s3.head_object(Bucket=prefix + "a", Key="k", ChecksumMode="ENABLED")
+    assert head["StorageClass"] == "STANDARD_IA" and head["ETag"].endswith('-3"') and head["ChecksumSHA256"].endswith("-3")
+    fake.s3.copy({"Bucket": prefix + "a", "Key": "k"}, prefix + "a", "copy", Config=config)
+    assert fake.body(prefix + "a", "copy") == body(LARGE)
+    assert fake.stats()["uploads"] == 0
+
+
+def test_the_fake_is_strict_with_parts(fake, prefix):
+    s3, bucket = fake.s3, prefix + "a"
+    fake.make_bucket(bucket)
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="k")["UploadId"]
+    name = {"Bucket": bucket, "Key": "k", "UploadId": upload}
+    etags = [s3.upload_part(**name, PartNumber=n, Body=b"small")["ETag"] for n in (1, 2)]
+    first, second = ({"PartNumber": n + 1, "ETag": etag} for n, etag in enumerate(etags))
+    assert [part["PartNumber"] for part in s3.list_parts(**name)["Parts"]] == [1, 2]
+    assert [item["UploadId"] for item in s3.list_multipart_uploads(Bucket=bucket)["Uploads"]] == [upload]
+
+    def completed(*parts):
+        return refused(s3.complete_multipart_upload, **name, MultipartUpload={"Parts": list(parts)})
+    assert completed(first, second) == "EntityTooSmall"
+    assert completed(second, first) == "InvalidPartOrder"
+    assert completed({"PartNumber": 3, "ETag": etags[0]}) == "InvalidPart"
+    assert completed({"PartNumber": 1, "ETag": '"00000000000000000000000000000000"'}) == "InvalidPart"
+    assert refused(s3.upload_part, **name, PartNumber=10001, Body=b"") == "InvalidArgument"
+    assert refused(s3.head_object, Bucket=bucket, Key="k") == "404"
+    s3.complete_multipart_upload(**name, MultipartUpload={"Parts": [second]})
+    assert fake.body(bucket, "k") == b"small"
+    assert completed(second) == "NoSuchUpload"
+    assert refused(s3.abort_multipart_upload, **name) == "NoSuchUpload"
+    assert refused(s3.upload_part, **name, PartNumber=1, Body=b"") == "NoSuchUpload"
+
+
+def test_the_fake_is_strict_with_copies_and_tags(fake, prefix):
+    s3, bucket = fake.s3, prefix + "a"
+    fake.make_bucket(bucket)
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"x", Metadata={"a": "b"})["ETag"]
+    here = {"Bucket": bucket, "Key": "k2", "CopySource": {"Bucket": bucket, "Key": "k"}}
+    assert refused(s3.copy_object, **here, CopySourceIfMatch='"other"') == "PreconditionFailed"
+    assert refused(s3.copy_object, **here, CopySourceIfNoneMatch=etag) == "PreconditionFailed"
+    assert refused(s3.copy_object, **{**here, "Key": "k"}) == "InvalidRequest"
+    assert refused(s3.copy_object, **{**here, "CopySource": {"Bucket": bucket, "Key": "gone"}}) == "NoSuchKey"
+    s3.copy_object(**here, MetadataDirective="REPLACE", Metadata={"c": "d"}, TaggingDirective="REPLACE", Tagging="t=1",
+                   CopySourceIfMatch=etag)
+    head = s3.head_object(Bucket=bucket, Key="k2")
+    assert head["Metadata"] == {"c": "d"}
+    assert head["ResponseMetadata"]["HTTPHeaders"]["x-amz-tagging-count"] == "1"
+
+    def tagged(*tags):
+        return refused(s3.put_object_tagging, Bucket=bucket, Key="k",
+                       Tagging={"TagSet": [{"Key": name, "Value": value} for name, value in tags]})
+    assert tagged(*((str(n), "") for n in range(11))) == "BadRequest"
+    assert tagged(("a", "1"), ("a", "2")) == "InvalidTag"
+    assert tagged(("n" * 129, "")) == "InvalidTag"
+    assert tagged(("n", "v" * 257)) == "InvalidTag"
+    assert tagged(("a<b", "")) == "InvalidTag"
+    assert tags_of(fake, bucket, "k") == {}
+    s3.delete_object_tagging(Bucket=bucket, Key="k2")
+    assert tags_of(fake, bucket, "k2") == {}
