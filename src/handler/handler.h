@@ -64,6 +64,7 @@ struct handler_result {
      * then spool_init it): who does so frees it. */
     const struct handler_part *parts;
     size_t n_parts;
+    bool final; /* with FAILED: the user's code says that it would fail each time */
     /* For a person; borrowed; "" for OK. Printable UTF-8 with '\n' between lines; up to HANDLER_TEXT_MAX bytes. */
     const char *text;
 };

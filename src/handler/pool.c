@@ -61,6 +61,7 @@ struct pool_job {
     uint64_t size, received;       /* as was told beforehand; so far */
 
     bool finished, aborted, owes_room;
+    bool final;    /* the worker said so of its failure */
     bool consumed; /* the beginning of the body is not here any more */
     bool over;     /* `end` and `text` say how */
     enum handler_end end;
@@ -79,6 +80,7 @@ static void end_with(struct pool_job *job, enum handler_end end, const char *tex
     void *arg = job->arg;
     struct buf kept = job->text;
     struct handler_result result = {.end = job->aborted ? HANDLER_ABORTED : end};
+    result.final = job->final && result.end == HANDLER_FAILED;
     if (results && result.end == HANDLER_OK)
         result.parts = pool_results_parts(results, &result.n_parts);
     if (job->aborted)
@@ -289,6 +291,7 @@ static void on_answered(struct pool_worker *worker, const struct pool_answer *an
     _cleanup_buf_ struct buf text = {.max = HANDLER_TEXT_MAX};
     if (answer->status != POOL_OK)
         add_verdict_text(worker, answer, &text);
+    job->final = answer->final;
     if (!whole) { /* what it did not read would be taken for the next object */
         decide(job, ends[answer->status], text.n ? text.p : "");
         pool_worker_fault(worker, HANDLER_FAILED, "it left some of the body unread");

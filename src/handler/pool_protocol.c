@@ -124,6 +124,9 @@ static int take_answer(struct bytes line, const json_t *json, uint64_t id, struc
     const json_t *reason = json_object_get(json, "reason");
     if (!json_is_integer(given_id) || (uint64_t)json_integer_value(given_id) != id)
         return refuse(line, err, "the answer is not for the object that it was given (\"id\")");
+    const json_t *final = json_object_get(json, "final");
+    if (final && !json_is_boolean(final))
+        return refuse(line, err, "the answer's \"final\" is neither true nor false");
     if (reason && !json_is_string(reason) && !json_is_null(reason))
         return refuse(line, err, "the answer's \"reason\" is no text");
     size_t i = 0, n = sizeof names / sizeof names[0];
@@ -133,6 +136,7 @@ static int take_answer(struct bytes line, const json_t *json, uint64_t id, struc
     if (i == n)
         return refuse(line, err, "the answer's \"status\" is none of ok, retry and fail");
     struct pool_answer answer = {.status = (enum pool_status)i};
+    answer.final = answer.status == POOL_FAIL && json_is_true(final);
     struct err why = {0};
     int r = pool_results_parse(json, &answer.results, &why);
     if (r == -EINVAL)

@@ -22,6 +22,7 @@ enum pool_status { POOL_OK, POOL_RETRY, POOL_FAIL };
 
 struct pool_answer {
     enum pool_status status;
+    bool final;                   /* FAIL: no other attempt is of use */
     struct buf reason;            /* as HANDLER_TEXT_MAX wants it */
     struct pool_results *results; /* NULL: none. Their bytes follow the line */
 };

@@ -281,6 +281,7 @@ static void job_done(void *arg, const struct handler_result *result) {
     struct object_task *run = arg;
     run->job = NULL;
     run->job_end = result->end;
+    run->hopeless = run->hopeless || result->final;
     /* Of an aborted job the text says nothing that the download's end does not say better. */
     if (result->end == HANDLER_FAILED || result->end == HANDLER_AGAIN || result->end == HANDLER_NOT_RUN)
         set_failure(run, result->text[0] ? result->text : "the program asks to be run again");

@@ -87,7 +87,7 @@ def test_every_format_is_read_as_vipsthumbnail_reads_it(ask, gallery, folder, ki
     file = gallery.get(kind)
     [result] = ask({"width": 64, "format": "png"}, file)
     assert pixels(result, folder) == pixels(reference(file, folder, "-s", "64x>"), folder)
-    assert field(result, "format") == "uchar"
+    assert "UCHAR" in field(result, "format")
 
 
 @pytest.mark.parametrize("target", images.FORMATS)

@@ -93,6 +93,26 @@ static void test_answers(void **state) {
     }
 }
 
+/* Only a failure can be the last one. */
+static void test_final(void **state) {
+    static const struct {
+        const char *line;
+        bool final;
+    } table[] = {
+        {"{\"id\":7,\"status\":\"fail\"}", false},
+        {"{\"id\":7,\"status\":\"fail\",\"final\":false}", false},
+        {"{\"id\":7,\"status\":\"fail\",\"final\":true}", true},
+        {"{\"id\":7,\"status\":\"retry\",\"final\":true}", false},
+        {"{\"id\":7,\"status\":\"ok\",\"final\":true}", false},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        struct pool_answer answer;
+        assert_int_equal(pool_parse_answer(bytes_str(table[i].line), 7, &answer, NULL), 0);
+        assert_int_equal(answer.final, table[i].final);
+        pool_answer_free(&answer);
+    }
+}
+
 static void test_no_answers(void **state) {
     static const char *const bad[] = {
         "x",
@@ -114,6 +134,7 @@ static void test_no_answers(void **state) {
         "{\"id\":7,\"status\":\"ok\"}x",
         "{\"id\":7,\"status\":\"ok\"}{\"id\":7,\"status\":\"ok\"}",
         "{\"id\":7,\"status\":\"fail\",\"reason\":5}",
+        "{\"id\":7,\"status\":\"fail\",\"final\":1}",
         "{\"id\":7,\"status\":\"ok\",\"result_bytes\":\"0\"}",
         "{\"id\":7,\"status\":\"ok\",\"reason\":\"\xff\"}",
     };
@@ -339,9 +360,9 @@ static void test_without_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests),  cmocka_unit_test(test_answers),        cmocka_unit_test(test_no_answers),
-        cmocka_unit_test(test_results),   cmocka_unit_test(test_bad_results),    cmocka_unit_test(test_taking),
-        cmocka_unit_test(test_long_ones), cmocka_unit_test(test_without_memory),
+        cmocka_unit_test(test_requests),   cmocka_unit_test(test_answers),   cmocka_unit_test(test_final),
+        cmocka_unit_test(test_no_answers), cmocka_unit_test(test_results),   cmocka_unit_test(test_bad_results),
+        cmocka_unit_test(test_taking),     cmocka_unit_test(test_long_ones), cmocka_unit_test(test_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
