@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 
 #define LINE_MAX_BYTES (256 * 1024) /* of a request; froe's have at most 160 KiB */
 #define READ_SIZE (64 * 1024)

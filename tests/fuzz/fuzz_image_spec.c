@@ -1,5 +1,5 @@
-/* Any bytes are a specification that keeps its limits, or are refused in words; the same bytes are recognised, or not, as
- * an image without looking past their end. */
+/* Any bytes are a specification that keeps its limits, or are refused in words; the same bytes are recognised, or not,
+ * as an image without looking past their end. */
 #include "spec.h"
 
 #include <stdlib.h>
