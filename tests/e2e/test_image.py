@@ -150,9 +150,9 @@ def test_metadata(ask, gallery):
     [kept] = ask({"metadata": "keep", "width": 30}, file)
     [stripped] = ask({"width": 30}, file)
     [profile_kept] = ask({"width": 30, "icc": "keep"}, file)
-    assert b"Exif" in kept.read_bytes() and (field(kept, "exif-ifd0-Orientation") or "1")[0] == "1"  # it was turned
-    assert b"Exif\0" not in stripped.read_bytes() and b"Orientation" not in stripped.read_bytes()
-    assert field(profile_kept, "exif-ifd0-Orientation") is None
+    assert images.SECRET in kept.read_bytes() and field(kept, "exif-ifd0-Orientation")[0] == "1"  # it was turned
+    for result in (stripped, profile_kept):
+        assert images.SECRET not in result.read_bytes() and (field(result, "exif-ifd0-Orientation") or "1")[0] == "1"
 
 
 def test_transparency_becomes_the_background(ask, gallery, folder):
