@@ -187,7 +187,7 @@ class Bench:
         if kind == "sharp":
             return [shutil.which("node"), self.folder / "sharp.js", photos, here, self.cores]
         if kind == "vipsthumbnail":
-            line = " && ".join(f"vipsthumbnail \"$0\" -e srgb -s '{box}' -o '{here}/%s.{to}[Q={QUALITY},strip]'"
+            line = " && ".join(f"vipsthumbnail \"$0\" -s '{box}' -o '{here}/%s.{to}[Q={QUALITY},strip]'"
                                for to in ("webp", "jpg"))
         else:  # jpeg:size lets it shrink while it decodes, as the others do
             line = (f"{CONVERT} -define jpeg:size={2 * WIDTH}x{2 * WIDTH} \"$0\" -auto-orient -strip -thumbnail '{box}' "

@@ -23,6 +23,7 @@ struct task {
     int width, height; /* of a frame, as stored */
     int pages;
     int orientation; /* of EXIF, 1 to 8 */
+    bool profiled;   /* it has a colour profile of its own */
 };
 
 /* ---- what went wrong ---- */
@@ -118,6 +119,7 @@ static int look_at_header(struct task *task, struct image_answer *answer) {
     task->height = vips_image_get_page_height(image);
     task->pages = image->Ysize / task->height;
     task->orientation = vips_image_get_orientation(image);
+    task->profiled = vips_image_get_typeof(image, VIPS_META_ICC_NAME) != 0;
     uint64_t pixels = (uint64_t)image->Xsize * (uint64_t)image->Ysize;
     g_object_unref(image);
     if (pixels > most) {
@@ -153,11 +155,13 @@ static VipsInteresting crop_of(const struct image_shape *shape) {
 static int thumbnail(const struct task *task, const struct image_output *output, const struct image_shape *shape,
                      bool frames, VipsImage **ret_image) {
     VipsSize size = shape->exact ? VIPS_SIZE_FORCE : shape->down_only ? VIPS_SIZE_DOWN : VIPS_SIZE_BOTH;
+    /* What has no profile is sRGB already; told to convert that too, libvips would shift its colours. */
+    const char *profile = task->profiled && !output->keep_icc ? "srgb" : NULL;
     /* It does not write there. `fail_on` is given to the loader, as what is given to vips_thumbnail_buffer does not
      * come as far in 8.14. */
     return vips_thumbnail_buffer((void *)(uintptr_t)task->body.p, task->body.n, ret_image, shape->width, "height",
                                  shape->height, "size", size, "crop", crop_of(shape), "no_rotate", !output->autorotate,
-                                 "export_profile", output->keep_icc ? NULL : "srgb", "option_string",
+                                 "export_profile", profile, "option_string",
                                  frames ? "fail_on=error,n=-1" : "fail_on=error", NULL);
 }
 
