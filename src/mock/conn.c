@@ -269,7 +269,7 @@ static bool say_continue(struct conn *conn) {
 static uint64_t body_max(const struct mock *mock, const struct request *request) {
     if (request->admin)
         return ADMIN_BODY_MAX;
-    if (request->op == OP_PUT)
+    if (request->op == OP_PUT || request->op == OP_UPLOAD_PART)
         return mock->objects.max_bytes - mock->objects.bytes;
     return 2 * 1024 * 1024; /* documents */
 }
