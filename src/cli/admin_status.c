@@ -14,10 +14,11 @@ struct status {
 static json_t *status_bucket(struct status *status, const char *name) {
     json_t *bucket = json_object_get(status->buckets, name);
     if (!bucket) {
-        bucket = json_pack("{s:s, s:i, s:i, s:n, s:i, s:i, s:i, s:i, s:i, s:n, s:n, s:s, s:s, s:b, s:n, s:{}}",
-                           "bucket", name, "backlog", 0, "admitted", 0, "max_runs", "running", 0, "waiting", 0,
-                           "parked", 0, "done", 0, "failed", 0, "last_granted_at", "cursor", "listing", "none",
-                           "deletes", "unknown", "throttled", 0, "limit", "skipped");
+        bucket =
+            json_pack("{s:s, s:i, s:i, s:n, s:i, s:i, s:i, s:i, s:i, s:n, s:n, s:s, s:s, s:b, s:n, s:{}, s:i, s:i}",
+                      "bucket", name, "backlog", 0, "admitted", 0, "max_runs", "running", 0, "waiting", 0, "parked", 0,
+                      "done", 0, "failed", 0, "last_granted_at", "cursor", "listing", "none", "deletes", "unknown",
+                      "throttled", 0, "limit", "skipped", "results", 0, "result_bytes", 0);
         json_t *skipped = json_object_get(bucket, "skipped");
         for (int skip = SKIP_NOT + 1; skip < SKIP_KINDS; skip++)
             json_object_set_new(skipped, pipeline_skip_name((enum pipeline_skip)skip), json_integer(0));
@@ -47,6 +48,8 @@ static void add_bucket(void *arg, const struct pipeline_bucket *numbers) {
     json_object_set_new(bucket, "throttled", json_boolean(numbers->throttled));
     if (numbers->limit != UINT32_MAX)
         json_object_set_new(bucket, "limit", json_integer(numbers->limit));
+    json_object_set_new(bucket, "results", json_integer((json_int_t)numbers->results));
+    json_object_set_new(bucket, "result_bytes", json_integer((json_int_t)numbers->result_bytes));
     json_t *skipped = json_object_get(bucket, "skipped");
     for (int skip = SKIP_NOT + 1; skip < SKIP_KINDS; skip++)
         json_object_set_new(skipped, pipeline_skip_name((enum pipeline_skip)skip),

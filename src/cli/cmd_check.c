@@ -4,6 +4,7 @@
  * or worse here than it is for the objects. */
 #include "aws.h"
 #include "check_confine.h"
+#include "check_outputs.h"
 #include "check_store.h"
 #include "cleanup.h"
 #include "commands.h"
@@ -19,7 +20,7 @@ struct check {
     const struct options *options;
     uv_loop_t loop;
     struct aws aws;
-    json_t *report, *buckets, *store, *confine;
+    json_t *report, *buckets, *store, *confine, *outputs;
     json_t *bucket; /* the one that is being looked at */
     char **names;
     size_t n_names, at;
@@ -35,13 +36,20 @@ static void nothing(void *arg) {
     (void)arg;
 }
 
+static void outputs_checked(void *arg, int exit_code) {
+    struct check *check = arg;
+    if (check->exit_code == EXIT_DRAINED)
+        check->exit_code = exit_code;
+    aws_close(&check->aws, nothing, NULL);
+}
+
 static void finish(struct check *check) {
     for (size_t i = 0; i < check->n_names; i++)
         mem_free(check->names[i]);
     mem_free(check->names);
     check->names = NULL;
     check->n_names = check->at = 0;
-    aws_close(&check->aws, nothing, NULL);
+    check_outputs(&check->loop, check->options, &check->aws, check->outputs, outputs_checked, check);
 }
 
 /* Notes a finding on the bucket; a bad one also decides the exit code. */
@@ -214,12 +222,16 @@ static void print_people(struct check *check) {
     size_t i;
     json_t *bucket;
     json_array_foreach(check->buckets, i, bucket) print_bucket(bucket);
+    json_t *output;
+    json_array_foreach(check->outputs, i, output) print_line(json_text(output, "output"), json_text(output, "finding"),
+                                                             json_is_true(json_object_get(output, "ok")));
     if (list && strcmp(list, "ok") == 0 && json_array_size(check->buckets) == 0)
         printf("note  no bucket's name starts with '%s'\n", check->options->bucket_prefix);
 }
 
 int command_check(const struct options *options) {
-    struct check check = {.options = options, .report = json_object(), .buckets = json_array()};
+    struct check check = {
+        .options = options, .report = json_object(), .buckets = json_array(), .outputs = json_array()};
     struct err err = {0};
     if (uv_loop_init(&check.loop) < 0)
         return command_fail(EXIT_INTERNAL, "no event loop");
@@ -252,6 +264,7 @@ int command_check(const struct options *options) {
         r = check.exit_code;
         json_object_set_new(check.report, "ok", json_boolean(r == EXIT_DRAINED));
         json_object_set(check.report, "buckets", check.buckets);
+        json_object_set(check.report, "outputs", check.outputs);
         if (options->json) {
             json_dumpf(check.report, stdout, JSON_COMPACT);
             putchar('\n');
@@ -260,6 +273,7 @@ int command_check(const struct options *options) {
     }
     buf_free(&check.token);
     json_decref(check.buckets);
+    json_decref(check.outputs);
     json_decref(check.report);
     return fflush(stdout) == 0 ? r : command_fail(EXIT_INTERNAL, "cannot write to standard output");
 }

@@ -1,5 +1,6 @@
 /* cmd_config.c - froe config: checks a configuration file, shows what becomes of it, describes it for editors. */
 #include "commands.h"
+#include "config_output.h"
 #include "config_rules.h"
 #include "config_schema.h"
 #include "doc.h"
@@ -104,6 +105,10 @@ static json_t *value_of(const struct options *options, const struct option *opti
                                                     : words(options->exclude, options->n_exclude);
     case KIND_DIRECTORIES:
         return words(options->confine.write, options->confine.n_write);
+    case KIND_OUTPUT:
+        return config_outputs_json(options->outputs);
+    case KIND_THEN:
+        return config_then_json(options->then);
     case KIND_STORE: /* never the one with a password */
         return options->store_shown ? json_string(options->store_shown) : json_null();
     default:
@@ -182,9 +187,10 @@ static json_t *rule_of(const struct options *options, const struct config_rule *
                       : rule->handler == CONFIG_HANDLER_DISCARD ? json_string("discard")
                                                                 : json_null();
     json_t *object =
-        json_pack("{s:s,s:o,s:{s:o,s:o},s:s?,s:o,s:i}", "from", from.p, "buckets", globs_of(&match->buckets), "keys",
-                  "include", globs_of(&match->include), "exclude", globs_of(&match->exclude), "when", when, "handler",
-                  handler, "retries", (int)rule->retries);
+        json_pack("{s:s,s:o,s:{s:o,s:o},s:s?,s:o,s:o,s:o,s:i}", "from", from.p, "buckets", globs_of(&match->buckets),
+                  "keys", "include", globs_of(&match->include), "exclude", globs_of(&match->exclude), "when", when,
+                  "handler", handler, "output", config_outputs_json(config_outputs_of(options, rule)), "then",
+                  config_then_json(config_then_of(options, rule)), "retries", (int)rule->retries);
     if (object && (add_duration(object, "timeout", rule->timeout_us) < 0 ||
                    add_duration(object, "min_age", rule->min_age_us) < 0 || add_confine(object, &rule->confine) < 0)) {
         json_decref(object);

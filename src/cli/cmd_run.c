@@ -4,6 +4,8 @@
  * when the last handle is closed the loop ends and with it the program. */
 #include "aws.h"
 #include "commands.h"
+#include "config_output.h"
+#include "config_rules.h"
 #include "control.h"
 #include "plan.h"
 #include "progress.h"
@@ -42,17 +44,18 @@ static void nothing(void *arg) {
     (void)arg;
 }
 
-static void spawner_end(void *arg) {
+/* Handlers need the spawner, and clients of outputs the credentials, until they are closed. */
+static void plans_closed(void *arg) {
     struct run *run = arg;
     if (run->spawner)
         spawner_close(run->spawner, nothing, NULL);
     run->spawner = NULL;
+    aws_close(&run->aws, nothing, NULL);
 }
 
 static void pipeline_closed(void *arg) {
     struct run *run = arg;
-    plans_close(&run->plans, spawner_end, run);
-    aws_close(&run->aws, nothing, NULL);
+    plans_close(&run->plans, plans_closed, run);
 }
 
 static void engine_closed(void *arg) {
@@ -235,7 +238,7 @@ static int open_plan(struct run *run, struct err *err) {
     bool only_discard = options->discard && !options->config;
     if (!only_discard && spawner_new(&run->loop, froe_lock_fd(run->engine), &run->spawner, err) < 0)
         return EXIT_INTERNAL;
-    run->plans = (struct plans){.loop = &run->loop, .spawner = run->spawner, .log = &run->log};
+    run->plans = (struct plans){.loop = &run->loop, .spawner = run->spawner, .log = &run->log, .aws = &run->aws};
     int r = plans_open(&run->plans, options, err);
     return r < 0 ? (r == -ENOMEM ? EXIT_INTERNAL : EXIT_USAGE) : 0;
 }
@@ -349,6 +352,18 @@ static int begin(struct run *run, struct err *err) {
 
 /* ---- dry run ---- */
 
+static bool deletes(const struct config_then *then) {
+    return !then || then->kind == THEN_DELETE;
+}
+
+static bool deletes_all(const struct options *options) {
+    size_t n = options->rules ? options->rules->n : 0;
+    bool all = n > 0 || deletes(options->then);
+    for (size_t i = 0; i < n; i++)
+        all &= deletes(config_then_of(options, &options->rules->rules[i]));
+    return all;
+}
+
 static void dry_bucket(void *arg, const struct pipeline_bucket *bucket, const struct s3_result *failed) {
     struct run *run = arg;
     if (failed) {
@@ -358,8 +373,8 @@ static void dry_bucket(void *arg, const struct pipeline_bucket *bucket, const st
     }
     _cleanup_buf_ struct buf size = {0};
     text_add_size(&size, bucket->bytes);
-    printf("%s: would process and delete %llu objects (%s)", bucket->name.p, (unsigned long long)bucket->listed,
-           size.p ? size.p : "");
+    printf("%s: would process%s %llu objects (%s)", bucket->name.p, deletes_all(run->options) ? " and delete" : "",
+           (unsigned long long)bucket->listed, size.p ? size.p : "");
     for (int skip = SKIP_NOT + 1; skip < SKIP_KINDS; skip++)
         if (bucket->skipped[skip])
             printf(", skip %llu %s", (unsigned long long)bucket->skipped[skip],

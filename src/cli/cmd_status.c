@@ -44,6 +44,10 @@ static void add_bucket(struct table *table, const json_t *bucket) {
     table_cell(table, "%s", json_text(bucket, "deletes"));
     if (json_is_true(json_object_get(bucket, "throttled")))
         buf_printf(&note, "throttled: %jd at once", (intmax_t)json_number(bucket, "limit"));
+    if (json_number(bucket, "results") > 0) {
+        buf_printf(&note, "%s%jd results stored, ", note.n ? "; " : "", (intmax_t)json_number(bucket, "results"));
+        text_add_size(&note, (uint64_t)json_number(bucket, "result_bytes"));
+    }
     add_skipped(&note, bucket);
     add_cursor(&note, bucket);
     int64_t granted_utc_us = local_read(bucket, "last_granted_at");

@@ -3,6 +3,7 @@
 #include "options_table.h"
 
 #include "config_image.h"
+#include "config_output.h"
 #include "config_rules.h"
 #include "doc.h"
 #include "mem.h"
@@ -61,6 +62,10 @@ int option_set_from_file(struct options *options, const struct option *option, c
     option_key(option, key);
     if (option->kind == KIND_FLAG)
         return set_flag(options, option, entry, key, err);
+    if (option->kind == KIND_OUTPUT)
+        return config_outputs_read(options->doc, entry, &options->outputs, err);
+    if (option->kind == KIND_THEN)
+        return config_then_read(options->doc, entry, &options->then, err);
     if (option->kind == KIND_GLOB || option->kind == KIND_DIRECTORIES)
         return set_list(options, option, entry, key, err);
     return set_text(options, option, entry, key, err);

@@ -2,6 +2,7 @@
 #include "config_rules.h"
 
 #include "config_image.h"
+#include "config_output.h"
 #include "doc.h"
 #include "mem.h"
 #include "options_table.h"
@@ -218,6 +219,16 @@ static int read_confine(const struct doc *doc, const struct doc_node *value, str
     return -EINVAL;
 }
 
+static int read_output(const struct doc *doc, const struct doc_node *value, struct config_rule *rule,
+                       struct rule *match, struct err *err) {
+    return config_outputs_read(doc, value, &rule->outputs, err);
+}
+
+static int read_then(const struct doc *doc, const struct doc_node *value, struct config_rule *rule, struct rule *match,
+                     struct err *err) {
+    return config_then_read(doc, value, &rule->then, err);
+}
+
 static int refuse_cap(const struct doc *doc, const struct doc_node *value, struct config_rule *rule, struct rule *match,
                       struct err *err) {
     return doc_error(doc, value->key, err,
@@ -245,6 +256,8 @@ const struct config_rule_key config_rule_keys[] = {
      "what is done with the object: discard, a program, a pool of its processes, work on images, or a plugin; without "
      "it the general one",
      read_handler},
+    {"output", NULL, NULL, read_output},
+    {"then", NULL, NULL, read_then},
     {"retries", NULL, NULL, read_retries},
     {"timeout", NULL, NULL, read_timeout},
     {"min_age", NULL, NULL, read_min_age},
@@ -310,6 +323,8 @@ void config_rules_free(struct config_rules *rules) {
         rule_when_free(rules->rules[i].when);
         mem_free(rules->rules[i].program);
         mem_free(rules->rules[i].image);
+        config_outputs_free(rules->rules[i].outputs);
+        config_then_free(rules->rules[i].then);
         for (size_t k = 0; k < sizeof rules->rules[i].globs / sizeof rules->rules[i].globs[0]; k++)
             mem_free(rules->rules[i].globs[k]);
     }
@@ -339,6 +354,7 @@ int config_rules_settle(const struct options *options, bool need_handler, struct
     for (size_t i = 0; i < rules->n; i++) {
         struct config_rule *rule = &rules->rules[i];
         const struct rule_globs *buckets = &rules->matches[i].buckets;
+        rule->keeps_results = config_outputs_of(options, rule) != NULL;
         if (!rule->has_retries)
             rule->retries = options->retries;
         if (!rule->has_timeout)

@@ -21,9 +21,11 @@ struct config_rule {
     struct rule_when *when;      /* owned */
     const char **globs[3];       /* owned: buckets, include, exclude; their strings are the document's */
     enum config_handler handler;
-    char **program;     /* owned, NULL-terminated */
-    char *image;        /* owned: for froe-image */
-    bool keeps_results; /* what its handler makes of an object is wanted */
+    char **program;                 /* owned, NULL-terminated */
+    char *image;                    /* owned: for froe-image */
+    bool keeps_results;             /* what its handler makes of an object is wanted; see config_rules_settle */
+    struct config_outputs *outputs; /* owned; NULL: the general ones */
+    struct config_then *then;       /* owned; NULL: the general one */
     /* Those that the rule does not give are the general ones, see config_rules_settle. */
     bool has_retries, has_timeout, has_min_age;
     uint32_t retries;

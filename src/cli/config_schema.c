@@ -1,6 +1,7 @@
 /* config_schema.c - see config_schema.h. */
 #include "config_schema.h"
 
+#include "config_output.h"
 #include "config_rules.h"
 #include "options_table.h"
 #include "spec.h"
@@ -45,6 +46,10 @@ static json_t *of_kind(const struct option *option) {
         return json_pack("{s:[s,s,s,s]}", "enum", "debug", "info", "warn", "error");
     case KIND_PREFIX:
         return json_pack("{s:[s,s],s:i,s:i}", "type", "string", "number", "minLength", 1, "maxLength", 63);
+    case KIND_OUTPUT:
+        return json_loads(config_output_schema, 0, NULL);
+    case KIND_THEN:
+        return json_loads(config_then_schema, 0, NULL);
     case KIND_CRON:
         return json_pack("{s:s,s:i}", "type", "string", "minLength", 1);
     case KIND_TEXT:

@@ -1,6 +1,7 @@
 /* options.c - the command line, the environment and the file, by the table. */
 #include "options_table.h"
 
+#include "config_output.h"
 #include "config_rules.h"
 #include "doc.h"
 #include "mem.h"
@@ -220,6 +221,10 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
 
 void options_free(struct options *options) {
     config_rules_free(options->rules);
+    config_outputs_free(options->outputs);
+    config_then_free(options->then);
+    options->outputs = NULL;
+    options->then = NULL;
     mem_free(options->file_program);
     mem_free(options->plugin);
     mem_free(options->image);

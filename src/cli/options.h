@@ -61,7 +61,9 @@ struct options_confine {
 };
 
 struct doc;
+struct config_outputs;
 struct config_rules;
+struct config_then;
 
 struct options {
     enum command_id command;
@@ -77,6 +79,8 @@ struct options {
     int64_t history_us, history_bytes; /* history_us 0: none */
     const char *include[GLOBS_MAX], *exclude[GLOBS_MAX];
     size_t n_include, n_exclude;
+    struct config_outputs *outputs; /* owned, config_output.h; NULL: none were given */
+    struct config_then *then;       /* likewise; NULL: delete */
     bool once, dry_run, discard, all, json, help;
     bool pool, pool_path;                /* the latter: bodies as files */
     uint32_t pool_workers, pool_recycle; /* 0: as many as cores; never */

@@ -1,6 +1,7 @@
 /* options_check.c - what does not go together on a command line, and what is missing. */
 #include "options_table.h"
 
+#include "config_output.h"
 #include "config_rules.h"
 #include "doc.h"
 #include "text.h"
@@ -69,6 +70,9 @@ static int check_run(const struct options *options, struct err *err) {
     if (!options->dry_run && options->pool && !options->program && !options->plugin)
         return err_set(err, -EINVAL,
                        "--pool needs the program of its workers: froe run ... --pool -- PROGRAM [ARG...]");
+    r = config_outputs_settle(options, NULL, err);
+    if (r < 0)
+        return r;
     if (options->rules)
         return config_rules_settle(options, !options->dry_run, err);
     if (!options->dry_run && !options->program && !options->discard && !options->plugin && !options->image)
@@ -144,6 +148,8 @@ static int check_config(const struct options *options, struct err *err) {
     if (is(options, "check") && !options->config)
         return err_set(err, -EINVAL, "which file? froe config check FILE, or set FROE_CONFIG");
     r = check_handler(options, err);
+    if (r == 0)
+        r = config_outputs_settle(options, NULL, err);
     return r == 0 && options->rules ? config_rules_settle(options, false, err) : r;
 }
 
@@ -186,7 +192,7 @@ int options_check(const struct options *options, struct err *err) {
         return check_config(options, err);
     case COMMAND_CHECK:
         config_rules_settle_confine(options);
-        return 0;
+        return config_outputs_settle(options, NULL, err);
     case COMMAND_STATUS:
     case COMMAND_DEMO:
     case COMMAND_VERSION:

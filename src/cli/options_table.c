@@ -83,6 +83,11 @@ const struct option option_table[] = {
      0, UINT64_C(1) << 50, "0", "of a file that it writes"},
     {"nice", "FROE_NICE", "N", KIND_U32, FOR_RUN | FOR_CHECK, OPTION_AT(confine.nice), 0, 19, "0",
      "lets programs yield the CPU to others"},
+    {"output", "FROE_OUTPUT", "DEST", KIND_OUTPUT, FOR_RUN | FOR_CHECK, OPTION_AT(outputs), 0, 0, NULL,
+     "where the program's standard output is stored before the object is deleted: s3://BUCKET/{key} or\n"
+     "DIRECTORY/{stem}.txt, see docs/output.md (may be given several times; none: nowhere)"},
+    {"then", "FROE_THEN", "WHAT", KIND_THEN, FOR_RUN | FOR_CHECK, OPTION_AT(then), 0, 0, "delete",
+     "what becomes of a processed object: delete, keep, move:s3://BUCKET/{key} or tag:NAME=VALUE,..."},
     {"workflow", NULL, "NAME", KIND_TEXT, FOR_RUNS, OPTION_AT(workflow), 0, 0, NULL,
      "only runs of this workflow: process_object, fetch_s3_objects, fetch_s3_buckets"},
     {"bucket", NULL, "BUCKET", KIND_TEXT, FOR_PARKED, OPTION_AT(bucket), 0, 0, NULL,

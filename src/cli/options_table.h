@@ -36,6 +36,8 @@ enum kind {
     KIND_DIRECTORIES,
     KIND_STATES,
     KIND_META,
+    KIND_OUTPUT,
+    KIND_THEN,
     KIND_TIME,
     KIND_FLAG
 };

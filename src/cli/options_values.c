@@ -2,6 +2,7 @@
 #include "options_table.h"
 
 #include "clock.h"
+#include "config_output.h"
 #include "cron.h"
 #include "mem.h"
 #include "store_uri.h"
@@ -279,6 +280,10 @@ int option_set(struct options *options, const struct option *option, const char 
         return set_meta(options, value, origin, err);
     case KIND_TIME:
         return set_time(place, value, origin, err);
+    case KIND_OUTPUT:
+        return config_output_add(&options->outputs, value, origin, err);
+    case KIND_THEN:
+        return config_then_set(&options->then, value, origin, err);
     case KIND_CRON: {
         struct cron cron;
         struct err why = {0};

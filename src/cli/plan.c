@@ -32,6 +32,8 @@ static void set_ways(struct plan *plan) {
                                                .retries = options->retries,
                                                .timeout_us = options->timeout_us,
                                                .min_age_us = options->min_age_us};
+    for (size_t i = 0; plan->destinations && i <= n; i++)
+        destinations_set(plan->destinations, i, i < n ? &plan->ways[i] : &plan->pipeline.way);
 }
 
 int plan_new(const struct options *options, struct plan **ret_plan) {
@@ -161,8 +163,8 @@ static struct wish general_wish(const struct plan *plan) {
     return wish;
 }
 
-/* The general handler keeps no results and confines as for all: a rule that wants it otherwise has one like it for
- * itself. */
+/* Where there are rules the general handler keeps no results, and it confines as for all: a rule that wants it
+ * otherwise has one like it for itself. */
 static int open_handler_of(struct plan *plan, const struct config_rule *rule, struct handler **ret_handler,
                            struct err *err) {
     struct wish wish = general_wish(plan);
@@ -185,7 +187,9 @@ static int open_handlers(struct plan *plan, struct err *err) {
         if (r < 0)
             err_prefix(err, "rule %zu", i + 1);
     }
-    const struct wish general = general_wish(plan);
+    struct wish general = general_wish(plan);
+    if (n == 0 && destinations_any(plan->destinations, 0))
+        general.results = &plan->plans->results;
     return r < 0 ? r : open_handler(plan, &general, &plan->handlers[n], err);
 }
 
@@ -206,7 +210,7 @@ static void timer_closed(uv_handle_t *handle) {
     look_whether_closed(plans);
 }
 
-static void handler_closed(void *arg) {
+static void part_closed(void *arg) {
     struct plan *plan = arg;
     if (--plan->n_open == 0)
         uv_close((uv_handle_t *)&plan->later, timer_closed);
@@ -220,9 +224,14 @@ static void close_plan(uv_timer_t *timer) {
         plan->handlers[i] = NULL;
         plan->n_open += handler != NULL;
         if (handler)
-            handler_close(handler, handler_closed, plan);
+            handler_close(handler, part_closed, plan);
     }
-    handler_closed(plan);
+    struct destinations *destinations = plan->destinations;
+    plan->destinations = NULL;
+    plan->n_open += destinations != NULL;
+    if (destinations)
+        destinations_close(destinations, part_closed, plan);
+    part_closed(plan);
 }
 
 static void end_soon(void *arg) {
@@ -247,7 +256,9 @@ static int make(struct plans *plans, const struct options *options, struct plan 
     uv_timer_init(plans->loop, &plan->later);
     plan->later.data = plan;
     list_push_back(&plans->all, &plan->link);
-    int r = open_handlers(plan, err);
+    int r = destinations_open(plans->loop, options, plans->aws, &plan->destinations, err);
+    if (r == 0)
+        r = open_handlers(plan, err);
     if (r < 0) {
         end_soon(plan);
         return r;

@@ -4,6 +4,7 @@
  * Thread: the loop's. */
 #pragma once
 
+#include "destinations.h"
 #include "handler.h"
 #include "list.h"
 #include "options.h"
@@ -32,7 +33,8 @@ struct plan {
     const struct options *options;
     struct options *owned; /* NULL: they are the caller's */
     struct pipeline_way *ways;
-    struct handler **handlers; /* of each rule, then the general one; NULL: none of its own */
+    struct destinations *destinations; /* NULL: a plan of a dry run */
+    struct handler **handlers;         /* of each rule, then the general one; NULL: none of its own */
     size_t n_handlers, n_open;
     struct plan_confine confine;
     uv_timer_t later; /* closes it, out of the call that told that it is unused */
@@ -42,11 +44,12 @@ struct plan {
 int plan_new(const struct options *options, struct plan **ret_plan);
 void plan_free(struct plan *plan); /* one of plan_new; NULL is fine */
 
-/* All-zero but for the first three. Stays where it is as long as there are plans. */
+/* All-zero but for the first four. Stays where it is as long as there are plans. */
 struct plans {
     uv_loop_t *loop;
     struct spawner *spawner; /* NULL: no plan has a program */
     struct log *log;
+    const struct aws *aws;          /* NULL: nothing lands in a bucket */
     struct budget budget;           /* of the results of all plans together */
     struct handler_results results; /* for the handlers that keep any */
     struct plan *now;

@@ -36,7 +36,7 @@ struct progress {
     size_t n, cap;
     unsigned drawn; /* lines on the terminal that the next drawing replaces */
     int64_t began_mono_us, before_mono_us;
-    uint64_t done, failed, bytes, listed, live, parked, done_before;
+    uint64_t done, failed, bytes, listed, live, parked, results, done_before;
     double rate;
     bool complete;
     struct buf out;
@@ -85,6 +85,7 @@ static void take_bucket(void *arg, const struct pipeline_bucket *numbers) {
     progress->done += numbers->done;
     progress->failed += numbers->failed;
     progress->bytes += numbers->bytes;
+    progress->results += numbers->results;
     progress->listed += numbers->listed;
     progress->live += group.live;
     progress->parked += group.parked;
@@ -102,6 +103,7 @@ static double smooth(double rate, uint64_t done, int64_t us) {
 static void take_numbers(struct progress *progress) {
     int64_t now = clock_mono_us(progress->options.clock), passed = now - progress->before_mono_us;
     progress->done = progress->failed = progress->bytes = progress->listed = progress->live = progress->parked = 0;
+    progress->results = 0;
     pipeline_buckets_each(progress->options.pipeline, take_bucket, progress);
     for (size_t i = 0; i < progress->n; i++) {
         struct row *row = &progress->rows[i];
@@ -244,9 +246,9 @@ static void log_progress(struct progress *progress) {
     int64_t eta = eta_us(progress, progress->live, progress->rate);
     log_info(progress->options.log, "progress", LOG_INT("buckets", (int64_t)progress->n),
              LOG_INT("listed", (int64_t)progress->listed), LOG_INT("done", (int64_t)progress->done),
-             LOG_INT("live", (int64_t)progress->live), LOG_INT("failed_attempts", (int64_t)progress->failed),
-             LOG_INT("parked", (int64_t)progress->parked), LOG_INT("rate", (int64_t)progress->rate),
-             LOG_INT("eta_s", eta < 0 ? -1 : eta / US_PER_S));
+             LOG_INT("results", (int64_t)progress->results), LOG_INT("live", (int64_t)progress->live),
+             LOG_INT("failed_attempts", (int64_t)progress->failed), LOG_INT("parked", (int64_t)progress->parked),
+             LOG_INT("rate", (int64_t)progress->rate), LOG_INT("eta_s", eta < 0 ? -1 : eta / US_PER_S));
 }
 
 static void tick(uv_timer_t *timer) {
@@ -307,8 +309,8 @@ void progress_end(struct progress *progress, bool drained) {
     log_info(log, drained ? "drained" : "stopped", LOG_INT("objects", (int64_t)progress->done),
              LOG_INT("buckets", (int64_t)progress->n), LOG_INT("failed_attempts", (int64_t)progress->failed),
              LOG_INT("parked", (int64_t)progress->parked), LOG_INT("left", (int64_t)progress->live),
-             LOG_INT("bytes", (int64_t)progress->bytes), LOG_NUM("seconds", (double)(took / US_PER_MS) / 1000),
-             LOG_INT("rate", (int64_t)rate));
+             LOG_INT("bytes", (int64_t)progress->bytes), LOG_INT("results", (int64_t)progress->results),
+             LOG_NUM("seconds", (double)(took / US_PER_MS) / 1000), LOG_INT("rate", (int64_t)rate));
     if (progress->parked)
         log_warn(log, "some objects are parked; see froe parked list", LOG_INT("parked", (int64_t)progress->parked));
     uv_close((uv_handle_t *)&progress->timer, timer_closed);

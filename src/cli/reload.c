@@ -22,7 +22,7 @@ static bool takes_effect(const struct option *option) {
                                         "pool-workers",    "pool-body", "pool-recycle",  "pool-memory",
                                         "memory",          "confine",   "allow-network", "allow-write",
                                         "limit-memory",    "limit-cpu", "limit-files",   "limit-processes",
-                                        "limit-file-size", "nice"};
+                                        "limit-file-size", "nice",      "output",        "then"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (strcmp(option->name, names[i]) == 0)
             return true;
@@ -49,6 +49,8 @@ static bool same(const struct options *a, const struct options *b, const struct 
     case KIND_DIRECTORIES:
     case KIND_STATES:
     case KIND_META:
+    case KIND_OUTPUT:
+    case KIND_THEN:
     case KIND_TIME:
         return true;
     case KIND_PREFIX:

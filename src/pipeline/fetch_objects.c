@@ -115,8 +115,8 @@ static void spawned(void *arg, const froe_spawned *result, const froe_error *err
 }
 
 /* -ENOMEM, or 0 and how many items; keys of the page go into `keys` as "bucket/key" one after the other. */
-static int take_page(struct objects_task *run, const struct s3_object_page *page, froe_item *items, struct buf *keys,
-                     size_t *ret_n) {
+static int take_page(struct objects_task *run, const struct s3_object_page *page, froe_item *items, bool *may_be_kept,
+                     struct buf *keys, size_t *ret_n) {
     struct pipeline *pipeline = run->pipeline;
     int64_t now = clock_utc_us(pipeline->options.clock);
     size_t n = 0, total = 0;
@@ -137,6 +137,7 @@ static int take_page(struct objects_task *run, const struct s3_object_page *page
         r = r < 0 ? r : buf_add_bytes(keys, object->key);
         if (r < 0)
             return r;
+        may_be_kept[n] = plan_may_keep(pipeline->options.plan, run->bucket->stats.name, object);
         items[n++] = (froe_item){.child_key = keys->p + at,
                                  .child_key_n = keys->n - at,
                                  .generation = object->etag.p,
@@ -167,6 +168,36 @@ static void list_failed(struct objects_task *run, const struct s3_result *result
         fail_for_now(run, result->text);
 }
 
+static void spawn_page(struct objects_task *run, const froe_item *items, size_t n) {
+    if (n == 0) {
+        if (run->truncated)
+            next_page(run);
+        else
+            complete(run);
+        return;
+    }
+    froe_spawn spawn = {.size = sizeof spawn,
+                        .workflow = PIPELINE_PROCESS_OBJECT,
+                        .parent = run->task,
+                        .input = froe_task_input(run->task),
+                        .items = items,
+                        .n = n};
+    froe_error error = {0};
+    if (froe_spawn_many(run->pipeline->options.engine, &spawn, spawned, run, &error) != FROE_OK)
+        fail_for_now(run, error.text);
+}
+
+static void records_told(void *arg, const froe_item *items, size_t n, size_t n_kept) {
+    struct objects_task *run = arg;
+    if (!items) {
+        fail_for_now(run, "the records of what was kept cannot be read");
+        return;
+    }
+    run->skipped[SKIP_KEPT] += n_kept;
+    run->skipped[SKIP_NOT] -= n_kept;
+    spawn_page(run, items, n);
+}
+
 static void listed(void *arg, const struct s3_result *result, const struct s3_object_page *page) {
     struct objects_task *run = arg;
     struct pipeline *pipeline = run->pipeline;
@@ -182,9 +213,10 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
     }
     run->bucket->list_failures = 0;
     _cleanup_free_ froe_item *items = mem_calloc(page->n, sizeof *items);
+    _cleanup_free_ bool *may_be_kept = mem_calloc(page->n, sizeof *may_be_kept);
     _cleanup_buf_ struct buf keys = {0};
     size_t n;
-    if (!items || take_page(run, page, items, &keys, &n) < 0) {
+    if (!items || !may_be_kept || take_page(run, page, items, may_be_kept, &keys, &n) < 0) {
         fail_for_now(run, "out of memory");
         return;
     }
@@ -200,22 +232,11 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
             return;
         }
     }
-    if (n == 0) {
-        if (run->truncated)
-            next_page(run);
-        else
-            complete(run);
-        return;
-    }
-    froe_spawn spawn = {.size = sizeof spawn,
-                        .workflow = PIPELINE_PROCESS_OBJECT,
-                        .parent = run->task,
-                        .input = froe_task_input(run->task),
-                        .items = items,
-                        .n = n};
-    froe_error error = {0};
-    if (froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, &error) != FROE_OK)
-        fail_for_now(run, error.text);
+    int r = records_filter_page(pipeline, run->bucket->stats.name, items, may_be_kept, n, records_told, run);
+    if (r > 0)
+        spawn_page(run, items, n);
+    else if (r < 0)
+        fail_for_now(run, "out of memory");
 }
 
 static void next_page(struct objects_task *run) {

@@ -4,7 +4,8 @@
 #include "text.h"
 
 const char *pipeline_skip_name(enum pipeline_skip skip) {
-    static const char *const names[SKIP_KINDS] = {"taken", "marker", "archived", "excluded", "too_young", "no_rule"};
+    static const char *const names[SKIP_KINDS] = {"taken",     "marker",  "archived", "excluded",
+                                                  "too_young", "no_rule", "kept"};
     return names[skip];
 }
 

@@ -11,12 +11,16 @@
 static const struct bytes null_version = {"null",
                                           4}; /* the version of a bucket whose versioning is suspended: not unique */
 
+bool read_state_is_version(const struct read_state *read) {
+    return read->version_id.n > 0 && !bytes_equal(read->version_id, null_version);
+}
+
 static bool by_version(const struct guarded_delete *deletion) {
-    return deletion->read.version_id.n > 0 && !bytes_equal(deletion->read.version_id, null_version);
+    return read_state_is_version(&deletion->read);
 }
 
 bool read_state_is_exact(const struct read_state *read) {
-    return read->etag.n > 0 || (read->version_id.n > 0 && !bytes_equal(read->version_id, null_version));
+    return read->etag.n > 0 || read_state_is_version(read);
 }
 
 static void end(struct guarded_delete *deletion, enum deleted deleted, const char *text) {

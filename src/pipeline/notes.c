@@ -2,8 +2,10 @@
  *
  *     cursor/<bucket>    the key after which the next listing goes on (fetch_objects.c)
  *     listing/<bucket>   how the last pass ended and what it skipped: "complete marker=2 archived=0 excluded=0
- *                        too_young=0 no_rule=0"
- *     guard/<bucket>     how its deletes are protected: "guarded" */
+ *                        too_young=0 no_rule=0 kept=0"
+ *     guard/<bucket>     how its deletes are protected: "guarded"
+ *
+ * (records.c has values of its own.) */
 #include "private.h"
 
 #include "text.h"

@@ -65,6 +65,7 @@ int pipeline_new(uv_loop_t *loop, const struct pipeline_options *options, struct
     pipeline->loop = loop;
     pipeline->options = *options;
     pipeline->timeout_us = options->plan->way.timeout_us;
+    plan_settle(options->plan);
     if (!pipeline->options.clock)
         pipeline->options.clock = &clock_system;
     list_init(&pipeline->free_objects);

@@ -3,7 +3,8 @@
  *     fetch_s3_buckets   cron, singleton        pages through ListBuckets, spawns a fetch_s3_objects per bucket
  *     fetch_s3_objects   one per bucket, N at once   lists from the bucket's cursor while there is look-ahead, spawns a
  *                                               process_object per key, saves the cursor and ends
- *     process_object     capped per bucket      GET, verify, hand to the user's code, delete exactly what was read
+ *     process_object     capped per bucket      GET, verify, hand to the user's code, store its results, delete exactly
+ *                                               what was read (or move, tag or keep it)
  *
  * Thread: the loop's. The pipeline logs what it does to the log it is given. */
 #pragma once
@@ -13,6 +14,7 @@
 #include "err.h"
 #include "handler.h"
 #include "log.h"
+#include "output.h"
 #include "rules.h"
 #include "s3.h"
 
@@ -42,6 +44,7 @@ enum pipeline_skip {
     SKIP_EXCLUDED,  /* by --include or --exclude */
     SKIP_TOO_YOUNG, /* by --min-age, or its rule's */
     SKIP_NO_RULE,   /* there are rules, and none matches */
+    SKIP_KEPT,      /* processed already in this state, and kept */
     SKIP_KINDS,
 };
 const char *pipeline_skip_name(enum pipeline_skip skip); /* "marker", "archived" ... */
@@ -50,12 +53,25 @@ bool pipeline_filter_key(const struct pipeline_filter *filter, struct bytes key)
 enum pipeline_skip pipeline_filter_object(const struct pipeline_filter *filter, const struct s3_object *object,
                                           int64_t now_utc_us);
 
+/* What becomes of an object that was processed; all borrowed. */
+enum pipeline_then_kind { THEN_DELETE, THEN_MOVE, THEN_TAG, THEN_KEEP };
+struct pipeline_then {
+    enum pipeline_then_kind kind;
+    const char *bucket;             /* MOVE: where to */
+    const struct key_template *key; /* MOVE: as what */
+    const struct s3_tag *tags;      /* TAG: set in addition to those that it has */
+    size_t n_tags;
+};
+
 /* What is done with an object. */
 struct pipeline_way {
-    struct handler *handler; /* borrowed */
-    uint32_t retries;        /* attempts after the first; at most PIPELINE_RETRIES_MAX */
-    int64_t timeout_us;      /* of an attempt */
-    int64_t min_age_us;      /* of a rule; without rules the filter's counts */
+    struct handler *handler;             /* borrowed */
+    uint32_t retries;                    /* attempts after the first; at most PIPELINE_RETRIES_MAX */
+    int64_t timeout_us;                  /* of an attempt */
+    int64_t min_age_us;                  /* of a rule; without rules the filter's counts */
+    const struct output *const *outputs; /* borrowed: where results land. Their handler keeps results */
+    size_t n_outputs;                    /* 0: results are not wanted */
+    struct pipeline_then then;           /* once they are durable */
 };
 
 /* What is done with which object. All of it is borrowed and stays as it is while the pipeline has it. */
@@ -69,6 +85,7 @@ struct pipeline_plan {
     void (*unused)(void *arg);
     void *arg;
     uint32_t objects; /* the pipeline's: that were begun under it; 0 at first */
+    bool keeps;       /* likewise: some way keeps or tags objects */
 };
 /* By what a listing tells; what can only be decided when the object is read is taken. */
 enum pipeline_skip pipeline_plan_object(const struct pipeline_plan *plan, struct bytes bucket,
@@ -143,9 +160,11 @@ const char *pipeline_listing_name(enum pipeline_listing listing); /* "none", "pa
 struct pipeline_bucket {
     struct bytes name;
     uint64_t listed;               /* spawned */
-    uint64_t done;                 /* processed and deleted, or found gone */
+    uint64_t done;                 /* processed and deleted (moved, tagged, kept), or found gone */
     uint64_t gone;                 /* of the done: were not there any more */
     uint64_t bytes;                /* of the processed bodies */
+    uint64_t results;              /* stored, each output counted */
+    uint64_t result_bytes;         /* of these */
     uint64_t failed;               /* attempts */
     uint64_t again;                /* overwritten while being processed */
     uint64_t skipped[SKIP_KINDS];  /* in the last pass */

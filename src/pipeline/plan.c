@@ -33,6 +33,29 @@ enum pipeline_skip pipeline_plan_object(const struct pipeline_plan *plan, struct
     return SKIP_NOT;
 }
 
+bool plan_may_keep(const struct pipeline_plan *plan, struct bytes bucket, const struct s3_object *object) {
+    const struct pipeline_way *way = &plan->way;
+    if (!plan->keeps)
+        return false;
+    if (plan->n_rules > 0) {
+        struct rule_object listed = listed_object(bucket, object);
+        size_t at;
+        enum rules_found found = rules_find(plan->rules, plan->n_rules, &listed, &at, NULL);
+        if (found != RULES_FOUND)
+            return found == RULES_LATER;
+        way = &plan->ways[at];
+    }
+    return way->then.kind == THEN_KEEP || way->then.kind == THEN_TAG;
+}
+
+void plan_settle(struct pipeline_plan *plan) {
+    plan->keeps = false;
+    for (size_t i = 0; i <= plan->n_rules; i++) {
+        const struct pipeline_then *then = &(i < plan->n_rules ? &plan->ways[i] : &plan->way)->then;
+        plan->keeps |= then->kind == THEN_KEEP || then->kind == THEN_TAG;
+    }
+}
+
 bool pipeline_plan_wants(const struct pipeline_plan *plan, struct bytes bucket, const struct bytes *key) {
     return (!key || pipeline_filter_key(&plan->filter, *key)) &&
            (plan->n_rules == 0 || rules_may_match(plan->rules, plan->n_rules, bucket, key));
@@ -49,6 +72,7 @@ void plan_end(struct pipeline *pipeline, struct pipeline_plan *plan) {
 
 void pipeline_set_plan(struct pipeline *pipeline, struct pipeline_plan *plan) {
     struct pipeline_plan *old = pipeline->options.plan;
+    plan_settle(plan);
     pipeline->options.plan = plan;
     pipeline->left_alone = false; /* what the new one leaves out is worth a line again */
     if (old->objects == 0)

@@ -128,6 +128,8 @@ struct read_state {
 };
 /* Does it name one state of the object, so that a delete can name it too? */
 bool read_state_is_exact(const struct read_state *read);
+/* Does it do so by a version id of its own? */
+bool read_state_is_version(const struct read_state *read);
 
 /* How a guarded delete ended. */
 enum deleted {
@@ -154,3 +156,57 @@ struct guarded_delete {
 int guarded_delete_start(struct guarded_delete *deletion);
 void guarded_delete_cancel(
     struct guarded_delete *deletion); /* ends it soon, with DELETE_CANCELLED or what came first */
+
+/* then.c: what is to be done with the object as a text; appends. -EINVAL: it has no place to be moved to, with a text;
+ * -ENOMEM. */
+int then_resolve(const struct pipeline_then *then, const struct key_object *object, struct buf *how, struct err *err);
+const char *then_failure(struct bytes how); /* "processed, but not moved" */
+/* Does it to what `read` names, which must be exact, and to nothing else. Fill pipeline ... done; all must live until
+ * done, which may come from inside the start. Ends are those of a guarded delete: DELETED when all was done, or the
+ * object is gone. */
+struct aftermath {
+    struct pipeline *pipeline;
+    struct bucket *bucket;
+    froe_task *task;
+    struct bytes key;
+    struct read_state read;
+    uint64_t size;
+    struct bytes how;
+    void (*done)(struct aftermath *after, enum deleted ended, const char *text);
+
+    struct guarded_delete deletion;
+    struct s3_call *call; /* NULL: none under way, or the deletion's */
+    bool deleting, cancelled;
+    bool copied; /* of a move only the delete is left */
+};
+void aftermath_start(struct aftermath *after);
+void aftermath_cancel(struct aftermath *after, bool lease_lost);
+
+/* records.c: records of what was processed and stays. An empty ETag removes it. -ENOMEM. */
+int records_put(struct pipeline *pipeline, struct bytes bucket, struct bytes key, struct bytes etag);
+/* `got` comes later: data NULL when there is none. -ENOMEM. */
+int records_get(struct pipeline *pipeline, struct bytes bucket, struct bytes key,
+                void (*got)(void *arg, const void *data, size_t n, const froe_error *error), void *arg);
+bool records_match(struct bytes record, struct bytes etag); /* is that the state that was kept? */
+/* Leaves the items (of process_object runs of that bucket) that were not kept in their generation. may_be: of each, is
+ * it to be asked for at all? Copies; `done` comes later with what is left, or NULL when the store failed. 1: there is
+ * nothing to be asked, and done does not come; -ENOMEM: likewise. */
+typedef void records_page_fn(void *arg, const froe_item *items, size_t n, size_t n_kept);
+int records_filter_page(struct pipeline *pipeline, struct bytes bucket, const froe_item *items, const bool *may_be,
+                        size_t n, records_page_fn *done, void *arg);
+
+/* plan.c: could an object be kept, by what a listing tells? */
+bool plan_may_keep(const struct pipeline_plan *plan, struct bytes bucket, const struct s3_object *object);
+void plan_settle(struct pipeline_plan *plan); /* sets what follows from the rest */
+
+/* results.c: of one object, from the handler to their outputs. */
+struct results {
+    struct output_source *source;
+    struct handler_part parts[HANDLER_PARTS_MAX];
+    struct spool bodies[HANDLER_PARTS_MAX];
+    char *names[HANDLER_PARTS_MAX]; /* what name, content_type and extension of the parts point to */
+    size_t n;
+};
+struct results *results_new(const struct output_source *source);              /* copied; NULL: no memory */
+int results_take(struct results *results, const struct handler_result *from); /* moves the bodies; -ENOMEM */
+void results_free(struct results *results);                                   /* NULL is fine */

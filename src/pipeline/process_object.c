@@ -1,9 +1,14 @@
-/* process_object.c - process_object: GET, verify, hand to the user's code, delete exactly what was read.
+/* process_object.c - process_object: GET, verify, hand to the user's code, store its results, delete exactly what was
+ * read (or what else its rule says, then.c).
  *
  * Two things run side by side, the download and the handler's job; when both have ended it is decided what comes next.
- * An object that was processed but could not be deleted keeps that fact (its ETag and version id) as the run's
- * checkpoint: the next attempt goes straight to the delete and never runs the user's code on it again. */
+ * Results are in their outputs and durable before anything is done to the object; when they cannot be stored the
+ * attempt has failed, and the next one runs the user's code again. An object that was processed, with its results
+ * stored, but could not be deleted keeps that fact (its ETag and version id) as the run's checkpoint: the next attempt
+ * goes straight to the delete and never runs the user's code on it again. */
 #include "private.h"
+
+#include "text.h"
 
 struct object_task {
     struct list link; /* in free_objects */
@@ -27,10 +32,16 @@ struct object_task {
     uint64_t read_bytes;
     struct buf text; /* what went wrong, of the download or the job */
 
-    struct buf read; /* etag, then version id: what deletion.read points into */
+    struct buf read; /* etag, then version id: what after.read points into */
     size_t etag_n;
-    bool deleting;
-    struct guarded_delete deletion;
+    struct buf record; /* of an earlier state of it that was kept; empty: none */
+    bool asking;       /* for that, before anything else */
+
+    struct results *results;        /* NULL: none are wanted */
+    struct output_writing *writing; /* NULL: not running */
+    struct buf how;                 /* what becomes of it then */
+    bool finishing;                 /* that is being done */
+    struct aftermath after;
 };
 
 /* ---- life ---- */
@@ -52,6 +63,8 @@ void process_object_free_all(struct pipeline *pipeline) {
         struct object_task *run = LIST_ENTRY(link, struct object_task, link);
         buf_free(&run->text);
         buf_free(&run->read);
+        buf_free(&run->record);
+        buf_free(&run->how);
         mem_free(run);
     }
 }
@@ -63,6 +76,7 @@ static froe_task *put_back(struct object_task *run) {
     run->bucket->running--;
     if (run->bucket->running == 0 && run->bucket->late_unnoted)
         bucket_note_listing(run->bucket);
+    results_free(TAKE_PTR(run->results));
     plan_end(pipeline, run->plan);
     run->plan = NULL;
     run->task = NULL;
@@ -89,8 +103,15 @@ static void end_done(struct object_task *run) {
     bucket_refill(bucket);
 }
 
+/* What is not there any more was not kept either. */
+static void drop_record(struct object_task *run) {
+    if (run->record.n > 0)
+        records_put(run->pipeline, run->bucket->stats.name, run->key, BYTES_NONE);
+}
+
 static void end_gone(struct object_task *run, const char *what) {
     froe_task_log(run->task, FROE_INFO, "skipped: %s", what);
+    drop_record(run);
     run->bucket->stats.gone++;
     end_done(run);
 }
@@ -113,16 +134,24 @@ static void end_left(struct object_task *run, enum pipeline_skip skip, const cha
     froe_task_fail(put_back(run), FROE_FAIL_FORGET, what);
 }
 
-/* ---- the delete ---- */
+/* ---- what becomes of it ---- */
 
 /* To be kept when the delete does not come to its end: a byte for the ETag's length would do, but a line each reads
- * better in the store. Neither can hold a newline, being header values. */
+ * better in the store. Neither can hold a newline, being header values. What else is to be done than a delete follows,
+ * with the size. */
 static bool keep_processed(struct object_task *run) {
     _cleanup_buf_ struct buf checkpoint = {0};
-    struct bytes etag = run->deletion.read.etag, version_id = run->deletion.read.version_id;
-    return buf_add_str(&checkpoint, "processed\n") == 0 && buf_add_bytes(&checkpoint, etag) == 0 &&
-           buf_add_byte(&checkpoint, '\n') == 0 && buf_add_bytes(&checkpoint, version_id) == 0 &&
-           froe_task_set_checkpoint(run->task, checkpoint.p, checkpoint.n) == FROE_OK;
+    struct bytes etag = run->after.read.etag, version_id = run->after.read.version_id;
+    struct bytes how = run->after.copied ? BYTES_NONE : run->after.how;
+    int r = buf_add_str(&checkpoint, "processed\n");
+    r = r < 0 ? r : buf_add_bytes(&checkpoint, etag);
+    r = r < 0 ? r : buf_add_byte(&checkpoint, '\n');
+    r = r < 0 ? r : buf_add_bytes(&checkpoint, version_id);
+    if (r == 0 && how.n > 0) {
+        r = buf_printf(&checkpoint, "\n%llu\n", (unsigned long long)run->read_bytes);
+        r = r < 0 ? r : buf_add_bytes(&checkpoint, how);
+    }
+    return r == 0 && froe_task_set_checkpoint(run->task, checkpoint.p, checkpoint.n) == FROE_OK;
 }
 
 static struct read_state read_state(const struct object_task *run) {
@@ -130,33 +159,49 @@ static struct read_state read_state(const struct object_task *run) {
                                bytes_of(run->read.p + run->etag_n, run->read.n - run->etag_n)};
 }
 
+/* Cuts a line off, without its newline; false when there is none. */
+static bool cut_line(struct bytes *text, struct bytes *ret_line) {
+    const char *newline = text->n ? memchr(text->p, '\n', text->n) : NULL;
+    if (!newline)
+        return false;
+    *ret_line = bytes_of(text->p, (size_t)(newline - text->p));
+    *text = bytes_of(newline + 1, text->n - ret_line->n - 1);
+    return true;
+}
+
 /* What an earlier attempt has processed: 1, 0 when there was none, or -ENOMEM. */
 static int was_processed(struct object_task *run) {
     size_t n;
     const void *data = froe_task_checkpoint(run->task, &n);
-    struct bytes text = bytes_of(data, n), head = BYTES("processed\n");
+    struct bytes text = bytes_of(data, n), head = BYTES("processed\n"), etag, version_id, size;
     if (!bytes_starts(text, head))
         return 0;
-    text.p += head.n;
-    text.n -= head.n;
-    const char *newline = memchr(text.p, '\n', text.n);
-    if (!newline)
+    text = bytes_of(text.p + head.n, text.n - head.n);
+    if (!cut_line(&text, &etag))
         return 0;
-    size_t etag_n = (size_t)(newline - text.p);
+    if (!cut_line(&text, &version_id)) {
+        version_id = text;
+        text = BYTES_NONE;
+    } else if (!cut_line(&text, &size) || text_parse_u64(size, &run->read_bytes) < 0) {
+        return 0;
+    }
     buf_reset(&run->read);
-    if (buf_add(&run->read, text.p, etag_n) < 0 || buf_add(&run->read, newline + 1, text.n - etag_n - 1) < 0)
+    if (buf_add_bytes(&run->read, etag) < 0 || buf_add_bytes(&run->read, version_id) < 0 ||
+        buf_add_bytes(&run->how, text) < 0)
         return -ENOMEM;
-    run->etag_n = etag_n;
+    run->etag_n = etag.n;
     struct read_state read = read_state(run);
     return read_state_is_exact(&read);
 }
 
-static void deleted(struct guarded_delete *deletion, enum deleted deleted, const char *text) {
-    struct object_task *run = LIST_ENTRY(deletion, struct object_task, deletion);
+static void finished(struct aftermath *after, enum deleted ended, const char *text) {
+    struct object_task *run = LIST_ENTRY(after, struct object_task, after);
     struct pipeline *pipeline = run->pipeline;
-    run->deleting = false;
-    switch (deleted) {
+    run->finishing = false;
+    switch (ended) {
     case DELETED:
+        if (after->how.n == 0 || after->copied)
+            drop_record(run);
         end_done(run);
         return;
     case DELETE_OVERWRITTEN:
@@ -174,28 +219,106 @@ static void deleted(struct guarded_delete *deletion, enum deleted deleted, const
     }
     keep_processed(run);
     buf_reset(&run->text);
-    if (buf_printf(&run->text, "processed, but not deleted: %s", text) < 0)
+    if (buf_printf(&run->text, "%s: %s", then_failure(after->copied ? BYTES_NONE : after->how), text) < 0)
         set_text(run, "processed, but not deleted");
-    if (deleted == DELETE_FAILED)
+    if (ended == DELETE_FAILED || froe_task_cancelled(run->task) == FROE_CANCELLED_TIMEOUT)
         end_failed(run);
     else
-        end_again(run, deleted == DELETE_LATER ? throttle_delay_us(run->bucket) : 0);
+        end_again(run, ended == DELETE_LATER ? throttle_delay_us(run->bucket) : 0);
 }
 
-static void start_delete(struct object_task *run) {
-    run->deletion = (struct guarded_delete){
+/* Also of a run that was cancelled: what was processed is better deleted than processed twice. */
+static void start_after(struct object_task *run) {
+    run->after = (struct aftermath){
         .pipeline = run->pipeline,
         .bucket = run->bucket,
         .task = run->task,
         .key = run->key,
         .read = read_state(run),
-        .done = deleted,
+        .size = run->read_bytes,
+        .how = buf_bytes(&run->how),
+        .done = finished,
     };
-    run->deleting = true;
-    int r = guarded_delete_start(&run->deletion);
-    if (r < 0)
-        deleted(&run->deletion, DELETE_LATER,
-                r == -ECANCELED ? "the lease on this run is not certain any more" : "the request could not be made");
+    run->finishing = true;
+    aftermath_start(&run->after);
+}
+
+/* ---- results ---- */
+
+static void end_cancelled(struct object_task *run) {
+    if (froe_task_cancelled(run->task) == FROE_CANCELLED_TIMEOUT)
+        end_failed(run);
+    else
+        end_again(run, 0);
+}
+
+static void set_unstored(struct object_task *run, const char *text) {
+    buf_reset(&run->text);
+    if (buf_printf(&run->text, "processed, but its result could not be stored: %s", text) < 0)
+        set_text(run, "processed, but its result could not be stored");
+}
+
+static void output_called(void *arg, const struct s3_result *result) {
+    struct object_task *run = arg;
+    if (result->throttled) /* the destination slows the source down */
+        throttle_hit(run->bucket, result->duration_us);
+}
+
+static void output_done(void *arg, const struct output_result *result) {
+    struct object_task *run = arg;
+    run->writing = NULL;
+    run->bucket->stats.results += result->results;
+    run->bucket->stats.result_bytes += result->bytes;
+    switch (result->end) {
+    case OUTPUT_WRITTEN:
+        results_free(TAKE_PTR(run->results)); /* before what may take its time */
+        start_after(run);
+        return;
+    case OUTPUT_CANCELLED:
+        if (result->text[0])
+            froe_task_log(run->task, FROE_INFO, "its result was not stored: %s", result->text);
+        end_cancelled(run);
+        return;
+    case OUTPUT_LATER:
+        set_unstored(run, result->text);
+        end_again(run, throttle_delay_us(run->bucket));
+        return;
+    case OUTPUT_FAILED:
+        set_unstored(run, result->text);
+        end_failed(run);
+        return;
+    }
+}
+
+static const struct output_events output_events = {output_called, output_done};
+
+static void start_output(struct object_task *run) {
+    struct pipeline *pipeline = run->pipeline;
+    const struct output_job job = {
+        .loop = pipeline->loop,
+        .outputs = run->way.outputs,
+        .n_outputs = run->way.n_outputs,
+        .source_s3 = pipeline->options.s3,
+        .source = run->results->source,
+        .parts = run->results->parts,
+        .n_parts = run->results->n,
+    };
+    struct err err = {0};
+    if (!froe_task_holds_lease(run->task)) {
+        set_text(run, "the lease on this run is not certain any more");
+        end_again(run, 0);
+        return;
+    }
+    int r = output_write(&job, &output_events, run, &run->writing, &err);
+    if (r == 0)
+        return;
+    run->writing = NULL;
+    set_unstored(run, err.text);
+    run->hopeless = r == -EINVAL;
+    if (r == -EINVAL)
+        end_failed(run);
+    else
+        end_again(run, throttle_delay_us(run->bucket));
 }
 
 /* ---- the download and the job ---- */
@@ -206,18 +329,23 @@ static void decide(struct object_task *run) {
     froe_cancel_reason cancelled = froe_task_cancelled(run->task);
     if (run->job_started && run->job_end == HANDLER_OK && run->got && run->get_status == S3_OK) {
         run->bucket->stats.bytes += run->read_bytes;
-        start_delete(run); /* also when cancelled: what was processed is better deleted than processed twice */
+        if (!run->results || run->results->n == 0)
+            start_after(run);
+        else if (cancelled)
+            end_cancelled(run);
+        else
+            start_output(run);
         return;
     }
     if (cancelled) {
-        if (cancelled == FROE_CANCELLED_TIMEOUT)
-            end_failed(run);
-        else
-            end_again(run, 0);
+        end_cancelled(run);
         return;
     }
     if (run->left != SKIP_NOT) {
-        end_left(run, run->left, run->left == SKIP_NO_RULE ? "no rule matches it" : "younger than its rule's min_age");
+        end_left(run, run->left,
+                 run->left == SKIP_NO_RULE ? "no rule matches it"
+                 : run->left == SKIP_KEPT  ? "processed already, and kept"
+                                           : "younger than its rule's min_age");
         return;
     }
     if (run->job_started && (run->job_end == HANDLER_FAILED || run->job_end == HANDLER_AGAIN)) {
@@ -283,6 +411,10 @@ static void job_done(void *arg, const struct handler_result *result) {
     run->job_end = result->end;
     run->hopeless = run->hopeless || result->final;
     /* Of an aborted job the text says nothing that the download's end does not say better. */
+    if (result->end == HANDLER_OK && run->results && results_take(run->results, result) < 0) {
+        run->job_end = HANDLER_NOT_RUN;
+        set_text(run, "out of memory");
+    }
     if (result->end == HANDLER_FAILED || result->end == HANDLER_AGAIN || result->end == HANDLER_NOT_RUN)
         set_failure(run, result->text[0] ? result->text : "the program asks to be run again");
     if (run->get)
@@ -302,10 +434,34 @@ static void set_timeout(struct object_task *run, int64_t timeout_us) {
     froe_task_refresh_timeout(run->task, timeout_us > took_us ? timeout_us - took_us : 0);
 }
 
+/* What is to be done when it was processed, and what its results need to know of it. */
+static int choose_after(struct object_task *run, const struct s3_object_info *info, struct err *err) {
+    const struct pipeline_way *way = &run->way;
+    bool keeps = way->then.kind == THEN_KEEP || way->then.kind == THEN_TAG;
+    bool metadata = outputs_want_metadata(way->outputs, way->n_outputs);
+    const struct output_source source = {
+        .object = {run->bucket->stats.name, run->key, info->etag, info->version_id, info->modified_utc_us},
+        .metadata = metadata ? info->metadata : NULL,
+        .n_metadata = metadata ? info->n_metadata : 0,
+    };
+    if (keeps && records_match(buf_bytes(&run->record), info->etag)) {
+        run->left = SKIP_KEPT;
+        return 0;
+    }
+    int r = then_resolve(&way->then, &source.object, &run->how, err);
+    if (r == 0 && way->n_outputs > 0) {
+        run->results = results_new(&source);
+        r = run->results ? 0 : err_set(err, -ENOMEM, "out of memory");
+    }
+    return r;
+}
+
 /* The rule that the object falls under. False: it is not to be handed over, and the download ends. */
 static bool choose(struct object_task *run, const struct s3_object_info *info) {
     struct err err = {0};
     int r = plan_choose(run->pipeline, run->plan, run->bucket, run->key, info, &run->way, &run->left, &err);
+    if (r == 0 && run->left == SKIP_NOT)
+        r = choose_after(run, info, &err);
     if (r == 0 && run->left == SKIP_NOT) {
         set_timeout(run, run->way.timeout_us);
         return true;
@@ -409,6 +565,32 @@ static void get_done(void *arg, const struct s3_result *result) {
 
 static const struct s3_get_handler get_handler = {get_info, get_data, get_done};
 
+static void start_get(struct object_task *run) {
+    int r = s3_get(run->pipeline->options.s3, run->bucket->stats.name, run->key, &get_handler, run, &run->get);
+    if (r == 0)
+        return;
+    run->get = NULL;
+    set_text(run, r == -EINVAL ? "the request cannot be made: a key longer than 1024 bytes, or an odd bucket name"
+                               : "the request could not be made");
+    if (r == -EINVAL)
+        end_failed(run);
+    else
+        end_again(run, throttle_delay_us(run->bucket));
+}
+
+static void record_read(void *arg, const void *data, size_t n, const froe_error *error) {
+    struct object_task *run = arg;
+    run->asking = false;
+    if (froe_task_cancelled(run->task)) {
+        end_cancelled(run);
+    } else if (error || buf_add(&run->record, data, n) < 0) {
+        set_text(run, error ? error->text : "out of memory");
+        end_again(run, US_PER_S);
+    } else {
+        start_get(run);
+    }
+}
+
 void process_object_run(froe_task *task, void *arg) {
     struct pipeline *pipeline = arg;
     size_t n;
@@ -437,7 +619,11 @@ void process_object_run(froe_task *task, void *arg) {
     run->key = key;
     run->get = NULL;
     run->job = NULL;
-    run->got = run->job_started = run->paused = run->deleting = false;
+    run->got = run->job_started = run->paused = run->finishing = run->asking = false;
+    run->results = NULL;
+    run->writing = NULL;
+    buf_reset(&run->how);
+    buf_reset(&run->record);
     run->read_bytes = 0;
     run->left = SKIP_NOT;
     run->hopeless = false;
@@ -452,34 +638,32 @@ void process_object_run(froe_task *task, void *arg) {
     set_timeout(run, run->way.timeout_us);
     int r = was_processed(run);
     if (r > 0) {
-        start_delete(run);
+        start_after(run);
         return;
     }
-    if (r == 0)
-        r = s3_get(pipeline->options.s3, bucket->stats.name, run->key, &get_handler, run, &run->get);
-    if (r == 0)
-        return;
-    run->get = NULL;
-    set_text(run, r == -EINVAL ? "the request cannot be made: a key longer than 1024 bytes, or an odd bucket name"
-                               : "the request could not be made");
-    if (r == -EINVAL)
-        end_failed(run);
-    else
+    if (r == 0 && run->plan->keeps) {
+        run->asking = true;
+        r = records_get(pipeline, bucket->stats.name, run->key, record_read, run);
+    } else if (r == 0) {
+        start_get(run);
+    }
+    if (r < 0) {
+        set_text(run, "out of memory");
         end_again(run, throttle_delay_us(bucket));
+    }
 }
 
 void process_object_cancel(froe_task *task, void *arg) {
     (void)arg;
     struct object_task *run = froe_task_data(task);
-    if (run->deleting) {
-        /* A delete that was sent may be carried out all the same. It is given its own deadline to end rather than being
-         * cut off not knowing; only when the lease is gone nothing more may be sent. */
-        if (froe_task_cancelled(task) == FROE_CANCELLED_LEASE_LOST)
-            guarded_delete_cancel(&run->deletion);
+    if (run->finishing) {
+        aftermath_cancel(&run->after, froe_task_cancelled(task) == FROE_CANCELLED_LEASE_LOST);
         return;
     }
     if (froe_task_cancelled(task) == FROE_CANCELLED_TIMEOUT)
         set_text(run, "timed out");
+    if (run->writing)
+        output_cancel(run->writing);
     if (run->get)
         s3_cancel(run->get);
     if (run->job)

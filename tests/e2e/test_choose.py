@@ -62,7 +62,7 @@ def test_folder_markers(server, froe, prefix):
     froe.once(program=froe.recorder())
     assert sorted(key for _, key in froe.record.ended()) == ["dir/x", "empty", "full/"]
     assert sorted(server.keys(bucket)) == ["dir/", "dir/sub/"]
-    assert skipped(froe, bucket) == {"archived": 0, "marker": 2, "excluded": 0, "too_young": 0, "no_rule": 0}
+    assert skipped(froe, bucket) == {"archived": 0, "marker": 2, "excluded": 0, "too_young": 0, "no_rule": 0, "kept": 0}
 
 
 @pytest.mark.needs("storage_class")

@@ -1,5 +1,6 @@
 """Configuration files: what they say is done, who says otherwise wins, they can be shown and read again."""
 import gzip
+import hashlib
 import json
 import os
 import pathlib
@@ -295,6 +296,9 @@ def test_an_example_has_every_key(schema):
     "program: ls", "program: []", "rules: []", "rules: {}", "rules: [{bucket: x}]", "rules: [{handler: delete}]",
     "rules: [{handler: {}}]", "rules: [{handler: {program: []}}]", "rules: [{retries: -1}]", "rules: [{max_runs_per_bucket: 3}]",
     "rules: [{keys: {includes: a}}]", "rules: [{timeout: 5}]", "store: mysql://x", "log: xml", "log_level: loud", "slots:",
+    "output: x", "output: []", "output: {bucket: b}", "output: {key: '{key}'}", "output: {bucket: b, key: '{key}', kex: 1}",
+    "output: {directory: d, key: '{key}', region: r}", "then: remove", "then: {}", "then: {move: done}", "then: {tag: {}}",
+    "then: {move: {bucket: b}}", "rules: [{output: 3}]", "rules: [{then: {keep: yes}}]",
     "rules: [{when: ''}]", "bucket_prefix: ''", "cron: ''", "rules: [{keys: []}]",
     "confine: maybe", "confine: [no]", "allow_network: perhaps", "allow_write: here", "allow_write: []", "limit_memory: much",
     "limit_cpu: 5", "limit_files: -1", "nice: 20", "plugin: x.so", "plugin: []", "rules: [{handler: {plugin: []}}]",
@@ -310,17 +314,23 @@ def test_examples_do_what_they_say(fake, froe, prefix, folder, once, write, name
     """With this test's prefix in place of theirs."""
     text = next(path for path in EXAMPLES if path.stem == name).read_text()
     own = {"logs": "logs-", "classes": "in-"}[name]
-    config = write(text.replace(f"bucket_prefix: {own}", f"bucket_prefix: {prefix}").replace(f"buckets: {own}", f"buckets: {prefix}"))
+    text = text.replace(f"bucket_prefix: {own}", f"bucket_prefix: {prefix}").replace(f"buckets: {own}", f"buckets: {prefix}")
+    places = {place: f"{place}-{prefix}x" for place in ("packed-logs", "orders-done", "checksums")}
+    for place, here in places.items():
+        fake.make_bucket(here)
+        text = text.replace(place, here)
+    config = write(text)
     put = fake.s3.put_object
     store = ["--store", f"sqlite:{froe.store}"]
     if name == "logs":
         fake.make_bucket(prefix + "1")
-        for key, body in (("a.log", b"hello\n"), ("b.log.1", b"world\n"), ("empty.log", b""), ("readme", b"x")):
+        for key, body in (("d/a.log", b"hello\nx DEBUG y\n"), ("b.log.1", b"world\n"), ("empty.log", b""), ("readme", b"x")):
             put(Bucket=prefix + "1", Key=key, Body=body)
         once(config, *store)
         assert fake.keys(prefix + "1") == ["readme"]
-        packed = sorted(gzip.decompress(path.read_bytes()) for path in (froe.home / "packed").iterdir())
-        assert packed == [b"hello\n", b"world\n"]
+        packed = {key: gzip.decompress(fake.body(places["packed-logs"], key)) for key in fake.keys(places["packed-logs"])}
+        day = time.strftime("%Y-%m-%d", time.gmtime())
+        assert packed == {f"{prefix}1/{day}/d/a.log.gz": b"hello\n", f"{prefix}1/{day}/b.log.1.gz": b"world\n"}
         return
     for bucket in ("orders", "pictures", "events"):
         fake.make_bucket(prefix + bucket)
@@ -330,12 +340,18 @@ def test_examples_do_what_they_say(fake, froe, prefix, folder, once, write, name
     put(Bucket=prefix + "pictures", Key="b", Body=b"text", ContentType="text/plain")
     put(Bucket=prefix + "events", Key="t", Body=b"tested", Metadata={"test": "yes"})
     put(Bucket=prefix + "events", Key="r", Body=b"real")
-    once(config, *store)
+    for _ in range(2):
+        once(config, *store)
     assert fake.keys(prefix + "orders") == ["1.xml"]
-    assert fake.keys(prefix + "pictures") == ["b"]
+    [moved] = fake.keys(places["orders-done"])
+    assert moved.endswith("/1.json") and fake.body(places["orders-done"], moved) == b"{}"
+    assert fake.keys(prefix + "pictures") == ["a", "b"]
+    assert fake.s3.get_object_tagging(Bucket=prefix + "pictures", Key="a")["TagSet"] == [{"Key": "checked", "Value": "yes"}]
+    assert fake.keys(places["checksums"]) == ["a.sha256"]
+    assert fake.body(places["checksums"], "a.sha256").split() == [hashlib.sha256(b"jpeg").hexdigest().encode(), b"-"]
     assert fake.keys(prefix + "events") == []
     assert (froe.home / "events").read_bytes() == b"real"
-    assert sorted(path.suffix for path in froe.home.iterdir() if path.is_file() and path.suffix) == [".order", ".picture"]
+    assert sorted(path.suffix for path in froe.home.iterdir() if path.is_file() and path.suffix) == [".order"]
 
 
 def test_hangup_without_a_file_ends_it(fake, froe, prefix):

@@ -9,7 +9,7 @@ import pytest
 from froe import DENIED, DRAINED, NO_CREDENTIALS, PARKED, STORE, UNREACHABLE, USAGE
 
 BUCKET_FIELDS = {"bucket", "backlog", "admitted", "max_runs", "running", "waiting", "parked", "done", "failed", "last_granted_at",
-                 "cursor", "listing", "deletes", "throttled", "limit", "skipped"}
+                 "cursor", "listing", "deletes", "throttled", "limit", "skipped", "results", "result_bytes"}
 
 
 @pytest.mark.core
@@ -29,7 +29,7 @@ def test_status_while_it_runs(server, froe, prefix):
     assert [bucket["bucket"] for bucket in status["buckets"]] == [prefix + "1", prefix + "2"]
     for bucket in status["buckets"]:
         assert set(bucket) == BUCKET_FIELDS
-        assert set(bucket["skipped"]) == {"archived", "marker", "excluded", "too_young", "no_rule"}
+        assert set(bucket["skipped"]) == {"archived", "marker", "excluded", "too_young", "no_rule", "kept"}
     one, two = status["buckets"]
     assert one["running"] == 2 and one["listing"] == "complete" and not one["throttled"] and one["limit"] is None
     assert one["backlog"] + one["done"] == 12 and one["parked"] == 0

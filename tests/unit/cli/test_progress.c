@@ -359,7 +359,7 @@ static void test_elsewhere_it_is_a_log_line(void **state) {
     end(world, true);
     assert_non_null(strstr(world->logged.p,
                            "drained objects=110 buckets=2 failed_attempts=2 parked=1 left=40 bytes=1100 "
-                           "seconds=10 rate=11"));
+                           "results=0 seconds=10 rate=11"));
     assert_non_null(strstr(world->logged.p, "froe parked list"));
     char byte;
     assert_true(read(world->read_fd, &byte, 1) < 0); /* nothing is drawn */

@@ -137,6 +137,69 @@ int s3_probe_conditional_delete(struct s3_client *client, struct bytes bucket, s
     return 0;
 }
 
+static void add_pair(char *to, size_t size, struct bytes name, struct bytes value) {
+    size_t n = strlen(to);
+    assert_true((size_t)snprintf(to + n, size - n, "%.*s=%.*s;", (int)name.n, name.p, (int)value.n, value.p) <
+                size - n);
+}
+
+int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, s3_read_fn *read,
+                  const struct s3_put_options *options, uint64_t part_bytes, s3_put_fn *done, void *arg,
+                  struct s3_call **ret_call) {
+    assert_true(part_bytes > 0);
+    int r = call(client, FAKE_PUT, bucket, key, arg, ret_call);
+    if (r < 0)
+        return r;
+    struct s3_call *made = *ret_call;
+    made->read = read;
+    made->size = size;
+    made->done.put = done;
+    copy(made->content_type, sizeof made->content_type, options->content_type);
+    copy(made->tagging, sizeof made->tagging, options->tagging);
+    for (size_t i = 0; i < options->n_metadata; i++)
+        add_pair(made->metadata, sizeof made->metadata, options->metadata[i].name, options->metadata[i].value);
+    return 0;
+}
+
+int s3_copy(struct s3_client *client, const struct s3_copy_source *source, struct bytes bucket, struct bytes key,
+            const struct s3_put_options *options, s3_put_fn *done, void *arg, struct s3_call **ret_call) {
+    assert_null(options);
+    assert_true(source->etag.n > 0);
+    int r = call(client, FAKE_COPY, bucket, key, arg, ret_call);
+    if (r < 0)
+        return r;
+    struct s3_call *made = *ret_call;
+    copy(made->from_bucket, sizeof made->from_bucket, source->bucket);
+    copy(made->from_key, sizeof made->from_key, source->key);
+    copy(made->from_etag, sizeof made->from_etag, source->etag);
+    copy(made->version_id, sizeof made->version_id, source->version_id);
+    made->size = source->size;
+    made->done.put = done;
+    return 0;
+}
+
+int s3_get_tags(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
+                s3_tags_fn *done, void *arg, struct s3_call **ret_call) {
+    int r = call(client, FAKE_GET_TAGS, bucket, key, arg, ret_call);
+    if (r < 0)
+        return r;
+    copy((*ret_call)->version_id, sizeof(*ret_call)->version_id, version_id);
+    (*ret_call)->done.tags = done;
+    return 0;
+}
+
+int s3_put_tags(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
+                const struct s3_tag *tags, size_t n, s3_tags_fn *done, void *arg, struct s3_call **ret_call) {
+    int r = call(client, FAKE_PUT_TAGS, bucket, key, arg, ret_call);
+    if (r < 0)
+        return r;
+    copy((*ret_call)->version_id, sizeof(*ret_call)->version_id, version_id);
+    for (size_t i = 0; i < n; i++)
+        add_pair((*ret_call)->tags, sizeof(*ret_call)->tags, tags[i].name, tags[i].value);
+    (*ret_call)->done.tags = done;
+    return 0;
+}
+
 void s3_cancel(struct s3_call *call) {
     call->cancelled = true;
 }
@@ -174,6 +237,14 @@ static void end(struct s3_call *call, const struct s3_result *result) {
     case FAKE_DELETE:
     case FAKE_PROBE:
         call->done.deleted(call->arg, result);
+        break;
+    case FAKE_PUT:
+    case FAKE_COPY:
+        call->done.put(call->arg, result, BYTES_NONE, BYTES_NONE);
+        break;
+    case FAKE_GET_TAGS:
+    case FAKE_PUT_TAGS:
+        call->done.tags(call->arg, result, NULL, 0);
         break;
     case FAKE_OPS:
         fail();
@@ -380,6 +451,45 @@ static void serve_delete(struct s3_client *client, struct s3_call *call) {
     fake_end(call, S3_OK);
 }
 
+static void serve_put(struct s3_client *client, struct s3_call *call) {
+    char body[64] = {0};
+    assert_true(call->size < sizeof body);
+    assert_int_equal(call->read(call->arg, 0, body, call->size), call->size);
+    struct fake_object *object = fake_put(client, call->bucket, call->key, body);
+    copy(object->content_type, sizeof object->content_type, bytes_str(call->content_type));
+    fake_end(call, S3_OK);
+}
+
+static void serve_copy(struct s3_client *client, struct s3_call *call) {
+    const struct fake_object *from = fake_find(client, call->from_bucket, call->from_key);
+    if (from && strcmp(from->etag, call->from_etag) == 0)
+        fake_put(client, call->bucket, call->key, from->body);
+    fake_end(call, !from ? S3_NO_KEY : strcmp(from->etag, call->from_etag) == 0 ? S3_OK : S3_PRECONDITION);
+}
+
+static void serve_get_tags(struct s3_client *client, struct s3_call *call) {
+    const struct fake_object *object = fake_find(client, call->bucket, call->key);
+    struct s3_tag tags[S3_TAGS_MAX];
+    size_t n = 0;
+    for (const char *at = object ? object->tags : ""; *at; n++) {
+        const char *equals = strchr(at, '='), *end = strchr(at, ';');
+        tags[n] =
+            (struct s3_tag){bytes_of(at, (size_t)(equals - at)), bytes_of(equals + 1, (size_t)(end - equals - 1))};
+        at = end + 1;
+    }
+    const struct s3_result result = fake_result(object ? S3_OK : S3_NO_KEY);
+    list_remove(&call->link);
+    call->done.tags(call->arg, &result, tags, n);
+    free(call);
+}
+
+static void serve_put_tags(struct s3_client *client, struct s3_call *call) {
+    struct fake_object *object = fake_find(client, call->bucket, call->key);
+    if (object)
+        copy(object->tags, sizeof object->tags, bytes_str(call->tags));
+    fake_end(call, object ? S3_OK : S3_NO_KEY);
+}
+
 bool fake_serve(struct s3_client *client) {
     struct s3_call *call = NULL;
     LIST_EACH (link, &client->calls) {
@@ -418,6 +528,18 @@ bool fake_serve(struct s3_client *client) {
         break;
     case FAKE_PROBE:
         fake_end(call, client->ignores_if_match ? S3_OK : S3_NO_KEY);
+        break;
+    case FAKE_PUT:
+        serve_put(client, call);
+        break;
+    case FAKE_COPY:
+        serve_copy(client, call);
+        break;
+    case FAKE_GET_TAGS:
+        serve_get_tags(client, call);
+        break;
+    case FAKE_PUT_TAGS:
+        serve_put_tags(client, call);
         break;
     case FAKE_OPS:
         fail();

@@ -4,7 +4,19 @@
 #include "list.h"
 #include "s3.h"
 
-enum fake_op { FAKE_LIST_BUCKETS, FAKE_LIST_OBJECTS, FAKE_HEAD, FAKE_GET, FAKE_DELETE, FAKE_PROBE, FAKE_OPS };
+enum fake_op {
+    FAKE_LIST_BUCKETS,
+    FAKE_LIST_OBJECTS,
+    FAKE_HEAD,
+    FAKE_GET,
+    FAKE_DELETE,
+    FAKE_PROBE,
+    FAKE_PUT,
+    FAKE_COPY,
+    FAKE_GET_TAGS,
+    FAKE_PUT_TAGS,
+    FAKE_OPS
+};
 
 struct s3_call {
     struct list link;
@@ -14,11 +26,18 @@ struct s3_call {
     char after[S3_KEY_MAX + 1]; /* of a listing; the token of a listing of buckets */
     uint32_t max_keys;
     bool cancelled, paused, begun;
+    char from_bucket[64], from_key[S3_KEY_MAX + 1], from_etag[S3_ETAG_MAX + 1]; /* COPY */
+    s3_read_fn *read;                                                           /* PUT */
+    uint64_t size;
+    char content_type[64], tagging[128], metadata[128]; /* PUT; metadata as "name=value;" */
+    char tags[256];                                     /* PUT_TAGS, as "name=value;" */
     union {
         s3_buckets_fn *buckets;
         s3_objects_fn *objects;
         s3_info_fn *info;
         s3_delete_fn *deleted;
+        s3_put_fn *put;
+        s3_tags_fn *tags;
         struct s3_get_handler get;
     } done;
     void *arg;
@@ -28,6 +47,8 @@ struct fake_object {
     struct list link; /* in key order */
     char bucket[64], key[S3_KEY_MAX + 1], etag[64], version_id[64];
     char body[64];
+    char content_type[64];
+    char tags[256]; /* "name=value;" */
 };
 
 struct s3_client {

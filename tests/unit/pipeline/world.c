@@ -89,7 +89,10 @@ static void stop(struct world *world) {
         }
         struct s3_call *call = fake_call(&world->s3, FAKE_DELETE);
         call = call ? call : fake_call(&world->s3, FAKE_PROBE);
-        call = call ? call : fake_call(&world->s3, FAKE_HEAD);
+        for (int op = FAKE_HEAD; op < FAKE_OPS; op++) {
+            if (op != FAKE_GET)
+                call = call ? call : fake_call(&world->s3, (enum fake_op)op);
+        }
         if (call)
             fake_end(call, S3_UNREACHABLE);
         else if (!any)
@@ -208,17 +211,27 @@ struct fake_job *world_job(struct world *world) {
     return first == &world->handler.jobs ? NULL : LIST_ENTRY(first, struct fake_job, link);
 }
 
-void world_job_end(struct world *world, struct fake_job *job, enum handler_end end, const char *text) {
+static void end_job(struct world *world, struct fake_job *job, const struct handler_result *result) {
+    enum handler_end end = result->end;
     assert_true(end != HANDLER_OK || job->finished);
     assert_true(end == HANDLER_ABORTED ? job->aborted : !job->aborted);
     if (end == HANDLER_OK) {
         assert_true(world->handler.n_processed < 512);
         snprintf(world->handler.processed[world->handler.n_processed++], 128, "%.127s", job->object);
     }
-    const struct handler_result result = {end, text};
     list_remove(&job->link);
-    job->events.done(job->arg, &result);
+    job->events.done(job->arg, result);
     free(job);
+}
+
+void world_job_end(struct world *world, struct fake_job *job, enum handler_end end, const char *text) {
+    const struct handler_result result = {.end = end, .text = text};
+    end_job(world, job, &result);
+}
+
+void world_job_makes(struct world *world, struct fake_job *job, struct handler_part *parts, size_t n) {
+    const struct handler_result result = {.end = HANDLER_OK, .parts = parts, .n_parts = n, .text = ""};
+    end_job(world, job, &result);
 }
 
 size_t world_processed(const struct world *world, const char *object_and_etag) {

@@ -67,6 +67,8 @@ void world_drain(struct world *world);
 froe_task *world_object(struct world *world, const char *bucket, const char *key);
 struct fake_job *world_job(struct world *world); /* the first job, or NULL */
 void world_job_end(struct world *world, struct fake_job *job, enum handler_end end, const char *text);
+/* It ends well, with those parts. What was moved out of their spools is the pipeline's. */
+void world_job_makes(struct world *world, struct fake_job *job, struct handler_part *parts, size_t n);
 /* How often was this state of the object processed? */
 size_t world_processed(const struct world *world, const char *object_and_etag);
 /* GET, body and job of the run that was just started, up to the delete. */
