@@ -156,11 +156,12 @@ const struct command command_table[] = {
          "       froe run --config FILE [OPTION...]",
          "drain buckets until told to stop, or once",
          "Lists the buckets with the prefix, runs PROGRAM once per object with the object's body on its standard\n"
-         "input, and deletes each object that it processed (exit code 0), exactly as it was read. Exit code 75\n"
-         "asks for another try; any other code is a failed attempt. The program finds FROE_BUCKET, FROE_KEY,\n"
-         "FROE_SIZE, FROE_ETAG, FROE_VERSION_ID, FROE_ATTEMPT, FROE_RUN_ID, FROE_CONTENT_TYPE, FROE_KEY_URL and\n"
-         "FROE_META_* (user metadata) in its environment. Credentials, region and endpoint come from the AWS\n"
-         "variables and ~/.aws.\n"
+         "input, and deletes each object that it processed (exit code 0), exactly as it was read. With --output\n"
+         "what it wrote to its standard output is stored before, durably; --then says what becomes of the object\n"
+         "instead of a delete. Exit code 75 asks for another try; any other code is a failed attempt. The program\n"
+         "finds FROE_BUCKET, FROE_KEY, FROE_SIZE, FROE_ETAG, FROE_VERSION_ID, FROE_ATTEMPT, FROE_RUN_ID,\n"
+         "FROE_CONTENT_TYPE, FROE_KEY_URL and FROE_META_* (user metadata) in its environment. Credentials, region\n"
+         "and endpoint come from the AWS variables and ~/.aws.\n"
          "\n"
          "With --pool processes of PROGRAM are kept. Each reads, for object after object, a line of JSON and the body\n"
          "from its standard input, and answers with a line of JSON on its standard output: ok, retry or fail.\n"
@@ -210,7 +211,8 @@ const struct command command_table[] = {
     [COMMAND_CHECK] =
         {"check", "froe check [OPTION...]", "say what would go wrong, before it does",
          "Looks at credentials, endpoint, permissions per matching bucket, versioning, whether deletes can be\n"
-         "guarded, and the store. Deletes nothing: permissions are tried on a key that does not exist."},
+         "guarded, the store, and the places where results land. Deletes nothing: permissions are tried on a key that "
+         "does not exist."},
     [COMMAND_DEMO] = {"demo", "froe demo [OPTION...]", "drain some generated buckets from a built-in S3 server",
                       "Starts a small S3 server in this process, fills buckets of very different sizes with generated "
                       "images, drains\n"

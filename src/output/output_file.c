@@ -190,17 +190,37 @@ static int copy(struct writing *writing) {
     return 0;
 }
 
-static int link_temp(struct writing *writing) {
+static int link_as(struct writing *writing, const char *name) {
     char self[40];
     snprintf(self, sizeof self, "/proc/self/fd/%d", writing->fd);
-    int r = choose_temp(writing);
-    if (r < 0)
-        return r;
-    if (writing->calls->linkat(AT_FDCWD, self, writing->directory, writing->temp, AT_SYMLINK_FOLLOW) == 0)
+    return writing->calls->linkat(AT_FDCWD, self, writing->directory, name, AT_SYMLINK_FOLLOW);
+}
+
+/* A link cannot take the place of what is there; that is for a rename, and needs another name first. True when the file
+ * has its name already. */
+static int give_name(struct writing *writing, bool *ret_done) {
+    *ret_done = link_as(writing, writing->name) == 0;
+    if (*ret_done)
         return 0;
-    r = fail(writing, "it cannot be given a name");
-    writing->temp[0] = '\0';
+    if (errno != EEXIST)
+        return fail(writing, "it cannot be given its name");
+    int r = choose_temp(writing);
+    if (r == 0 && link_as(writing, writing->temp) < 0) {
+        r = fail(writing, "it cannot be given a name");
+        writing->temp[0] = '\0';
+    }
     return r;
+}
+
+static int take_place(struct writing *writing) {
+    if (writing->calls->renameat(writing->directory, writing->temp, writing->directory, writing->name) == 0) {
+        writing->temp[0] = '\0';
+        return 0;
+    }
+    if (errno != EISDIR && errno != ENOTEMPTY && errno != EEXIST)
+        return fail(writing, "it cannot be renamed");
+    errno = EISDIR;
+    return fail(writing, "there is a directory of that name");
 }
 
 static int publish(struct writing *writing) {
@@ -209,17 +229,12 @@ static int publish(struct writing *writing) {
         return fail(writing, "it cannot be made durable");
     if (atomic_load(writing->cancelled))
         return err_set(writing->err, -ECANCELED, "cancelled");
-    int r = writing->temp[0] ? 0 : link_temp(writing);
+    bool named = false;
+    int r = writing->temp[0] ? 0 : give_name(writing, &named);
+    if (r == 0 && !named)
+        r = take_place(writing);
     if (r < 0)
         return r;
-    if (calls->renameat(writing->directory, writing->temp, writing->directory, writing->name) < 0) {
-        if (errno == EISDIR || errno == ENOTEMPTY || errno == EEXIST) {
-            errno = EISDIR;
-            return fail(writing, "there is a directory of that name");
-        }
-        return fail(writing, "it cannot be renamed");
-    }
-    writing->temp[0] = '\0';
     if (calls->fsync(writing->directory) < 0)
         return fail(writing, "its directory cannot be made durable");
     return 0;

@@ -6,43 +6,7 @@
  * attempt has failed, and the next one runs the user's code again. An object that was processed, with its results
  * stored, but could not be deleted keeps that fact (its ETag and version id) as the run's checkpoint: the next attempt
  * goes straight to the delete and never runs the user's code on it again. */
-#include "private.h"
-
-#include "text.h"
-
-struct object_task {
-    struct list link; /* in free_objects */
-    struct pipeline *pipeline;
-    struct bucket *bucket;
-    froe_task *task;
-    struct bytes key;
-    struct pipeline_plan *plan; /* under which it was begun */
-    struct pipeline_way way;    /* the rule's, once the headers told which one it is */
-    enum pipeline_skip left;    /* not SKIP_NOT: they told that it is left alone */
-    bool hopeless;              /* another attempt would end the same way */
-    int64_t began_mono_us, timeout_us;
-
-    struct s3_call *get; /* NULL: not running */
-    enum s3_status get_status;
-    bool got;                /* the GET has ended */
-    struct handler_job *job; /* NULL: none, or ended */
-    bool job_started;
-    enum handler_end job_end;
-    bool paused;
-    uint64_t read_bytes;
-    struct buf text; /* what went wrong, of the download or the job */
-
-    struct buf read; /* etag, then version id: what after.read points into */
-    size_t etag_n;
-    struct buf record; /* of an earlier state of it that was kept; empty: none */
-    bool asking;       /* for that, before anything else */
-
-    struct results *results;        /* NULL: none are wanted */
-    struct output_writing *writing; /* NULL: not running */
-    struct buf how;                 /* what becomes of it then */
-    bool finishing;                 /* that is being done */
-    struct aftermath after;
-};
+#include "process_object.h"
 
 /* ---- life ---- */
 
@@ -84,48 +48,47 @@ static froe_task *put_back(struct object_task *run) {
     return task;
 }
 
-static void set_text(struct object_task *run, const char *text) {
+void object_set_text(struct object_task *run, const char *text) {
     buf_reset(&run->text);
     if (buf_add_str(&run->text, text) < 0)
         buf_add_str(&run->text, "out of memory");
 }
 
-static const char *text_of(const struct object_task *run) {
+const char *object_text(const struct object_task *run) {
     return run->text.n ? run->text.p : "";
 }
 
 /* ---- the ends of a task ---- */
 
-static void end_done(struct object_task *run) {
+void object_end_done(struct object_task *run) {
     struct bucket *bucket = run->bucket;
     bucket->stats.done++;
     froe_task_succeed(put_back(run));
     bucket_refill(bucket);
 }
 
-/* What is not there any more was not kept either. */
-static void drop_record(struct object_task *run) {
+void object_drop_record(struct object_task *run) {
     if (run->record.n > 0)
         records_put(run->pipeline, run->bucket->stats.name, run->key, BYTES_NONE);
 }
 
 static void end_gone(struct object_task *run, const char *what) {
     froe_task_log(run->task, FROE_INFO, "skipped: %s", what);
-    drop_record(run);
+    object_drop_record(run);
     run->bucket->stats.gone++;
-    end_done(run);
+    object_end_done(run);
 }
 
-static void end_failed(struct object_task *run) {
+void object_end_failed(struct object_task *run) {
     struct bucket *bucket = run->bucket;
     bool last = run->hopeless || froe_task_attempt(run->task) > run->way.retries;
     bucket->stats.failed++;
-    froe_task_fail(put_back(run), last ? FROE_FAIL_FINAL : 0, text_of(run));
+    froe_task_fail(put_back(run), last ? FROE_FAIL_FINAL : 0, object_text(run));
     bucket_refill(bucket); /* it may be parked now */
 }
 
-static void end_again(struct object_task *run, int64_t delay_us) {
-    froe_task_again(put_back(run), delay_us, text_of(run));
+void object_end_again(struct object_task *run, int64_t delay_us) {
+    froe_task_again(put_back(run), delay_us, object_text(run));
 }
 
 static void end_left(struct object_task *run, enum pipeline_skip skip, const char *what) {
@@ -134,191 +97,11 @@ static void end_left(struct object_task *run, enum pipeline_skip skip, const cha
     froe_task_fail(put_back(run), FROE_FAIL_FORGET, what);
 }
 
-/* ---- what becomes of it ---- */
-
-/* To be kept when the delete does not come to its end: a byte for the ETag's length would do, but a line each reads
- * better in the store. Neither can hold a newline, being header values. What else is to be done than a delete follows,
- * with the size. */
-static bool keep_processed(struct object_task *run) {
-    _cleanup_buf_ struct buf checkpoint = {0};
-    struct bytes etag = run->after.read.etag, version_id = run->after.read.version_id;
-    struct bytes how = run->after.copied ? BYTES_NONE : run->after.how;
-    int r = buf_add_str(&checkpoint, "processed\n");
-    r = r < 0 ? r : buf_add_bytes(&checkpoint, etag);
-    r = r < 0 ? r : buf_add_byte(&checkpoint, '\n');
-    r = r < 0 ? r : buf_add_bytes(&checkpoint, version_id);
-    if (r == 0 && how.n > 0) {
-        r = buf_printf(&checkpoint, "\n%llu\n", (unsigned long long)run->read_bytes);
-        r = r < 0 ? r : buf_add_bytes(&checkpoint, how);
-    }
-    return r == 0 && froe_task_set_checkpoint(run->task, checkpoint.p, checkpoint.n) == FROE_OK;
-}
-
-static struct read_state read_state(const struct object_task *run) {
-    return (struct read_state){bytes_of(run->read.p, run->etag_n),
-                               bytes_of(run->read.p + run->etag_n, run->read.n - run->etag_n)};
-}
-
-/* Cuts a line off, without its newline; false when there is none. */
-static bool cut_line(struct bytes *text, struct bytes *ret_line) {
-    const char *newline = text->n ? memchr(text->p, '\n', text->n) : NULL;
-    if (!newline)
-        return false;
-    *ret_line = bytes_of(text->p, (size_t)(newline - text->p));
-    *text = bytes_of(newline + 1, text->n - ret_line->n - 1);
-    return true;
-}
-
-/* What an earlier attempt has processed: 1, 0 when there was none, or -ENOMEM. */
-static int was_processed(struct object_task *run) {
-    size_t n;
-    const void *data = froe_task_checkpoint(run->task, &n);
-    struct bytes text = bytes_of(data, n), head = BYTES("processed\n"), etag, version_id, size;
-    if (!bytes_starts(text, head))
-        return 0;
-    text = bytes_of(text.p + head.n, text.n - head.n);
-    if (!cut_line(&text, &etag))
-        return 0;
-    if (!cut_line(&text, &version_id)) {
-        version_id = text;
-        text = BYTES_NONE;
-    } else if (!cut_line(&text, &size) || text_parse_u64(size, &run->read_bytes) < 0) {
-        return 0;
-    }
-    buf_reset(&run->read);
-    if (buf_add_bytes(&run->read, etag) < 0 || buf_add_bytes(&run->read, version_id) < 0 ||
-        buf_add_bytes(&run->how, text) < 0)
-        return -ENOMEM;
-    run->etag_n = etag.n;
-    struct read_state read = read_state(run);
-    return read_state_is_exact(&read);
-}
-
-static void finished(struct aftermath *after, enum deleted ended, const char *text) {
-    struct object_task *run = LIST_ENTRY(after, struct object_task, after);
-    struct pipeline *pipeline = run->pipeline;
-    run->finishing = false;
-    switch (ended) {
-    case DELETED:
-        if (after->how.n == 0 || after->copied)
-            drop_record(run);
-        end_done(run);
-        return;
-    case DELETE_OVERWRITTEN:
-        log_debug(pipeline->options.log, "overwritten while it was processed; what is there now will be processed",
-                  LOG_BYTES("bucket", run->bucket->stats.name), LOG_BYTES("key", run->key));
-        run->bucket->stats.again++;
-        froe_task_set_checkpoint(run->task, NULL, 0);
-        set_text(run, "overwritten while it was processed");
-        end_again(run, 0);
-        return;
-    case DELETE_LATER:
-    case DELETE_CANCELLED:
-    case DELETE_FAILED:
-        break;
-    }
-    keep_processed(run);
-    buf_reset(&run->text);
-    if (buf_printf(&run->text, "%s: %s", then_failure(after->copied ? BYTES_NONE : after->how), text) < 0)
-        set_text(run, "processed, but not deleted");
-    if (ended == DELETE_FAILED || froe_task_cancelled(run->task) == FROE_CANCELLED_TIMEOUT)
-        end_failed(run);
-    else
-        end_again(run, ended == DELETE_LATER ? throttle_delay_us(run->bucket) : 0);
-}
-
-/* Also of a run that was cancelled: what was processed is better deleted than processed twice. */
-static void start_after(struct object_task *run) {
-    run->after = (struct aftermath){
-        .pipeline = run->pipeline,
-        .bucket = run->bucket,
-        .task = run->task,
-        .key = run->key,
-        .read = read_state(run),
-        .size = run->read_bytes,
-        .how = buf_bytes(&run->how),
-        .done = finished,
-    };
-    run->finishing = true;
-    aftermath_start(&run->after);
-}
-
-/* ---- results ---- */
-
-static void end_cancelled(struct object_task *run) {
+void object_end_cancelled(struct object_task *run) {
     if (froe_task_cancelled(run->task) == FROE_CANCELLED_TIMEOUT)
-        end_failed(run);
+        object_end_failed(run);
     else
-        end_again(run, 0);
-}
-
-static void set_unstored(struct object_task *run, const char *text) {
-    buf_reset(&run->text);
-    if (buf_printf(&run->text, "processed, but its result could not be stored: %s", text) < 0)
-        set_text(run, "processed, but its result could not be stored");
-}
-
-static void output_called(void *arg, const struct s3_result *result) {
-    struct object_task *run = arg;
-    if (result->throttled) /* the destination slows the source down */
-        throttle_hit(run->bucket, result->duration_us);
-}
-
-static void output_done(void *arg, const struct output_result *result) {
-    struct object_task *run = arg;
-    run->writing = NULL;
-    run->bucket->stats.results += result->results;
-    run->bucket->stats.result_bytes += result->bytes;
-    switch (result->end) {
-    case OUTPUT_WRITTEN:
-        results_free(TAKE_PTR(run->results)); /* before what may take its time */
-        start_after(run);
-        return;
-    case OUTPUT_CANCELLED:
-        if (result->text[0])
-            froe_task_log(run->task, FROE_INFO, "its result was not stored: %s", result->text);
-        end_cancelled(run);
-        return;
-    case OUTPUT_LATER:
-        set_unstored(run, result->text);
-        end_again(run, throttle_delay_us(run->bucket));
-        return;
-    case OUTPUT_FAILED:
-        set_unstored(run, result->text);
-        end_failed(run);
-        return;
-    }
-}
-
-static const struct output_events output_events = {output_called, output_done};
-
-static void start_output(struct object_task *run) {
-    struct pipeline *pipeline = run->pipeline;
-    const struct output_job job = {
-        .loop = pipeline->loop,
-        .outputs = run->way.outputs,
-        .n_outputs = run->way.n_outputs,
-        .source_s3 = pipeline->options.s3,
-        .source = run->results->source,
-        .parts = run->results->parts,
-        .n_parts = run->results->n,
-    };
-    struct err err = {0};
-    if (!froe_task_holds_lease(run->task)) {
-        set_text(run, "the lease on this run is not certain any more");
-        end_again(run, 0);
-        return;
-    }
-    int r = output_write(&job, &output_events, run, &run->writing, &err);
-    if (r == 0)
-        return;
-    run->writing = NULL;
-    set_unstored(run, err.text);
-    run->hopeless = r == -EINVAL;
-    if (r == -EINVAL)
-        end_failed(run);
-    else
-        end_again(run, throttle_delay_us(run->bucket));
+        object_end_again(run, 0);
 }
 
 /* ---- the download and the job ---- */
@@ -330,15 +113,15 @@ static void decide(struct object_task *run) {
     if (run->job_started && run->job_end == HANDLER_OK && run->got && run->get_status == S3_OK) {
         run->bucket->stats.bytes += run->read_bytes;
         if (!run->results || run->results->n == 0)
-            start_after(run);
+            object_finish(run);
         else if (cancelled)
-            end_cancelled(run);
+            object_end_cancelled(run);
         else
-            start_output(run);
+            object_store_results(run);
         return;
     }
     if (cancelled) {
-        end_cancelled(run);
+        object_end_cancelled(run);
         return;
     }
     if (run->left != SKIP_NOT) {
@@ -349,11 +132,11 @@ static void decide(struct object_task *run) {
         return;
     }
     if (run->job_started && (run->job_end == HANDLER_FAILED || run->job_end == HANDLER_AGAIN)) {
-        end_failed(run);
+        object_end_failed(run);
         return;
     }
     if (run->job_started && run->job_end == HANDLER_NOT_RUN) {
-        end_again(run, throttle_delay_us(run->bucket));
+        object_end_again(run, throttle_delay_us(run->bucket));
         return;
     }
     switch (run->get_status) {
@@ -371,10 +154,10 @@ static void decide(struct object_task *run) {
     case S3_CREDENTIALS:
     case S3_NO_MEMORY:
     case S3_CANCELLED: /* by ourselves, because no job could be started */
-        end_again(run, throttle_delay_us(run->bucket));
+        object_end_again(run, throttle_delay_us(run->bucket));
         return;
     default:
-        end_failed(run);
+        object_end_failed(run);
         return;
     }
 }
@@ -392,7 +175,7 @@ static void job_room(void *arg) {
 static void set_failure(struct object_task *run, const char *text) {
     size_t n = strlen(text), head = strcspn(text, ":");
     if (n <= FROE_ERROR_KEPT_MAX || head > FROE_ERROR_KEPT_MAX / 4) {
-        set_text(run, text);
+        object_set_text(run, text);
         return;
     }
     const char *tail = text + n - (FROE_ERROR_KEPT_MAX - head - sizeof ": ...\n");
@@ -402,7 +185,7 @@ static void set_failure(struct object_task *run, const char *text) {
     buf_reset(&run->text);
     if (buf_add(&run->text, text, head) < 0 || buf_add_str(&run->text, ": ...\n") < 0 ||
         buf_add_str(&run->text, line && line[1] ? line + 1 : tail) < 0)
-        set_text(run, "out of memory");
+        object_set_text(run, "out of memory");
 }
 
 static void job_done(void *arg, const struct handler_result *result) {
@@ -413,7 +196,7 @@ static void job_done(void *arg, const struct handler_result *result) {
     /* Of an aborted job the text says nothing that the download's end does not say better. */
     if (result->end == HANDLER_OK && run->results && results_take(run->results, result) < 0) {
         run->job_end = HANDLER_NOT_RUN;
-        set_text(run, "out of memory");
+        object_set_text(run, "out of memory");
     }
     if (result->end == HANDLER_FAILED || result->end == HANDLER_AGAIN || result->end == HANDLER_NOT_RUN)
         set_failure(run, result->text[0] ? result->text : "the program asks to be run again");
@@ -467,7 +250,7 @@ static bool choose(struct object_task *run, const struct s3_object_info *info) {
         return true;
     }
     if (r < 0)
-        set_text(run, err.text);
+        object_set_text(run, err.text);
     if (r == -EINVAL) {
         run->hopeless = true;
         run->job_started = true;
@@ -481,7 +264,8 @@ static void get_info(void *arg, const struct s3_object_info *info) {
     struct object_task *run = arg;
     const struct read_state read = {info->etag, info->version_id};
     if (!read_state_is_exact(&read)) {
-        set_text(run, "the server sends neither an ETag nor a version id: the object could not be deleted safely");
+        object_set_text(run,
+                        "the server sends neither an ETag nor a version id: the object could not be deleted safely");
         s3_cancel(run->get);
         run->job_end = HANDLER_FAILED;
         run->job_started = true;
@@ -490,7 +274,7 @@ static void get_info(void *arg, const struct s3_object_info *info) {
     buf_reset(&run->read);
     if (buf_add_bytes(&run->read, info->etag) < 0 || buf_add_bytes(&run->read, info->version_id) < 0 ||
         froe_task_set_generation(run->task, info->etag.p, info->etag.n) != FROE_OK) {
-        set_text(run, "out of memory");
+        object_set_text(run, "out of memory");
         s3_cancel(run->get);
         return;
     }
@@ -521,9 +305,9 @@ static void get_info(void *arg, const struct s3_object_info *info) {
                                           : handler_start(run->way.handler, &object, &job_events, run, &run->job, &err);
     if (r < 0) {
         run->job = NULL;
-        set_text(run, err.text[0] ? err.text : err_errno_text(r));
+        object_set_text(run, err.text[0] ? err.text : err_errno_text(r));
         if (r == -EPIPE) /* nothing more can be started in this process */
-            pipeline_end(run->pipeline, PIPELINE_BROKEN, text_of(run));
+            pipeline_end(run->pipeline, PIPELINE_BROKEN, object_text(run));
         else if (r != -EAGAIN && r != -ENOMEM) { /* this object cannot be handed over at all: a failed attempt */
             run->job_started = true;
             run->job_end = HANDLER_FAILED;
@@ -552,7 +336,7 @@ static void get_done(void *arg, const struct s3_result *result) {
     run->get_status = result->status;
     pipeline_note(run->pipeline, run->bucket, result);
     if (result->status != S3_OK && result->status != S3_CANCELLED)
-        set_text(run, result->text);
+        object_set_text(run, result->text);
     if (run->job) {
         if (result->status == S3_OK)
             handler_finish(run->job);
@@ -570,22 +354,23 @@ static void start_get(struct object_task *run) {
     if (r == 0)
         return;
     run->get = NULL;
-    set_text(run, r == -EINVAL ? "the request cannot be made: a key longer than 1024 bytes, or an odd bucket name"
-                               : "the request could not be made");
+    object_set_text(run, r == -EINVAL
+                             ? "the request cannot be made: a key longer than 1024 bytes, or an odd bucket name"
+                             : "the request could not be made");
     if (r == -EINVAL)
-        end_failed(run);
+        object_end_failed(run);
     else
-        end_again(run, throttle_delay_us(run->bucket));
+        object_end_again(run, throttle_delay_us(run->bucket));
 }
 
 static void record_read(void *arg, const void *data, size_t n, const froe_error *error) {
     struct object_task *run = arg;
     run->asking = false;
     if (froe_task_cancelled(run->task)) {
-        end_cancelled(run);
+        object_end_cancelled(run);
     } else if (error || buf_add(&run->record, data, n) < 0) {
-        set_text(run, error ? error->text : "out of memory");
-        end_again(run, US_PER_S);
+        object_set_text(run, error ? error->text : "out of memory");
+        object_end_again(run, US_PER_S);
     } else {
         start_get(run);
     }
@@ -636,9 +421,9 @@ void process_object_run(froe_task *task, void *arg) {
     bucket->running++;
     froe_task_set_data(task, run);
     set_timeout(run, run->way.timeout_us);
-    int r = was_processed(run);
+    int r = object_was_processed(run);
     if (r > 0) {
-        start_after(run);
+        object_finish(run);
         return;
     }
     if (r == 0 && run->plan->keeps) {
@@ -648,8 +433,8 @@ void process_object_run(froe_task *task, void *arg) {
         start_get(run);
     }
     if (r < 0) {
-        set_text(run, "out of memory");
-        end_again(run, throttle_delay_us(bucket));
+        object_set_text(run, "out of memory");
+        object_end_again(run, throttle_delay_us(bucket));
     }
 }
 
@@ -661,7 +446,7 @@ void process_object_cancel(froe_task *task, void *arg) {
         return;
     }
     if (froe_task_cancelled(task) == FROE_CANCELLED_TIMEOUT)
-        set_text(run, "timed out");
+        object_set_text(run, "timed out");
     if (run->writing)
         output_cancel(run->writing);
     if (run->get)
