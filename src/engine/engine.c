@@ -69,6 +69,7 @@ void engine_fail(froe *engine, const struct err *err) {
 
 void engine_submit(froe *engine, struct request *request) {
     engine->inflight++;
+    engine->dirty = true; /* the pump's end starts the committer */
     committer_submit(engine->committer, request);
 }
 
@@ -243,6 +244,8 @@ static void pump(froe *engine) {
     settle_pump(engine, now);
     waits_pump(engine, now);
     close_pump(engine);
+    if (engine->inflight > 0)
+        committer_go(engine->committer);
     set_timer(engine);
 }
 
