@@ -323,6 +323,7 @@ struct froe {
     int64_t give_up_at_mono_us; /* stop_now: no longer is waited for a store that cannot be reached */
     void (*stopped)(void *arg);
     void *stopped_arg;
+    bool submitted; /* to the committer, since it was told to go */
     bool stop_told;
     bool closing, committer_closing;
     int64_t closing_mono_us;
