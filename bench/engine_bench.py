@@ -35,7 +35,7 @@ class Bench:
         self.build = pathlib.Path(options.build).resolve()
         self.folder = self.build / "bench"
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.programs = {name: self.folder / name for name in ("enginebench", "yardstick")}
+        self.programs = {name: self.folder / name for name in ("enginebench", "yardstick", "expressions")}
         for program in self.programs.values():
             if not program.exists():
                 raise Failed(f"{program} is not built")
@@ -105,7 +105,15 @@ class Bench:
         self.note("froe / yardstick", kind, per, self.figures["lifecycles", kind, per][-1] / got["per_second"]
                   if ("lifecycles", kind, per) in self.figures else 0)
 
+    def expressions(self):
+        done = subprocess.run([self.programs["expressions"], str(self.scaled(1_000_000, 1000))], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise Failed(done.stderr)
+        for expression, ns in json.loads(done.stdout).items():
+            self.note("ns of an evaluation", expression, 1, ns)
+
     def once(self, kinds):
+        self.expressions()
         for kind in kinds:
             got = self.run("enginebench", self.store(kind), "dedup", self.scaled(1_000_000, 10_000))
             self.note("dedup ratio", kind, got["live"], got["ratio"])
@@ -166,6 +174,8 @@ def print_report(bench, kinds, about):
     for (name, kind, live), value in figures.items():
         if name == "dedup ratio":
             judged.append((f"{kind}, spawning 1000 beside {live} live: times empty", value["median"], "<", 2))
+        if (name, kind) == ("ns of an evaluation", "input.bucket"):
+            judged.append(("evaluating input.bucket, nanoseconds", value["median"], "<", 1000))
         if name == "bytes of memory a queued run" and kind == "sqlite":
             judged.append((f"{kind}, bytes of memory a run at {live} queued", value["median"], "<=", 130))
     print()

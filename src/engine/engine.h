@@ -106,7 +106,6 @@ void event_log(froe *engine, froe_level level, const struct workflow *workflow, 
 /* workflows.c */
 struct workflow *workflow_find(const froe *engine, const char *name);
 struct workflow *workflow_find_or_add(froe *engine, struct bytes name); /* NULL: out of memory */
-uint64_t workflow_cancelled(const struct workflow *workflow);           /* by CANCEL_NEWEST, over its groups */
 void workflows_free(froe *engine);
 
 /* groups.c */

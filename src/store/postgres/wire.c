@@ -123,11 +123,6 @@ void args_array_bytes(struct args *args, struct bytes value) {
     store_bytes(args, value.p, value.n);
 }
 
-void args_array_null(struct args *args) {
-    args->array_n++;
-    put32(args, UINT32_MAX);
-}
-
 void args_array_end(struct args *args) {
     if (args->failed < 0 || args->n == 0)
         return;

@@ -340,7 +340,7 @@ static void test_groups_each(void **state) {
 
 /* A group for each user, say, and users who come once: what is known of them goes after their history. */
 static void test_ever_new_groups(void **state) {
-    enum { ROUND = 1000, ROUNDS = 16 };
+    enum { ROUND = 1000, ROUNDS = 24 };
     struct fixture *fx = *state;
     fx->options.history_us = US_PER_S;
     fx->options.slots = 64;
@@ -371,7 +371,7 @@ static void test_ever_new_groups(void **state) {
         if (workflow->groups.count > most)
             most = workflow->groups.count;
     }
-    assert_in_range(most, ROUND, 8 * ROUND);
+    assert_in_range(most, ROUND, 16 * ROUND); /* how soon the store drops them, it decides */
     assert_int_equal(fixture_group(fx, "w", "stays").parked, 1);
 }
 
