@@ -115,7 +115,7 @@ class Bench:
     def once(self, kinds):
         self.expressions()
         for kind in kinds:
-            got = self.run("enginebench", self.store(kind), "dedup", self.scaled(1_000_000, 10_000))
+            got = self.run("enginebench", self.store(kind), "dedup", self.scaled(1_000_000, 100_000))
             self.note("dedup ratio", kind, got["live"], got["ratio"])
             self.note("bytes of memory a queued run", kind, got["live"], got["bytes_per_queued"])
 
