@@ -1,6 +1,7 @@
 /* spawner_exec.h - one program, from a request to a running process. Part of the spawner's own process. */
 #pragma once
 
+#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 
@@ -9,6 +10,10 @@ struct spawner_exec {
     char *const *argv, *const *envp;
     int fds[3]; /* its stdin, stdout, stderr; each above 2 */
     struct rlimit files;
+    /* Called in the new process, which may change no memory, right before it executes the file: so who is to end it
+     * knows of it before it has done anything. The file may still turn out not to be executable. */
+    void (*begins)(const struct spawner_exec *exec, pid_t pid);
+    uint32_t id; /* the caller's */
 };
 
 /* 0 and the pid of a process that runs the file: leader of a group of its own, no signal blocked, nothing open but the

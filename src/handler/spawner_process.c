@@ -138,6 +138,13 @@ static bool take_strings(char **at, const char *end, size_t n, char **strings) {
     return true;
 }
 
+/* froe has to know the group before the program can have left anything in it: should the spawner be killed, froe ends
+ * it. That nobody listens any more shows at the next report. */
+static void report_begins(const struct spawner_exec *exec, pid_t pid) {
+    const struct wire_report message = {.kind = WIRE_STARTED, .id = exec->id, .pid = pid};
+    (void)!send(WIRE_SOCKET_FD, &message, sizeof message, MSG_NOSIGNAL);
+}
+
 /* Returns an errno. Takes the guard over, on success. */
 static int start(struct process *process, const struct wire_start *head, size_t n, int fds[WIRE_FDS_MAX]) {
     size_t strings_n = n - sizeof *head;
@@ -166,7 +173,9 @@ static int start(struct process *process, const struct wire_start *head, size_t 
                                                 .argv = argv,
                                                 .envp = envp,
                                                 .fds = {fds[0], fds[1], fds[2]},
-                                                .files = process->program_files},
+                                                .files = process->program_files,
+                                                .begins = report_begins,
+                                                .id = head->id},
                          &child.pid);
     mem_free(strings);
     if (r)
@@ -174,7 +183,6 @@ static int start(struct process *process, const struct wire_start *head, size_t 
     child.guard_fd = fds[3];
     fds[3] = -1;
     process->children[process->n++] = child;
-    report(process, &(struct wire_report){.kind = WIRE_STARTED, .id = child.id, .pid = child.pid});
     return 0;
 }
 
