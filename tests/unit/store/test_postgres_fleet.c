@@ -555,7 +555,8 @@ static void a_newer_schema_is_refused(void **state) {
     assert_int_equal(open_as(uri, &host_err), 0);
 }
 
-/* Version 1 had no table for checkpoints, version 2 did not know since when a lane is not used. */
+/* Version 1 had no table for checkpoints, version 2 did not know since when a lane is not used, version 3 had one index
+ * of child keys. */
 static void an_older_schema_is_brought_up(void **state) {
     (void)state;
     struct host a, b;
@@ -565,16 +566,49 @@ static void an_older_schema_is_brought_up(void **state) {
     postgres_server_sql(&server, "DROP TABLE fleet.kept");
     postgres_server_sql(&server, "ALTER TABLE fleet.workflow DROP done, DROP failed, DROP cancelled");
     postgres_server_sql(&server, "ALTER TABLE fleet.lane DROP used");
+    postgres_server_sql(&server, "DROP INDEX fleet.page_key, fleet.page_keys");
+    postgres_server_sql(&server, "CREATE INDEX page_key ON fleet.page (first_key) WHERE first_key IS NOT NULL");
     postgres_server_sql(&server, "UPDATE fleet.meta SET version = 1");
     host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
     host_open(&b, &server, POSTGRES_SOCKET, NULL, 9); /* finds it done */
     assert_int_equal(postgres_server_number(&server, "SELECT version FROM fleet.meta"), SCHEMA_VERSION);
     assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM fleet.kept"), 0);
+    assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM pg_indexes WHERE schemaname = 'fleet'"
+                                                     " AND indexname LIKE 'page_key%%' AND indexdef LIKE '%%(n %%'"),
+                     2);
     assert_spawned(host_spawn(&b, "g", 0, 6, "1"), 1, 5, 0);
     host_check(&a); /* reads the table */
     host_check(&b);
     host_close(&a);
     host_close(&b);
+}
+
+/* However many pages there are, only those are read that the key's index names; plans do not depend on their number. */
+static void a_child_key_is_looked_for_by_index(void **state) {
+    (void)state;
+    struct host a;
+    struct sql sql;
+    char plan[4096];
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    assert_int_equal(sql_make(&sql, "fleet"), 0);
+    for (int round = 0; round < 2; round++) {
+        snprintf(plan, sizeof plan, "%s",
+                 postgres_server_sql(&server,
+                                     "%s; PREPARE q (int8, int8, int8[], int8, int8, int8, int8, bytea) AS %s;"
+                                     " EXPLAIN (FORMAT YAML, COSTS OFF)"
+                                     " EXECUTE q(9223372036854775807, 64, '{}', 0, 0, 0, 0, 'key-00001')",
+                                     schema_settings, sql.text[SQL_RUN_IDS_KEY]));
+        if (!strstr(plan, "\"page_key\"") || !strstr(plan, "\"page_keys\"") || !strstr(plan, "\"trouble_key\"") ||
+            strstr(plan, "Seq Scan") || strstr(plan, "_pkey"))
+            fail_msg("%s", plan);
+        for (int i = 0; i < 50 && round == 0; i++) {
+            host_spawn(&a, "g", i, 1, "1");
+            host_spawn(&a, "g", 100 + i * 10, 10, "1");
+        }
+        postgres_server_sql(&server, "ANALYZE fleet.page");
+    }
+    sql_free(&sql);
+    host_close(&a);
 }
 
 static void little_privilege_is_enough(void **state) {
@@ -646,6 +680,7 @@ int main(void) {
         TEST(many_start_at_once),
         TEST(a_newer_schema_is_refused),
         TEST(an_older_schema_is_brought_up),
+        TEST(a_child_key_is_looked_for_by_index),
         TEST(little_privilege_is_enough),
         TEST(passwords_stay_out_of_texts),
         TEST(a_server_that_is_down_is_an_error),
