@@ -1,5 +1,6 @@
 /* Rules: places, caps, turns, chains, limits for now. */
 #include "fixture.h"
+#include "fixture_postgres.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -375,7 +376,10 @@ static void test_ever_new_groups(void **state) {
     assert_int_equal(fixture_group(fx, "w", "stays").parked, 1);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    int over = fixture_over(argc, argv);
+    if (over)
+        return over;
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         T(test_cancel_newest_keeps_its_place_through_retries),

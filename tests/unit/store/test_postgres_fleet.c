@@ -662,6 +662,83 @@ static void a_server_that_is_down_is_an_error(void **state) {
     assert_non_null(strstr(host_err.text, "refused"));
 }
 
+/* Each refusal has its own hint, and no other's. */
+static void refusals_have_their_hints(void **state) {
+    (void)state;
+    static const struct {
+        const char *user, *database, *says, *hint;
+    } refusals[] = {
+        {"froe", "nowhere", "\"nowhere\" does not exist", "CREATE DATABASE"},
+        {"nobody_here", "postgres", "\"nobody_here\" does not exist", "CREATE ROLE"},
+        {"sleeper", "postgres", "not permitted to log in", "ALTER ROLE"},
+        {"froe", "shut", "permission denied for database", "GRANT CONNECT"},
+        {"forgotten", "postgres", "no pg_hba.conf entry", "pg_hba.conf has to let"},
+        {"rejected", "postgres", "pg_hba.conf rejects", "pg_hba.conf has to let"},
+    };
+    const size_t n = sizeof refusals / sizeof refusals[0];
+    postgres_server_sql(&server, "CREATE ROLE sleeper");
+    postgres_server_sql(&server, "CREATE DATABASE shut");
+    postgres_server_sql(&server, "REVOKE ALL ON DATABASE shut FROM PUBLIC");
+    postgres_server_sql(&server,
+                        "COPY (VALUES ('local all postgres trust'), ('host all rejected 127.0.0.1/32 reject'),"
+                        " ('host all froe,nobody_here,sleeper 127.0.0.1/32 trust')) TO '%s/data/pg_hba.conf'",
+                        server.folder);
+    postgres_server_crash(&server);
+    postgres_server_again(&server); /* and has read it */
+    for (size_t i = 0; i < n; i++) {
+        char uri[200];
+        snprintf(uri, sizeof uri, "postgres://%s@127.0.0.1:%d/%s?sslmode=disable&gssencmode=disable", refusals[i].user,
+                 server.port, refusals[i].database);
+        assert_int_equal(open_as(uri, &host_err), STORE_ERR_IO);
+        if (!strstr(host_err.text, refusals[i].says) || !strstr(host_err.text, refusals[i].hint))
+            fail_msg("%s", host_err.text);
+        for (size_t j = 0; j < n; j++)
+            if (strcmp(refusals[j].hint, refusals[i].hint) != 0 && strstr(host_err.text, refusals[j].hint))
+                fail_msg("%s", host_err.text);
+    }
+    postgres_server_sql(&server,
+                        "COPY (VALUES ('local all all trust'), ('host all all 127.0.0.1/32 scram-sha-256'))"
+                        " TO '%s/data/pg_hba.conf'",
+                        server.folder);
+    postgres_server_sql(&server, "DROP DATABASE shut");
+    postgres_server_sql(&server, "DROP ROLE sleeper");
+    postgres_server_crash(&server);
+    postgres_server_again(&server);
+}
+
+/* As PostgreSQL says it of the volume of its data. */
+static void a_full_disk_is_an_error(void **state) {
+    (void)state;
+    struct host a;
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    assert_spawned(host_spawn(&a, "g", 0, 5, "1"), 5, 0, 0);
+    postgres_server_sql(&server, "CREATE FUNCTION fleet.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE"
+                                 " 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$");
+    postgres_server_sql(&server, "CREATE TRIGGER no_room BEFORE INSERT ON fleet.page EXECUTE FUNCTION fleet.no_room()");
+    const struct bytes key = BYTES("g");
+    const struct store_item item = {.child_key = BYTES("new")};
+    const struct store_page page = {.workflow = a.workflow,
+                                    .keys = &key,
+                                    .n_keys = 1,
+                                    .input = BYTES("{}"),
+                                    .metadata = BYTES("{}"),
+                                    .items = &item,
+                                    .n = 1};
+    struct store_spawned spawned;
+    MUST(store_begin(a.store, &host_err));
+    int r = store_spawn(a.store, &page, &spawned, &host_err);
+    assert_int_equal(r == 0 ? store_commit(a.store, &host_err) : r, STORE_ERR_FULL);
+    assert_non_null(strstr(host_err.text, "No space left on device"));
+    assert_non_null(strstr(host_err.text, "53100"));
+    assert_int_equal(store_begin(a.store, &host_err), STORE_ERR_FULL); /* it stays failed */
+    host_close(&a);
+    postgres_server_sql(&server, "DROP FUNCTION fleet.no_room CASCADE");
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    host_check(&a);
+    assert_spawned(host_spawn(&a, "g", 0, 6, "1"), 1, 5, 0); /* what was there is there */
+    host_close(&a);
+}
+
 #define TEST(function_) cmocka_unit_test_setup(function_, fresh)
 
 int main(void) {
@@ -684,6 +761,8 @@ int main(void) {
         TEST(little_privilege_is_enough),
         TEST(passwords_stay_out_of_texts),
         TEST(a_server_that_is_down_is_an_error),
+        TEST(refusals_have_their_hints),
+        TEST(a_full_disk_is_an_error),
     };
     if (postgres_server_missing()) {
         printf("skipped: there is no %s here\n", postgres_server_missing());
