@@ -120,6 +120,7 @@ int64_t groups_next_mono_us(const froe *engine);
 /* How many runs of a lane wait for a retry; the group's number follows. -ENOMEM. */
 int group_set_waiting(froe *engine, struct group *group, int64_t lane, uint64_t count);
 int group_add_waiting(froe *engine, struct group *group, int64_t lane);
+int group_less_waiting(froe *engine, struct group *group, int64_t lane, uint64_t by);
 void groups_free_waiting(froe *engine);
 void groups_renew(froe *engine); /* soon: numbers changed in a way that is not known here */
 void groups_used(froe *engine);  /* somebody looks, or something goes on: worth keeping up to date */
