@@ -122,8 +122,10 @@ static void test_small_groups_finish_in_one_rotation(void **state) {
     fixture_spawn_keys(fx, "w", "{\"bucket\":\"small\"}", "small", 0, 20);
     fixture_start(fx);
     drain(fx, 5220);
-    assert_true(last_of(fx, "small") <= 20 * 3 + 8);
-    assert_true(last_of(fx, "middle") <= 200 * 2 + 20 + 8);
+    /* Of a fleet's store it takes longer to get more of a group, and the others go on meanwhile. */
+    size_t late = fx->froe->shared ? 200 : 0;
+    assert_true(last_of(fx, "small") <= 20 * 3 + 8 + late);
+    assert_true(last_of(fx, "middle") <= 200 * 2 + 20 + 8 + late);
 }
 
 static void test_a_new_group_does_not_wait_for_a_big_one(void **state) {
