@@ -1,4 +1,4 @@
-/* froe.h - durable background work: workflows whose runs survive crashes, are never run twice at once, keep to their
+/* froe.h - durable background work: workflows whose runs survive crashes, are not run twice at once, keep to their
  * concurrency rules, and take turns fairly. The public face of froe's engine, libfroe.
  *
  * The shape of a program:
@@ -25,9 +25,18 @@
  * A group is all runs of a workflow for which the expression of its first GROUP_ROUND_ROBIN rule gives the same string.
  *
  * Durability. What froe acknowledges is on disk (fdatasync). Running is volatile: after kill -9 whatever was running is
- * run again, so a task may run more than once (at least once), but never twice at the same time.
+ * run again, so a task may run more than once (at least once), but not twice at the same time. One exception: a task
+ * that goes on after it was told to end (FROE_EVENT_ABANDONED; a lost lease; a process that stood still) may see its
+ * run begun anew elsewhere, and counts in no limit any more. What cannot be undone is done only while
+ * froe_task_holds_lease says so.
  *
- * C99 and C++ clean. Structs that callers fill begin with their size: set it to sizeof and zero the rest. */
+ * What takes its whole process down is no attempt: nobody was left to count it, and the run begins again with the next
+ * process. A task that may do that counts for itself: froe_task_set_checkpoint_sync before the dangerous part, and
+ * FROE_FAIL_FINAL when the count is too high.
+ *
+ * C99 and C++ clean. Structs that callers fill, but for items and rules, begin with their size: set it to sizeof and
+ * zero the rest. A size that is not this version's is refused, so a program is built with the header of the library
+ * that it runs with. */
 #ifndef FROE_H
 #define FROE_H
 
@@ -100,7 +109,8 @@ typedef enum froe_event_kind {
                              `count` runs of one spawn, for the same reason) */
     FROE_EVENT_CANCELLED, /* a run of this worker was cancelled, and the text says by what */
     FROE_EVENT_REFUSED,   /* CANCEL_NEWEST cancelled new runs (count); a refused cron tick is one */
-    FROE_EVENT_ABANDONED, /* a task did not end within its grace: its run is settled without it, its slot stays taken */
+    FROE_EVENT_ABANDONED, /* a task did not end within its grace: its run is settled without it; its slot stays taken,
+                             its places under the rules do not */
     FROE_EVENT_STORE_LOST,   /* the connection to the store's server; froe goes on trying (text: why) */
     FROE_EVENT_STORE_BACK,   /* it is there again */
     FROE_EVENT_LEASE_LOST,   /* the store did not answer in time: what runs is cancelled, nothing more is committed */
@@ -177,8 +187,8 @@ typedef enum froe_strategy {
 typedef struct froe_rule {
     /* Gives the group key, a string: an expression of the Common Expression Language over `input`,
      * `additional_metadata` and `workflow_run_id`, as 'constant', input.bucket, or
-     * additional_metadata.x + '/' + input.y.lowerAscii(). Evaluated at the spawn. A run for which it fails ends FAILED
-     * with the reason, and no other run is hurt. */
+     * additional_metadata.x + '/' + input.y.lowerAscii() (docs/expressions.md). Evaluated at the spawn. A run for which
+     * it fails ends FAILED with the reason, and no other run is hurt. */
     const char *expression;
     uint32_t max_runs;
     froe_strategy strategy;
@@ -277,7 +287,7 @@ typedef struct froe_spawn {
     const char *input;    /* shared by all items without their own; NULL: {} */
     const char *metadata; /* shared; NULL: {} */
     const froe_item *items;
-    size_t n;          /* NULL items with n = 1: one run without child key */
+    size_t n;          /* NULL items with n = 1: one run without child key; n = 0: none, which is no error */
     int64_t delay_us;  /* not before */
     unsigned priority; /* 1 to 3; 3 goes first among the queued runs of its group; 0: 1 */
     /* NULL, or room for n: 1 for each item for which this spawn created a run, 0 for the others. Filled in right before

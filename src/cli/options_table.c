@@ -17,7 +17,8 @@ const struct option option_table[] = {
     {"slots", "S3_WORKER_SLOTS", "N", KIND_U32, FOR_RUN, OPTION_AT(slots), 1, 10000, "40",
      "things done at once in all"},
     {"cron", "S3_WORKER_CRON", "EXPR", KIND_CRON, FOR_RUN, OPTION_AT(cron), 0, 0, "* * * * *",
-     "when to look for buckets and objects: 5 fields, or 6 with leading seconds; UTC"},
+     "when to look for buckets and objects: 5 fields, or 6 with leading seconds; UTC, or\n"
+     "after CRON_TZ=ZONE"},
     {"store", "FROE_STORE", "URI", KIND_STORE, FOR_RUN | FOR_CHECK | FOR_LOOKING, OPTION_AT(store), 0, 0, NULL,
      "where the state is kept: sqlite:PATH, or postgres://USER@HOST/DATABASE, which any number of hosts share\n"
      "(default: sqlite:$XDG_STATE_HOME/froe/froe.db, else under ~/.local/state)"},
@@ -89,7 +90,7 @@ const struct option option_table[] = {
     {"then", "FROE_THEN", "WHAT", KIND_THEN, FOR_RUN | FOR_CHECK, OPTION_AT(then), 0, 0, "delete",
      "what becomes of a processed object: delete, keep, move:s3://BUCKET/{key} or tag:NAME=VALUE,..."},
     {"workflow", NULL, "NAME", KIND_TEXT, FOR_RUNS, OPTION_AT(workflow), 0, 0, NULL,
-     "only runs of this workflow: process_object, fetch_s3_objects, fetch_s3_buckets"},
+     "only runs of this workflow; froe's own: process_object, fetch_s3_objects, fetch_s3_buckets"},
     {"bucket", NULL, "BUCKET", KIND_TEXT, FOR_PARKED, OPTION_AT(bucket), 0, 0, NULL,
      "only parked objects of this bucket"},
     {"bucket", NULL, "BUCKET", KIND_TEXT, FOR_RUNS, OPTION_AT(bucket), 0, 0, NULL,

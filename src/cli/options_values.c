@@ -287,7 +287,12 @@ int option_set(struct options *options, const struct option *option, const char 
     case KIND_CRON: {
         struct cron cron;
         struct err why = {0};
-        if (cron_parse(text, &cron, &why) < 0)
+        struct zone *zone = NULL;
+        int r = cron_parse(text, &cron, &why);
+        if (r == 0 && cron.zone_name[0])
+            r = zone_load(bytes_str(cron.zone_name), &zone, &why);
+        zone_free(zone);
+        if (r < 0)
             return err_set(err, -EINVAL, "%s: '%.200s': %.200s", origin, value, why.text);
         *(const char **)place = value;
         return 0;

@@ -21,7 +21,7 @@
 #define POLL_LEAST_US (2 * US_PER_S)  /* between looks at a shared store, while they bring something */
 #define POLL_MOST_US (10 * US_PER_S)  /* and at most */
 
-struct seen_waiting {
+struct seen_waiting { /* how many runs of a lane still wait; of a shared store: how many fewer they are by this claim */
     int64_t lane;
     uint64_t waiting;
 };
@@ -128,13 +128,25 @@ static struct lease *make_lease(struct claim_request *claim, const struct store_
     return lease;
 }
 
-/* A retry comes in a lease of its own: how many still wait is asked where one is given, for the groups' numbers. */
+/* A retry comes in a lease of its own: how many still wait is asked where one is given, for the groups' numbers. Of a
+ * shared store, where asking takes a round trip, and others' are not known before all numbers are read, it is counted.
+ */
 static int see_waiting(struct claim_request *claim, struct store *store, const struct store_lease *lease,
                        struct err *err) {
-    if (lease->n != 1 || claim->engine->shared) /* of a shared one all numbers are read now and then */
+    if (!lease->waited)
         return 0;
-    if (claim->n_waiting > 0 && claim->waiting[claim->n_waiting - 1].lane == lease->lane)
+    struct seen_waiting *last = claim->n_waiting > 0 ? &claim->waiting[claim->n_waiting - 1] : NULL;
+    bool same = last && last->lane == lease->lane;
+    if (claim->engine->shared && same) {
+        last->waiting++;
         return 0;
+    }
+    if (same)
+        return 0;
+    if (claim->engine->shared) {
+        claim->waiting[claim->n_waiting++] = (struct seen_waiting){lease->lane, 1};
+        return 0;
+    }
     struct store_lane_info info;
     int r = store_lane_get(store, lease->lane, &info, err);
     if (r == -ENOENT)
@@ -263,8 +275,10 @@ static void see_numbers(struct froe *engine, struct claim_request *claim) {
     }
     for (size_t i = 0; i < claim->n_waiting && r == 0; i++) {
         struct lane *lane = held_find(engine, claim->waiting[i].lane);
-        if (lane)
+        if (lane && !engine->shared)
             r = group_set_waiting(engine, lane->group, lane->id, claim->waiting[i].waiting);
+        else if (lane && !claim->snapshot) /* which was taken after the claim */
+            r = group_less_waiting(engine, lane->group, lane->id, claim->waiting[i].waiting);
     }
     if (r < 0)
         engine_fail(engine, &(struct err){.code = r, .text = "out of memory"});

@@ -152,7 +152,12 @@ int committer_start(struct store *store, uv_async_t *wake, struct committer **re
 void committer_submit(struct committer *committer, struct request *request) {
     pthread_mutex_lock(&committer->mutex);
     list_push_back(&committer->todo, &request->link);
-    bool waiting = committer->waiting;
+    pthread_mutex_unlock(&committer->mutex);
+}
+
+void committer_go(struct committer *committer) {
+    pthread_mutex_lock(&committer->mutex);
+    bool waiting = committer->waiting && !list_empty(&committer->todo);
     pthread_mutex_unlock(&committer->mutex);
     if (waiting)
         pthread_cond_signal(&committer->more);

@@ -36,7 +36,10 @@ struct committer;
  * then still the caller's. */
 int committer_start(struct store *store, uv_async_t *wake, struct committer **ret_committer, struct err *err);
 
+/* Not looked at before the next committer_go, unless the committer is just done with another transaction: so what is
+ * submitted together, like a spawn and the claim that is to find its runs, mostly shares one. */
 void committer_submit(struct committer *committer, struct request *request);
+void committer_go(struct committer *committer);
 
 /* Moves what is finished to the end of `done`, in order of submission. *ret_fatal: has the store failed? */
 void committer_collect(struct committer *committer, struct list *done, bool *ret_fatal);

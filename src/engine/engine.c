@@ -69,6 +69,7 @@ void engine_fail(froe *engine, const struct err *err) {
 
 void engine_submit(froe *engine, struct request *request) {
     engine->inflight++;
+    engine->submitted = true;
     committer_submit(engine->committer, request);
 }
 
@@ -232,6 +233,7 @@ static void pump(froe *engine) {
     tasks_time(engine, now);
     worker_pump(engine, now);
     schedule_pump(engine);
+    waits_pump(engine, now); /* what is spawned by who waited is claimed below */
     tasks_start(engine);
     if (engine->failed) {
         settle_discard(engine);
@@ -241,7 +243,6 @@ static void pump(froe *engine) {
         claims_pump(engine, now);
     }
     settle_pump(engine, now);
-    waits_pump(engine, now);
     close_pump(engine);
     set_timer(engine);
 }
@@ -257,6 +258,9 @@ static void on_prepare(uv_prepare_t *prepare) {
     bool called = engine->dirty;
     if (engine->dirty)
         pump(engine);
+    if (engine->submitted)
+        committer_go(engine->committer);
+    engine->submitted = false;
     /* Who runs the loop step by step should get a look at what the pump's callbacks did, before the loop sleeps. */
     if (called || engine->dirty)
         uv_idle_start(&engine->busy, on_busy);

@@ -157,6 +157,12 @@ int group_add_waiting(froe *engine, struct group *group, int64_t lane) {
     return group_set_waiting(engine, group, lane, waiting ? waiting->count + 1 : 1);
 }
 
+int group_less_waiting(froe *engine, struct group *group, int64_t lane, uint64_t by) {
+    const struct waiting *waiting = map_get(&engine->retries, lane_key(&lane));
+    uint64_t count = waiting ? waiting->count : 0;
+    return group_set_waiting(engine, group, lane, count > by ? count - by : 0);
+}
+
 void groups_free_waiting(froe *engine) {
     size_t at = 0;
     struct bytes key;

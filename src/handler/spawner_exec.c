@@ -77,6 +77,7 @@ static _Noreturn void become(const struct spawner_exec *exec, pid_t parent, int 
         /* Everything of the spawner's is close-on-exec by itself: this is for what is not its own. */
         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         setrlimit(RLIMIT_NOFILE, &exec->files);
+        exec->begins(exec, getpid());
         ready = confine(exec);
         confining = !ready;
     }

@@ -3,6 +3,8 @@
 
 #include "confine.h"
 
+#include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 struct spawner_exec {
@@ -17,6 +19,10 @@ struct spawner_exec {
     int ruleset_fd;
     struct sock_filter *filter;
     uint32_t n_filter;
+    /* Called in the new process, which may change no memory, right before it executes the file: so who is to end it
+     * knows of it before it has done anything. The file may still turn out not to be executable. */
+    void (*begins)(const struct spawner_exec *exec, pid_t pid);
+    uint32_t id; /* the caller's */
 };
 
 /* 0 and the pid of a process that runs the file: leader of a group of its own, no signal blocked, nothing open but the

@@ -145,6 +145,13 @@ static bool has_all(const struct wire_start *head, const int fds[WIRE_FDS_MAX]) 
     return true;
 }
 
+/* froe has to know the group before the program can have left anything in it: should the spawner be killed, froe ends
+ * it. That nobody listens any more shows at the next report. */
+static void report_begins(const struct spawner_exec *exec, pid_t pid) {
+    const struct wire_report message = {.kind = WIRE_STARTED, .id = exec->id, .pid = pid};
+    (void)!send(WIRE_SOCKET_FD, &message, sizeof message, MSG_NOSIGNAL);
+}
+
 /* Returns an errno. Takes the guard over, on success. */
 static int start(struct process *process, const struct wire_start *head, size_t n, int fds[WIRE_FDS_MAX],
                  bool *ret_confining) {
@@ -186,7 +193,9 @@ static int start(struct process *process, const struct wire_start *head, size_t 
                                                 .no_capabilities = head->no_capabilities,
                                                 .ruleset_fd = fds[WIRE_RULESET],
                                                 .filter = filter,
-                                                .n_filter = head->n_filter},
+                                                .n_filter = head->n_filter,
+                                                .begins = report_begins,
+                                                .id = head->id},
                          &child.pid, ret_confining);
     mem_free(strings);
     if (r)
@@ -194,7 +203,6 @@ static int start(struct process *process, const struct wire_start *head, size_t 
     child.guard_fd = fds[WIRE_GUARD];
     fds[WIRE_GUARD] = -1;
     process->children[process->n++] = child;
-    report(process, &(struct wire_report){.kind = WIRE_STARTED, .id = child.id, .pid = child.pid});
     return 0;
 }
 

@@ -17,7 +17,7 @@ enum wire_kind {
     WIRE_RELEASE,   /* to the spawner: struct wire_order */
     WIRE_ALIVE,     /* to the spawner: struct wire_order, with the milliseconds in `signal` */
     WIRE_HELLO,     /* to froe, once, when the spawner is ready: struct wire_report */
-    WIRE_STARTED,   /* to froe, with the pid: struct wire_report */
+    WIRE_STARTED,   /* to froe, with the pid, before the program begins: struct wire_report */
     WIRE_EXITED,    /* to froe, the last one about this id: struct wire_report */
 };
 

@@ -250,6 +250,7 @@ struct store_lease {
     struct bytes metadata;
     const struct store_run *runs; /* in page order */
     size_t n;
+    bool waited; /* it is one run, and that was waiting for its retry */
 };
 struct store_claimed {
     const struct store_lease *leases;

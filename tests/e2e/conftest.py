@@ -15,6 +15,7 @@ import time
 import commons
 import pytest
 import servers
+from authority import authority  # noqa: F401 - a fixture
 from fleet import fleet, postgres, witness  # noqa: F401 - fixtures
 from froe import Froe, processes_of
 

@@ -111,6 +111,19 @@ class Postgres:
                          "-d", database, "-c", text)
         return [line.split("\t") for line in done.stdout.splitlines()]
 
+    def demand_tls(self, certificate, key):
+        """From now on it wants TLS of all that do not come by its socket, and passwords as before."""
+        for source, name in (certificate, "server.crt"), (key, "server.key"):
+            shutil.copyfile(source, self.data / name)
+            os.chmod(self.data / name, 0o600)
+            if self.user:
+                os.chown(self.data / name, self.user.pw_uid, self.user.pw_gid)
+        with open(self.data / "postgresql.auto.conf", "a", encoding="utf-8") as out:
+            out.write("ssl = on\n")
+        (self.data / "pg_hba.conf").write_text("local all all trust\nhostssl all all 127.0.0.1/32 scram-sha-256\n")
+        self.stop()
+        self.start()
+
     def answers(self):
         return self._run("psql", "-XAtq", "-h", self.folder, "-p", self.port, "-U", "postgres", "-d", "postgres", "-c", "SELECT 1",
                          check=False).returncode == 0

@@ -1,5 +1,4 @@
 """Where credentials and settings come from: variables, profiles, credential_process; and TLS with an own authority."""
-import subprocess
 
 import pytest
 import servers
@@ -139,23 +138,6 @@ def test_expired_token(fake, froe, prefix):
 
 
 # ---- TLS ----
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    """A throw-away authority and a certificate of it for 127.0.0.1."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*words):
-        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=folder, timeout=60)
-    new = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    openssl("req", "-x509", *new, "-days", "2", "-subj", "/CN=a throw-away authority", "-keyout", "ca.key", "-out", "ca.pem")
-    openssl("req", *new, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr")
-    (folder / "ext").write_text("subjectAltName = IP:127.0.0.1\n")
-    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "ext",
-            "-out", "server.pem")
-    openssl("req", "-x509", *new, "-days", "2", "-subj", "/CN=another authority", "-keyout", "other.key", "-out", "other.pem")
-    return folder
-
 
 @pytest.fixture
 def fake_tls(authority, park, tmp_path):

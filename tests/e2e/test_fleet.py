@@ -3,6 +3,7 @@ import collections
 import time
 
 import pytest
+from fleet import EVERY_SECOND
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(180)]
 
@@ -107,19 +108,21 @@ def test_ticks(fake, fleet):
     fleet.fill({"a": 5})
     before = fake.stats()["requests"].get("list-buckets", 0)
     starts = len(fleet.start(4))
-    for i in range(4):
-        time.sleep(3)
+    for i in range(3):  # the store remembers 16 ticks: all of them must be there in the end, on a slow machine, too
+        time.sleep(2.5)
         fleet.workers[i].kill() if i % 2 else fleet.workers[i].stop()
         fleet.workers[i].start()
         starts += 1
-    time.sleep(3)
+    time.sleep(2)
     fleet.stop()
     passes = fake.stats()["requests"]["list-buckets"] - before
     ticks = [int(at) // 1000000 for [at] in fleet.postgres.sql(f"SELECT at FROM {fleet.schema}.tick ORDER BY at")]
-    assert len(ticks) >= 12 and ticks == list(range(ticks[0], ticks[-1] + 1)), f"ticks are missing: {ticks}"
+    assert len(ticks) >= 9 and ticks == list(range(ticks[0], ticks[-1] + 1)), f"ticks are missing: {ticks}"
     [workflow] = [one for one in fleet.json_lines("workflows", "list") if one["workflow"] == "fetch_s3_buckets"]
     print(f"{len(ticks)} ticks and {starts} starts: {workflow['done']} passes, {workflow['cancelled']} refused, {passes} listings of buckets")
     assert workflow["done"] + workflow["cancelled"] == len(ticks) + starts
+    by_cron = fleet.json_lines("runs", "list", "--meta", f"froe__cron={EVERY_SECOND}")
+    assert by_cron and {run["workflow"] for run in by_cron} == {"fetch_s3_buckets"}
     # One that was killed in the midst of a pass leaves it to another, who makes it once more.
     assert workflow["done"] <= passes <= workflow["done"] + 2
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from fleet import NEVER, Relay, Worker
+from froe import STORE
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(240)]
 
@@ -216,3 +217,21 @@ def test_connections_are_broken(fake, fleet):
     fleet.caps_held()
     fleet.counted()
     fleet.begun_once()
+
+
+def test_the_disk_of_postgres_is_full(fake, fleet):
+    """As PostgreSQL says it when the volume of its data has no room: froe ends, and the next one goes on."""
+    froe, bucket, store = fleet.froe, fleet.froe.prefix + "a", ("--store", fleet.store)
+    fake.make_bucket(bucket)
+    froe.once(*store, program=["true"])  # makes the tables
+    for i in range(10):
+        fake.raw.put(bucket, f"k{i}", b"x")
+    fleet.postgres.sql(f"CREATE FUNCTION {fleet.schema}.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                       "RAISE 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$; "
+                       f"CREATE TRIGGER no_room BEFORE INSERT ON {fleet.schema}.page EXECUTE FUNCTION {fleet.schema}.no_room()")
+    result = froe.once(*store, program=["true"], expect=STORE)
+    assert "No space left on device (53100)" in result.stderr, result
+    assert len(fake.keys(bucket)) == 10
+    fleet.postgres.sql(f"DROP FUNCTION {fleet.schema}.no_room CASCADE")
+    froe.once(*store, program=["true"])
+    assert fake.keys(bucket) == []

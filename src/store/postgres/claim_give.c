@@ -80,6 +80,7 @@ static int lease_retry(struct claiming *claiming, struct hold_row *hold, struct 
     int r = start_lease(claiming, work->lane, lease->id, trouble->page, 1, &out, &run);
     if (r < 0)
         return r;
+    out->waited = true;
     run->index = trouble->index;
     run->attempts = trouble->attempts;
     run->created_utc_us = wire_int(from, row, 8);

@@ -345,14 +345,15 @@ static int find_ids(struct postgres_store *store, const struct store_runs_filter
     struct args *args = pg_want(store, SQL_META, NULL, NULL);
     pg_args_now(store, args);
     pg_want_keep(store, &now);
-    args = pg_want(store, SQL_RUN_IDS, NULL, NULL);
+    args = pg_want(store, filter->child_key.n ? SQL_RUN_IDS_KEY : SQL_RUN_IDS, NULL, NULL);
     args_int(args, from);
     args_int(args, PAGES_AT_ONCE);
     pg_args_lanes(args, &store->sched, filter->workflow, filter->group);
-    args_bytes(args, filter->child_key);
     args_int(args, filter->states && !(filter->states & finished));
     args_int(args, filter->until_utc_us);
     args_int(args, filter->since_utc_us);
+    if (filter->child_key.n)
+        args_bytes(args, filter->child_key);
     pg_want_keep(store, &answer);
     int r = pg_look(store, err);
     if (r < 0)

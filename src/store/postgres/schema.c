@@ -25,6 +25,11 @@
     "ALTER TABLE @workflow ADD done int8 NOT NULL DEFAULT 0, ADD failed int8 NOT NULL DEFAULT 0," \
     " ADD cancelled int8 NOT NULL DEFAULT 0; ALTER TABLE @lane ADD used int8 NOT NULL DEFAULT 0;" \
     "UPDATE @lane SET used = (extract(epoch FROM clock_timestamp()) * 1000000)::int8;"
+/* Child keys are looked for by what they begin with: lone ones by an index that has them all, those of pages of many by
+ * one with a page's least and greatest. */
+#define KEY_INDEXES                                                                     \
+    "CREATE INDEX page_key ON @page (first_key) WHERE n = 1 AND first_key IS NOT NULL;" \
+    "CREATE INDEX page_keys ON @page (first_key, last_key) WHERE n > 1 AND first_key IS NOT NULL;"
 static const char tables[] =
     "CREATE TABLE @meta (one int2 PRIMARY KEY CHECK (one = 1), version int4 NOT NULL, batch int8 NOT NULL,"
     " next_page int8 NOT NULL, next_id int8 NOT NULL, next_lane int8 NOT NULL, next_workflow int8 NOT NULL,"
@@ -47,8 +52,7 @@ static const char tables[] =
     "CREATE INDEX page_work ON @page (lane, place, rank) WHERE place <> 0;"
     "CREATE INDEX page_delayed ON @page (rank) WHERE place = 2;"
     "CREATE INDEX page_start ON @page (start_by) WHERE start_by <> 0;"
-    "CREATE INDEX page_past ON @page (ended, id) WHERE place = 0;"
-    "CREATE INDEX page_key ON @page (first_key) WHERE first_key IS NOT NULL;"
+    "CREATE INDEX page_past ON @page (ended, id) WHERE place = 0;" KEY_INDEXES
     "CREATE INDEX page_seq ON @page (seq) WHERE seq <> id;"
     "CREATE TABLE @trouble (page int8, idx int4, seq int8 NOT NULL, workflow int8 NOT NULL, lane int8 NOT NULL,"
     " state int4 NOT NULL, due int8 NOT NULL, attempts int8 NOT NULL, outcome int4 NOT NULL, size int8 NOT NULL,"
@@ -85,12 +89,12 @@ static const char tables[] =
     "CREATE TABLE @rate (hash uuid PRIMARY KEY, starts int8 NOT NULL, ends int8 NOT NULL, used int8 NOT NULL)"
     " WITH (fillfactor = 50);"
     "CREATE INDEX rate_ends ON @rate (ends);" KEPT_TABLE IDLE_COLUMNS
-    "INSERT INTO @meta VALUES (1, 3, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0,"
+    "INSERT INTO @meta VALUES (1, 4, 0, 1, 1, 1, 1, 0, 1, 1, 0, 0,"
     " ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::int8,"
     " ('x' || substr(md5(gen_random_uuid()::text), 1, 16))::bit(64)::int8);";
 
 /* From version i + 1 to i + 2. */
-static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, NULL};
+static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, "DROP INDEX @page_key;" KEY_INDEXES, NULL};
 
 #define NOW "coalesce($1::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)"
 #define META                                                                                                 \
@@ -107,6 +111,10 @@ static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, NULL};
     " + octet_length(t.checkpoint) + octet_length(t.error) + 160"
 #define TROUBLE "t.page, t.idx, t.lane, t.state, t.due, t.attempts, t.generation, (" TROUBLE_SIZE ")::int8"
 #define KEPT "k.page, k.idx, k.attempts, k.child_key, k.generation, k.input, k.checkpoint"
+#define RUN_FILTER                                                                                               \
+    "($4 = 0 OR lane = ANY ($3)) AND ($5 = 0 OR place <> 0) AND ($6 = 0 OR created < $6) AND ($7 = 0 OR created" \
+    " >= $7 OR changed >= $7)"
+#define RUN_FILTER_TROUBLE "($4 = 0 OR lane = ANY ($3)) AND ($5 = 0 OR state <> 0)"
 #define LEASE "l.id, l.worker, l.lane, l.page, l.idx, l.n, l.n_page, l.bits, l.asked"
 
 const char schema_settings[] =
@@ -307,16 +315,21 @@ static const char *const templates[SQL_STATEMENTS] = {
                    " (" TROUBLE_SIZE ")::int8 FROM @trouble t WHERE t.state = 2 AND (t.page, t.idx) > ($1, $2)"
                    " AND ($4 = 0 OR t.lane = ANY ($3)) AND (octet_length($5) = 0 OR t.child_key = $5)"
                    " AND ($7 = 0 OR (t.page = $7 AND t.idx = $8)) ORDER BY t.page, t.idx LIMIT $6",
-    /* Pages that may have runs of the filter, the newest first: of these lanes (all when $4 is 0), with the key or any,
-     * only live ones or all, created before, and created or changed since. */
+    /* Pages that may have runs of the filter, the newest first: of these lanes (all when $4 is 0), only live ones or
+     * all, created before, and created or changed since. */
     [SQL_RUN_IDS] =
-        "SELECT id FROM (SELECT id FROM @page WHERE id <= $1 AND ($4 = 0 OR lane = ANY ($3))"
-        " AND (octet_length($5) = 0 OR (n = 1 AND first_key = substring($5 FROM 1 FOR 256)) OR (n > 1 AND first_key <="
-        " substring($5 FROM 1 FOR 256) AND last_key >= substring($5 FROM 1 FOR 256)))"
-        " AND ($6 = 0 OR place <> 0) AND ($7 = 0 OR created < $7) AND ($8 = 0 OR created >= $8 OR changed >= $8)"
-        " UNION SELECT page FROM @trouble WHERE page <= $1 AND ($4 = 0 OR lane = ANY ($3))"
-        " AND (octet_length($5) = 0 OR (substring(child_key FROM 1 FOR 256) = substring($5 FROM 1 FOR 256)"
-        " AND child_key = $5)) AND ($6 = 0 OR state <> 0)) u ORDER BY id DESC LIMIT $2",
+        "SELECT id FROM (SELECT id FROM @page WHERE id <= $1 AND " RUN_FILTER
+        " UNION SELECT page FROM @trouble WHERE page <= $1 AND " RUN_FILTER_TROUBLE ") u ORDER BY id DESC LIMIT $2",
+    /* Those that may have runs with this child key. OFFSET 0: only the key says which index is used. */
+    [SQL_RUN_IDS_KEY] =
+        "SELECT id FROM (SELECT id FROM (SELECT id, lane, place, created, changed FROM @page"
+        " WHERE n = 1 AND first_key = substring($8 FROM 1 FOR 256) UNION ALL"
+        " SELECT id, lane, place, created, changed FROM @page WHERE n > 1"
+        " AND first_key <= substring($8 FROM 1 FOR 256) AND last_key >= substring($8 FROM 1 FOR 256) OFFSET 0) p"
+        " WHERE id <= $1 AND " RUN_FILTER
+        " UNION SELECT page FROM (SELECT page, lane, state FROM @trouble WHERE substring(child_key FROM 1 FOR 256)"
+        " = substring($8 FROM 1 FOR 256) AND child_key = $8 OFFSET 0) t WHERE page <= $1 AND " RUN_FILTER_TROUBLE
+        ") u ORDER BY id DESC LIMIT $2",
     [SQL_RUN_PAGES] = "SELECT " PAGE ", p.parent_page, p.parent_index, p.input, p.metadata, p.keys, p.rest FROM @page p"
                       " WHERE p.id = ANY ($1) ORDER BY p.id DESC",
     [SQL_RUN_TROUBLES] = "SELECT " TROUBLE ", t.outcome, t.priority, t.created, t.parent_page, t.parent_index,"

@@ -14,7 +14,7 @@
 
 #include <stdint.h>
 
-#define SCHEMA_VERSION 3
+#define SCHEMA_VERSION 4
 
 enum sql_statement {
     /* of a batch */
@@ -110,6 +110,7 @@ enum sql_statement {
     SQL_WORKERS_EACH,
     SQL_PARKED,
     SQL_RUN_IDS,
+    SQL_RUN_IDS_KEY,
     SQL_RUN_PAGES,
     SQL_RUN_TROUBLES,
     SQL_RUN_LEASES,

@@ -123,11 +123,6 @@ void args_array_bytes(struct args *args, struct bytes value) {
     store_bytes(args, value.p, value.n);
 }
 
-void args_array_null(struct args *args) {
-    args->array_n++;
-    put32(args, UINT32_MAX);
-}
-
 void args_array_end(struct args *args) {
     if (args->failed < 0 || args->n == 0)
         return;
@@ -473,19 +468,10 @@ int wire_notified(struct wire *wire, const char *session) {
 static bool is_refusal(PGconn *pg) {
     const char *message = PQerrorMessage(pg);
     static const char *const texts[] = {
-        "authentication failed",
-        "no pg_hba.conf entry",
-        "does not exist",
-        "no password supplied",
-        "permission denied",
-        "is not permitted to",
-        "SSL",
-        "certificate",
-        "could not translate",
-        "invalid port",
-        "authentication method",
-        "no such user",
-        "auth failed",
+        "authentication failed", "no pg_hba.conf entry", "pg_hba.conf rejects", "does not exist",
+        "no password supplied",  "permission denied",    "is not permitted to", "SSL",
+        "certificate",           "could not translate",  "invalid port",        "authentication method",
+        "no such user",          "auth failed",
     };
     bool found = PQconnectionNeedsPassword(pg);
     for (size_t i = 0; i < sizeof texts / sizeof texts[0] && !found; i++)
@@ -496,19 +482,26 @@ static bool is_refusal(PGconn *pg) {
 static int fail_connect(struct wire *wire, bool timed_out, struct err *err) {
     int code = !timed_out && is_refusal(wire->pg) ? STORE_ERR_IO : STORE_ERR_LOST;
     static const struct {
-        const char *text, *hint;
+        const char *of, *text, *hint; /* both are in what it says: many refusals name the database and the user */
     } hints[] = {
-        {"database \"", " (make it with CREATE DATABASE, or name another one in the URI)"},
-        {"role \"", " (make it with CREATE ROLE ... LOGIN, or name another user in the URI)"},
-        {"authentication failed", " (is the URI's user right, and the password in the URI, PGPASSWORD or ~/.pgpass?)"},
-        {"no pg_hba.conf entry", " (the server's pg_hba.conf has to let this host, user and database in)"},
-        {"could not translate", " (is the URI's host right?)"},
+        {"database \"", "\" does not exist", " (make it with CREATE DATABASE, or name another one in the URI)"},
+        {"role \"", "\" does not exist", " (make it with CREATE ROLE ... LOGIN, or name another user in the URI)"},
+        {"role \"", "not permitted to log in", " (let it with ALTER ROLE ... LOGIN, or name another user in the URI)"},
+        {"", "permission denied for database", " (let it in with GRANT CONNECT ON DATABASE)"},
+        {"", "authentication failed",
+         " (is the URI's user right, and the password in the URI, PGPASSWORD or ~/.pgpass?)"},
+        {"no pg_hba.conf entry", "no encryption",
+         " (the server's pg_hba.conf has to let this host, user and database in without TLS; does it want TLS, and the "
+         "URI says otherwise, as with sslmode=disable?)"},
+        {"", "no pg_hba.conf entry", " (the server's pg_hba.conf has to let this host, user and database in)"},
+        {"", "pg_hba.conf rejects", " (the server's pg_hba.conf has to let this host, user and database in)"},
+        {"", "could not translate", " (is the URI's host right?)"},
     };
     const char *hint = PQconnectionNeedsPassword(wire->pg)
                            ? " (the password belongs into the URI, PGPASSWORD, or better into ~/.pgpass)"
                            : "";
     for (size_t i = 0; i < sizeof hints / sizeof hints[0] && !*hint; i++)
-        if (strstr(PQerrorMessage(wire->pg), hints[i].text))
+        if (strstr(PQerrorMessage(wire->pg), hints[i].of) && strstr(PQerrorMessage(wire->pg), hints[i].text))
             hint = hints[i].hint;
     struct err why = {0};
     fail_lost(wire, timed_out ? "cannot connect, no answer in time" : "cannot connect", &why);

@@ -43,7 +43,6 @@ enum args_array { ARGS_INTS, ARGS_BYTES, ARGS_UUIDS };
 void args_array(struct args *args, enum args_array kind); /* begins one; then its elements; then args_array_end */
 void args_array_int(struct args *args, int64_t value);
 void args_array_bytes(struct args *args, struct bytes value); /* copied */
-void args_array_null(struct args *args);
 void args_array_end(struct args *args);
 void args_ints(struct args *args, const int64_t *values, size_t n); /* a whole array */
 

@@ -140,6 +140,7 @@ static int lease_work(struct claiming *claiming, struct hold *hold, struct work 
         r = batch_need(store, err); /* what was used and started is durable when the runs are told */
     if (r < 0)
         return r;
+    out->waited = work->retry;
     return work->retry ? read_run(claiming, lease, out, runs, err) : read_page(claiming, lease, out, runs, err);
 }
 

@@ -2,27 +2,31 @@
 #include "db.h"
 
 #include "cleanup.h"
+#include "hash.h"
 #include "lock.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
 #define APPLICATION_ID 0x66726f65 /* "froe" */
-#define VERSION 3
+#define VERSION 4
 #define CHECKPOINT_FRAMES 4096             /* 16 MiB */
 #define JOURNAL_SIZE_LIMIT "33554432"      /* what the WAL is cut back to when it was longer */
 #define SHRINK_FREE_PAGES (64 << 20 >> 12) /* a file with so much free ... */
 #define SHRINK_USED_PAGES (16 << 20 >> 12) /* ... and no more in use is rewritten at open */
 
 /* A page's row is written once, read when it is claimed, and stays while its runs or their history do. first_key and
- * last_key are the least and the greatest child key; NULL: look into the items. What is looked through comes before
- * what is long. */
+ * last_key are the least and the greatest child key; of a page of one first_key is its key's fingerprint (see
+ * db_fingerprint), or empty without a key, and last_key NULL. Both NULL (of earlier formats): look into the items. */
 #define PAGE_TABLE(name_)                                                                                  \
     "CREATE TABLE " name_                                                                                  \
     "(id INTEGER PRIMARY KEY, lane INTEGER NOT NULL, n INTEGER NOT NULL, not_before INTEGER NOT NULL,"     \
     " start_by INTEGER NOT NULL, priority INTEGER NOT NULL, created INTEGER NOT NULL, parent_page INTEGER" \
     " NOT NULL, parent_index INTEGER NOT NULL, first_key BLOB, last_key BLOB, items BLOB NOT NULL,"        \
     " input BLOB NOT NULL, metadata BLOB NOT NULL);"
+/* What a child key is looked for in: it has all that says whether a page may have it, and little else. By the page's
+ * id and not by the key, so that spawning and tidying change its two ends and not a block for each page. */
+#define KEYS_INDEX "CREATE INDEX page_keys ON page(id, first_key, last_key);"
 /* A run in trouble: waiting for a retry (at: when it is due) or parked (at: since when). Needs its page no more. */
 #define RUN_TABLE(name_)                                                                                    \
     "CREATE TABLE " name_                                                                                   \
@@ -74,7 +78,7 @@ static const char schema[] =
                "CREATE TABLE value(name BLOB PRIMARY KEY NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;"
                "CREATE TABLE log(id INTEGER PRIMARY KEY, page INTEGER NOT NULL, idx INTEGER NOT NULL, at INTEGER NOT "
                "NULL,"
-               " level INTEGER NOT NULL, line BLOB NOT NULL);" NEW_TABLES KEPT_TABLE IDLE_COLUMNS
+               " level INTEGER NOT NULL, line BLOB NOT NULL);" KEYS_INDEX NEW_TABLES KEPT_TABLE IDLE_COLUMNS
                "INSERT INTO state VALUES(1, 1), (2, 0), (3, 0), (4, 0);";
 
 /* From format 1, in which a page without a row in `live` had all its runs, and none was kept beyond them. */
@@ -89,10 +93,14 @@ static const char from_1[] = "ALTER TABLE workflow ADD COLUMN paused INTEGER NOT
                          "r.error"
                          " FROM run r LEFT JOIN page p ON p.id = r.page;"
                          "DROP TABLE page; ALTER TABLE page2 RENAME TO page; DROP TABLE run; ALTER TABLE run2 RENAME "
-                         "TO run;" NEW_TABLES KEPT_TABLE IDLE_COLUMNS "INSERT INTO state VALUES(3, 0), (4, 0);";
+                         "TO run;" KEYS_INDEX NEW_TABLES KEPT_TABLE IDLE_COLUMNS
+                         "INSERT INTO state VALUES(3, 0), (4, 0);";
 
 /* From format 2, in which nothing was kept of a run while it ran, and no lane was idle. */
-static const char from_2[] = KEPT_TABLE IDLE_COLUMNS;
+static const char from_2[] = KEYS_INDEX KEPT_TABLE IDLE_COLUMNS;
+
+/* From format 3, in which nothing was noted of the key of a page of one. */
+static const char from_3[] = KEYS_INDEX;
 
 #define TEXT_OF(number_) #number_
 #define TEXT(number_) TEXT_OF(number_)
@@ -133,8 +141,11 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_PAGE_LOOK] = "SELECT " PAGE_LOOK " FROM page WHERE id <= ?1 ORDER BY id DESC",
     [DB_PAGE_LOOK_LIVE] = "SELECT " PAGE_LOOK " FROM live l CROSS JOIN page p ON p.id = l.page WHERE l.page <= ?1"
                           " ORDER BY l.page DESC",
-    [DB_PAGE_LOOK_KEY] = "SELECT " PAGE_LOOK " FROM page WHERE id <= ?1 AND CASE WHEN n = 1 THEN instr(items, ?2) > 0"
-                         " WHEN first_key IS NULL THEN 1 ELSE first_key <= ?2 AND last_key >= ?2 END ORDER BY id DESC",
+    /* ?3: the fingerprint of ?2 */
+    [DB_PAGE_LOOK_KEY] = "SELECT " PAGE_LOOK " FROM page INDEXED BY page_keys WHERE id <= ?1 AND CASE"
+                         " WHEN last_key IS NOT NULL THEN first_key <= ?2 AND last_key >= ?2"
+                         " WHEN first_key IS NOT NULL THEN first_key = ?3"
+                         " ELSE n > 1 OR instr(items, ?2) > 0 END ORDER BY id DESC",
     [DB_PAGE_PAST] = "SELECT id, " PAGE_COST ", EXISTS(SELECT 1 FROM ended WHERE page = page.id) FROM page"
                      " WHERE NOT EXISTS(SELECT 1 FROM live WHERE page = page.id)",
     [DB_LIVE_ADD] = "INSERT INTO live(page, bits) VALUES(?1, x'')",
@@ -167,6 +178,8 @@ static const char *const sql[DB_STATEMENTS] = {
     [DB_ENDED_HAS] = "SELECT 1 FROM ended WHERE page = ?1 LIMIT 1",
     [DB_ENDED_OF_PAGE] = "SELECT at, worker, records FROM ended WHERE page = ?1 ORDER BY id",
     [DB_ENDED_OWN] = "SELECT DISTINCT page FROM ended WHERE own AND page <= ?1 ORDER BY page DESC",
+    [DB_ENDED_OWN_KEY] = "SELECT DISTINCT page FROM ended WHERE own AND page <= ?1 AND instr(records, ?2) > 0"
+                         " ORDER BY page DESC",
     [DB_ENDED_EACH] = "SELECT id, page, runs, own, records, " ENDED_COST ", EXISTS(SELECT 1 FROM page WHERE id ="
                       " ended.page) FROM ended ORDER BY id",
     [DB_KEPT_PUT] = "INSERT OR REPLACE INTO kept(page, idx, attempts, child_key, generation, input, checkpoint)"
@@ -314,6 +327,13 @@ int db_get_blob(struct db_use *use, int column, struct bytes *ret_value, struct 
     return 0;
 }
 
+void db_fingerprint(struct bytes child_key, unsigned char ret_print[DB_FINGERPRINT]) {
+    static const struct hash_key none;
+    uint64_t hash = hash64(&none, child_key);
+    for (int i = 0; i < DB_FINGERPRINT; i++)
+        ret_print[i] = (unsigned char)(hash >> 8 * i);
+}
+
 /* ---- opening ---- */
 
 static int exec(struct db *db, const char *text, const char *doing, struct err *err) {
@@ -436,7 +456,7 @@ static int open_steps(struct db *db, const char *path, struct err *err) {
     int version = r;
     r = use_wal(db, err);
     if (r == 0 && version < VERSION)
-        r = make_schema(db, version == 0 ? schema : version == 1 ? from_1 : from_2, err);
+        r = make_schema(db, version == 0 ? schema : version == 1 ? from_1 : version == 2 ? from_2 : from_3, err);
     /* Frames whose sync failed in an earlier process may be readable and yet not on disk. After this nothing rests on
      * them. */
     if (r == 0)

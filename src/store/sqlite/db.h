@@ -58,6 +58,7 @@ enum db_statement {
     DB_ENDED_HAS,
     DB_ENDED_OF_PAGE,
     DB_ENDED_OWN,
+    DB_ENDED_OWN_KEY,
     DB_ENDED_EACH,
     DB_KEPT_PUT,
     DB_KEPT_DROP,
@@ -129,6 +130,11 @@ int db_run(struct db_use *use, const char *doing, struct err *err);
 int64_t db_get_int(struct db_use *use, int column);
 /* Valid until the next db_row or db_done. -ENOMEM. */
 int db_get_blob(struct db_use *use, int column, struct bytes *ret_value, struct err *err);
+
+/* What the row of a page of one says of its child key. Only finds rows that may have it: who chooses keys with the same
+ * one makes them slower to find, and no more. */
+#define DB_FINGERPRINT 4
+void db_fingerprint(struct bytes child_key, unsigned char ret_print[DB_FINGERPRINT]);
 
 /* Commits the transaction; when the WAL has grown long enough, brings it into the file. *ret_after is an error of that:
  * the commit itself is then durable all the same. */

@@ -24,7 +24,8 @@ struct seen {
 struct looking {
     struct sqlite_store *store;
     struct bytes child_key; /* empty: all */
-    int64_t only;           /* index, or -1 */
+    unsigned char print[DB_FINGERPRINT];
+    int64_t only; /* index, or -1 */
     int64_t page;
     uint32_t n; /* of `seen` that are in use */
     struct arena *arena;
@@ -37,6 +38,8 @@ static struct looking *looking_new(struct sqlite_store *store, struct bytes chil
         looking->store = store;
         looking->child_key = child_key;
         looking->only = only;
+        if (child_key.n)
+            db_fingerprint(child_key, looking->print);
     }
     return looking;
 }
@@ -359,11 +362,13 @@ static int next_page(struct source *source, struct err *err) {
 }
 
 static int open_source(struct looking *looking, struct source *source, enum db_statement which, int64_t from,
-                       bool with_key, struct err *err) {
+                       struct err *err) {
     source->use = db_use(&looking->store->db, which);
     db_int(&source->use, 1, from);
-    if (with_key)
+    if (looking->child_key.n)
         db_blob(&source->use, 2, looking->child_key);
+    if (which == DB_PAGE_LOOK_KEY)
+        db_blob(&source->use, 3, bytes_of(looking->print, sizeof looking->print));
     return next_page(source, err);
 }
 
@@ -375,11 +380,11 @@ static int open_sources(struct looking *looking, const struct store_runs_filter 
          past = !filter->states || filter->states & PAST_STATES;
     int64_t from = filter->before_page ? filter->before_page : INT64_MAX;
     enum db_statement pages = key ? DB_PAGE_LOOK_KEY : past ? DB_PAGE_LOOK : DB_PAGE_LOOK_LIVE;
-    int r = open_source(looking, &sources[FROM_PAGES], pages, from, key, err);
+    int r = open_source(looking, &sources[FROM_PAGES], pages, from, err);
     if (r == 0 && live)
-        r = open_source(looking, &sources[FROM_TROUBLE], key ? DB_RUN_LOOK_KEY : DB_RUN_LOOK, from, key, err);
+        r = open_source(looking, &sources[FROM_TROUBLE], key ? DB_RUN_LOOK_KEY : DB_RUN_LOOK, from, err);
     if (r == 0 && past)
-        r = open_source(looking, &sources[FROM_RECORDS], DB_ENDED_OWN, from, false, err);
+        r = open_source(looking, &sources[FROM_RECORDS], key ? DB_ENDED_OWN_KEY : DB_ENDED_OWN, from, err);
     return r;
 }
 

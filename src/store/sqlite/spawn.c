@@ -268,7 +268,7 @@ static void place_runs(struct sqlite_store *store, const struct workflow *workfl
     }
 }
 
-/* The least and the greatest child key; NULL views: not noted, as a page of one is looked through at once. */
+/* The least and the greatest child key. */
 static void key_range(const struct store_page *page, const uint16_t *which, size_t n, struct bytes *ret_first,
                       struct bytes *ret_last) {
     struct bytes first = BYTES(""), last = BYTES("");
@@ -294,6 +294,7 @@ static int write_page(struct sqlite_store *store, const struct lane *lane, const
     if (r < 0)
         return r;
     struct bytes first = BYTES_NONE, last = BYTES_NONE;
+    unsigned char print[DB_FINGERPRINT];
     struct db_use add = db_use(&store->db, DB_PAGE_ADD);
     db_int(&add, 1, id);
     db_int(&add, 2, lane->id);
@@ -309,7 +310,10 @@ static int write_page(struct sqlite_store *store, const struct lane *lane, const
         db_blob(&add, 10, first);
         db_blob(&add, 11, last);
     } else {
-        db_null(&add, 10);
+        struct bytes key = page->items[which[0]].child_key;
+        if (key.n)
+            db_fingerprint(key, print);
+        db_blob(&add, 10, bytes_of(print, key.n ? sizeof print : 0));
         db_null(&add, 11);
     }
     db_blob(&add, 12, buf_bytes(&packed));

@@ -1,6 +1,7 @@
 /* fixture.c - see fixture.h. */
 #include "fixture.h"
 
+#include "fixture_place.h"
 #include "mem.h"
 
 #include <stdio.h>
@@ -8,6 +9,12 @@
 #include <string.h>
 
 #define GUARD_MS 120000 /* for what never comes; no test measures the machine with it */
+
+static const struct fixture_place *place_of_stores; /* NULL: each is a file in its fixture's folder */
+
+void fixture_stores_are_in(const struct fixture_place *place) {
+    place_of_stores = place;
+}
 
 /* The machine's own wall clock may be put right while a test runs. */
 static int64_t moved_utc(void *arg) {
@@ -48,12 +55,28 @@ void fixture_init(struct fixture *fx) {
     fx->clock.clock = (struct clock){.utc_us = moved_utc, .mono_us = moved_mono, .arg = &fx->clock};
     atomic_store(&fx->clock.utc_us, T0_UTC_US - clock_mono_us(&clock_system));
     fx->run = run_succeed;
+    if (place_of_stores)
+        place_of_stores->make(fx->uri, sizeof fx->uri);
     fx->options = (froe_options){.size = sizeof fx->options,
                                  .store = fx->uri,
                                  .slots = 8,
                                  .lease_us = US_PER_HOUR * 20,
                                  .event = on_event,
                                  .event_arg = fx};
+}
+
+/* As the engine opens its own. */
+static struct store *open_in_place(struct fixture *fx) {
+    const struct store_options options = {.clock = &fx->clock.clock,
+                                          .lease_us = fx->options.lease_us,
+                                          .lock_wait_us = fx->options.lock_wait_us,
+                                          .history_us = fx->options.history_us,
+                                          .history_bytes = fx->options.history_bytes};
+    struct store *store;
+    struct err err;
+    if (place_of_stores->open(fx->uri, &options, &store, &err) < 0)
+        fail_msg("%s", err.text);
+    return store;
 }
 
 int fixture_try_open(struct fixture *fx) {
@@ -64,6 +87,8 @@ int fixture_try_open(struct fixture *fx) {
     fx->linger.data = fx;
     fx->options.loop = &fx->loop;
     fx->stopped = fx->closed = fx->timed_out = false;
+    if (place_of_stores && !fx->store)
+        fx->store = open_in_place(fx);
     static const uint64_t seed = 7;
     struct engine_seams seams = {.clock = &fx->clock.clock, .seed = &seed, .store = fx->store};
     return engine_open(&fx->options, &seams, &fx->froe, &fx->error);
@@ -133,6 +158,8 @@ void fixture_remove(struct fixture *fx) {
     char command[160];
     snprintf(command, sizeof command, "rm -rf '%s'", fx->dir);
     assert_int_equal(system(command), 0);
+    if (place_of_stores)
+        place_of_stores->unmake(fx->uri);
     free(fx->ran);
 }
 

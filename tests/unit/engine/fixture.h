@@ -1,5 +1,5 @@
-/* fixture.h - an engine on a store in a temporary folder, driven by the test: a clock that can be moved, task functions
- * that do as they are told, and a record of all that happened. */
+/* fixture.h - an engine on a store in a temporary folder (or elsewhere: fixture_place.h), driven by the test: a clock
+ * that can be moved, task functions that do as they are told, and a record of all that happened. */
 #pragma once
 
 #include "engine.h"
@@ -44,7 +44,7 @@ struct fixture;
 typedef void behaviour(struct fixture *fx, froe_task *task);
 
 struct fixture {
-    char dir[64], uri[96];
+    char dir[64], uri[256];
     uv_loop_t loop;
     uv_timer_t guard, linger;
     bool lingered;

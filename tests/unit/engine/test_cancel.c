@@ -1,5 +1,6 @@
 /* Cancelling: asked for, driven out, timed out; the grace period; what becomes of the runs. */
 #include "fixture.h"
+#include "fixture_postgres.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -420,7 +421,10 @@ static void test_never_parked(void **state) {
     assert_int_equal(fx->spawned.created, 2);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    int over = fixture_over(argc, argv);
+    if (over)
+        return over;
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
 #define T_TWO(name) cmocka_unit_test_setup_teardown(name, setup_two_slots, fixture_teardown)
     const struct CMUnitTest tests[] = {

@@ -274,7 +274,7 @@ static void test_who_waits_in_vain_is_told(void **state) {
 
 /* The store fails while somebody waits. */
 static void test_a_store_that_fails(void **state) {
-    for (uint64_t n = 1; n < 40; n++) {
+    for (uint64_t n = 1; n < 400; n++) {
         setup_failing(state);
         FX;
         atomic_store(&saved, 0);
@@ -291,7 +291,7 @@ static void test_a_store_that_fails(void **state) {
         fixture_teardown(state);
         if (!failed && n > 10)
             break;
-        assert_true(n < 39);
+        assert_true(n < 399);
     }
     fixture_setup_closed(state);
 }

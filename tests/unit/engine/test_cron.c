@@ -1,5 +1,6 @@
 /* The cron, against a clock that is moved. It begins at 2026-01-01T09:00:00Z and a bit. */
 #include "fixture.h"
+#include "fixture_postgres.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,7 +259,10 @@ static void test_catching_up_after_very_long(void **state) {
     assert_int_equal(fx->n_ran, 2);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    int over = fixture_over(argc, argv);
+    if (over)
+        return over;
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         T(test_ticks_are_exact),

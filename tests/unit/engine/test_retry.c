@@ -1,5 +1,6 @@
 /* Attempts: backoff, parking, generations, checkpoints, timeouts, putting back, log lines. */
 #include "fixture.h"
+#include "fixture_postgres.h"
 #include "text.h"
 
 #include <stdio.h>
@@ -420,7 +421,10 @@ static void test_log_lines_are_kept_and_bounded(void **state) {
     store_close(store);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    int over = fixture_over(argc, argv);
+    if (over)
+        return over;
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         T(test_backoff_and_parking),

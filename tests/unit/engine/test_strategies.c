@@ -1,5 +1,6 @@
 /* Rate limits, keys of run ids, priorities, and runs that were not started in time. */
 #include "fixture.h"
+#include "fixture_postgres.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -360,7 +361,10 @@ static void test_a_round_is_bounded(void **state) {
     UNTIL(fx, fx->n_ran == 4000 + 600);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    int over = fixture_over(argc, argv);
+    if (over)
+        return over;
 #define T(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         T(test_a_rate_is_kept),

@@ -38,7 +38,7 @@ int conformance_run(struct store_under_test *sut) {
         {conformance_progress, conformance_progress_n}, {conformance_rates, conformance_rates_n},
         {conformance_history, conformance_history_n},   {conformance_duplicates, conformance_duplicates_n},
         {conformance_lanes, conformance_lanes_n},       {conformance_checkpoints, conformance_checkpoints_n},
-        {conformance_random, conformance_random_n},
+        {conformance_lookups, conformance_lookups_n},   {conformance_random, conformance_random_n},
     };
     size_t n = 0;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)

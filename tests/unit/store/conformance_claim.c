@@ -78,6 +78,7 @@ static uint32_t give(struct play *play, struct reading *reading, int worker, int
         if (lease->lane != lane->id || lease->page != run->page || given->index != run->index)
             fail_msg("lane %lld gave run %lld:%u, not run %lld:%u of lane %lld", (long long)lease->lane,
                      (long long)lease->page, given->index, (long long)run->page, run->index, (long long)lane->id);
+        assert_true(lease->waited == (run->state == WAITING));
         model_same_number(run, "attempts", given->attempts, run->attempts);
         model_same_key_of(run, given->child_key);
         model_same_text(run, "generation", given->generation, generation);

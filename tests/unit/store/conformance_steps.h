@@ -159,8 +159,8 @@ extern const struct CMUnitTest conformance_orders[], conformance_cancel[], confo
 extern const size_t conformance_orders_n, conformance_cancel_n, conformance_progress_n;
 extern const struct CMUnitTest conformance_rates[], conformance_history[], conformance_duplicates[];
 extern const size_t conformance_rates_n, conformance_history_n, conformance_duplicates_n;
-extern const struct CMUnitTest conformance_lanes[];
-extern const size_t conformance_lanes_n;
+extern const struct CMUnitTest conformance_lanes[], conformance_lookups[];
+extern const size_t conformance_lanes_n, conformance_lookups_n;
 extern const struct CMUnitTest conformance_checkpoints[];
 extern const size_t conformance_checkpoints_n;
 #define CONFORMANCE_TEST(function_) cmocka_unit_test_setup_teardown(function_, steps_setup, steps_teardown)

@@ -1,11 +1,13 @@
 /* test_inside.c - the SQLite store's own data structures against simple ones: heap, fingerprints, packing,
- * rates. */
+ * rates; and how much of its file a look-up reads. */
 #include "fingerprints.h"
 #include "heap.h"
 #include "mem.h"
 #include "packing.h"
 #include "rates.h"
 #include "rng.h"
+#include "sqlite_files.h"
+#include "sqlite_store.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -402,6 +404,70 @@ static void rates_count_in_windows(void **state) {
     rates_free(&rates);
 }
 
+/* ---- look-ups ---- */
+
+#define LONE_PAGES 4000
+#define LONE_AT_ONCE 100
+
+static int count_run(void *arg, const struct store_run_info *run) {
+    ++*(int *)arg;
+    return 0;
+}
+
+static void spawn_lone(struct store *store, int from) {
+    static struct store_page pages[LONE_AT_ONCE];
+    static struct store_item items[LONE_AT_ONCE];
+    static struct store_spawned spawned[LONE_AT_ONCE];
+    static char keys[LONE_AT_ONCE][16], input[400];
+    int64_t workflow;
+    memset(input, 'i', sizeof input);
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(store_workflow_put(store, BYTES("w"), NULL, 0, &workflow, NULL), 0);
+    for (int i = 0; i < LONE_AT_ONCE; i++) {
+        int n = snprintf(keys[i], sizeof keys[i], "key-%05d", from + i);
+        items[i].child_key = bytes_of(keys[i], (size_t)n);
+        pages[i] = (struct store_page){.workflow = workflow,
+                                       .items = &items[i],
+                                       .n = 1,
+                                       .input = bytes_of(input, sizeof input),
+                                       .failed = BYTES("finished")};
+        assert_int_equal(store_spawn(store, &pages[i], &spawned[i], NULL), 0);
+    }
+    assert_int_equal(store_commit(store, NULL), 0);
+}
+
+/* Blocks that were asked for since the last time. */
+static int blocks_read(struct store *store) {
+    int hits = 0, misses = 0, highest;
+    sqlite3 *handle = ((struct sqlite_store *)(void *)store)->db.handle;
+    assert_int_equal(sqlite3_db_status(handle, SQLITE_DBSTATUS_CACHE_HIT, &hits, &highest, 1), SQLITE_OK);
+    assert_int_equal(sqlite3_db_status(handle, SQLITE_DBSTATUS_CACHE_MISS, &misses, &highest, 1), SQLITE_OK);
+    return hits + misses;
+}
+
+/* Of a page of one a look-up reads an entry of some 20 bytes and neither its items nor what is beside them. */
+static void a_look_up_reads_little(void **state) {
+    struct sqlite_place place;
+    struct store *store;
+    sqlite_place_make(&place);
+    assert_int_equal(sqlite_place_open(&place, &(struct store_options){.lock_wait_us = -1}, &store, NULL), 0);
+    for (int i = 0; i < LONE_PAGES; i += LONE_AT_ONCE)
+        spawn_lone(store, i);
+    int found = 0, all = 0;
+    blocks_read(store);
+    assert_int_equal(
+        store_runs_each(store, &(struct store_runs_filter){.child_key = BYTES("key-01234")}, count_run, &found, NULL),
+        0);
+    int blocks = blocks_read(store);
+    assert_int_equal(found, 1);
+    assert_in_range(blocks, 1, LONE_PAGES * 40 / 4096 + 20);
+    assert_int_equal(store_runs_each(store, &(struct store_runs_filter){0}, count_run, &all, NULL), 0);
+    assert_int_equal(all, LONE_PAGES);
+    assert_true(blocks_read(store) > 10 * blocks); /* it does count */
+    store_close(store);
+    sqlite_place_remove(&place);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_heap_gives_the_smallest),
@@ -415,6 +481,7 @@ int main(void) {
         cmocka_unit_test(records_come_out_as_they_went_in),
         cmocka_unit_test(common_records_cost_little),
         cmocka_unit_test(rates_count_in_windows),
+        cmocka_unit_test(a_look_up_reads_little),
     };
     return cmocka_run_group_tests_name("sqlite inside", tests, NULL, NULL);
 }

@@ -555,7 +555,8 @@ static void a_newer_schema_is_refused(void **state) {
     assert_int_equal(open_as(uri, &host_err), 0);
 }
 
-/* Version 1 had no table for checkpoints, version 2 did not know since when a lane is not used. */
+/* Version 1 had no table for checkpoints, version 2 did not know since when a lane is not used, version 3 had one index
+ * of child keys. */
 static void an_older_schema_is_brought_up(void **state) {
     (void)state;
     struct host a, b;
@@ -565,16 +566,49 @@ static void an_older_schema_is_brought_up(void **state) {
     postgres_server_sql(&server, "DROP TABLE fleet.kept");
     postgres_server_sql(&server, "ALTER TABLE fleet.workflow DROP done, DROP failed, DROP cancelled");
     postgres_server_sql(&server, "ALTER TABLE fleet.lane DROP used");
+    postgres_server_sql(&server, "DROP INDEX fleet.page_key, fleet.page_keys");
+    postgres_server_sql(&server, "CREATE INDEX page_key ON fleet.page (first_key) WHERE first_key IS NOT NULL");
     postgres_server_sql(&server, "UPDATE fleet.meta SET version = 1");
     host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
     host_open(&b, &server, POSTGRES_SOCKET, NULL, 9); /* finds it done */
     assert_int_equal(postgres_server_number(&server, "SELECT version FROM fleet.meta"), SCHEMA_VERSION);
     assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM fleet.kept"), 0);
+    assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM pg_indexes WHERE schemaname = 'fleet'"
+                                                     " AND indexname LIKE 'page_key%%' AND indexdef LIKE '%%(n %%'"),
+                     2);
     assert_spawned(host_spawn(&b, "g", 0, 6, "1"), 1, 5, 0);
     host_check(&a); /* reads the table */
     host_check(&b);
     host_close(&a);
     host_close(&b);
+}
+
+/* However many pages there are, only those are read that the key's index names; plans do not depend on their number. */
+static void a_child_key_is_looked_for_by_index(void **state) {
+    (void)state;
+    struct host a;
+    struct sql sql;
+    char plan[4096];
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    assert_int_equal(sql_make(&sql, "fleet"), 0);
+    for (int round = 0; round < 2; round++) {
+        snprintf(plan, sizeof plan, "%s",
+                 postgres_server_sql(&server,
+                                     "%s; PREPARE q (int8, int8, int8[], int8, int8, int8, int8, bytea) AS %s;"
+                                     " EXPLAIN (FORMAT YAML, COSTS OFF)"
+                                     " EXECUTE q(9223372036854775807, 64, '{}', 0, 0, 0, 0, 'key-00001')",
+                                     schema_settings, sql.text[SQL_RUN_IDS_KEY]));
+        if (!strstr(plan, "\"page_key\"") || !strstr(plan, "\"page_keys\"") || !strstr(plan, "\"trouble_key\"") ||
+            strstr(plan, "Seq Scan") || strstr(plan, "_pkey"))
+            fail_msg("%s", plan);
+        for (int i = 0; i < 50 && round == 0; i++) {
+            host_spawn(&a, "g", i, 1, "1");
+            host_spawn(&a, "g", 100 + i * 10, 10, "1");
+        }
+        postgres_server_sql(&server, "ANALYZE fleet.page");
+    }
+    sql_free(&sql);
+    host_close(&a);
 }
 
 static void little_privilege_is_enough(void **state) {
@@ -628,6 +662,83 @@ static void a_server_that_is_down_is_an_error(void **state) {
     assert_non_null(strstr(host_err.text, "refused"));
 }
 
+/* Each refusal has its own hint, and no other's. */
+static void refusals_have_their_hints(void **state) {
+    (void)state;
+    static const struct {
+        const char *user, *database, *says, *hint;
+    } refusals[] = {
+        {"froe", "nowhere", "\"nowhere\" does not exist", "CREATE DATABASE"},
+        {"nobody_here", "postgres", "\"nobody_here\" does not exist", "CREATE ROLE"},
+        {"sleeper", "postgres", "not permitted to log in", "ALTER ROLE"},
+        {"froe", "shut", "permission denied for database", "GRANT CONNECT"},
+        {"forgotten", "postgres", "no pg_hba.conf entry", "pg_hba.conf has to let"},
+        {"rejected", "postgres", "pg_hba.conf rejects", "pg_hba.conf has to let"},
+    };
+    const size_t n = sizeof refusals / sizeof refusals[0];
+    postgres_server_sql(&server, "CREATE ROLE sleeper");
+    postgres_server_sql(&server, "CREATE DATABASE shut");
+    postgres_server_sql(&server, "REVOKE ALL ON DATABASE shut FROM PUBLIC");
+    postgres_server_sql(&server,
+                        "COPY (VALUES ('local all postgres trust'), ('host all rejected 127.0.0.1/32 reject'),"
+                        " ('host all froe,nobody_here,sleeper 127.0.0.1/32 trust')) TO '%s/data/pg_hba.conf'",
+                        server.folder);
+    postgres_server_crash(&server);
+    postgres_server_again(&server); /* and has read it */
+    for (size_t i = 0; i < n; i++) {
+        char uri[200];
+        snprintf(uri, sizeof uri, "postgres://%s@127.0.0.1:%d/%s?sslmode=disable&gssencmode=disable", refusals[i].user,
+                 server.port, refusals[i].database);
+        assert_int_equal(open_as(uri, &host_err), STORE_ERR_IO);
+        if (!strstr(host_err.text, refusals[i].says) || !strstr(host_err.text, refusals[i].hint))
+            fail_msg("%s", host_err.text);
+        for (size_t j = 0; j < n; j++)
+            if (strcmp(refusals[j].hint, refusals[i].hint) != 0 && strstr(host_err.text, refusals[j].hint))
+                fail_msg("%s", host_err.text);
+    }
+    postgres_server_sql(&server,
+                        "COPY (VALUES ('local all all trust'), ('host all all 127.0.0.1/32 scram-sha-256'))"
+                        " TO '%s/data/pg_hba.conf'",
+                        server.folder);
+    postgres_server_sql(&server, "DROP DATABASE shut");
+    postgres_server_sql(&server, "DROP ROLE sleeper");
+    postgres_server_crash(&server);
+    postgres_server_again(&server);
+}
+
+/* As PostgreSQL says it of the volume of its data. */
+static void a_full_disk_is_an_error(void **state) {
+    (void)state;
+    struct host a;
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    assert_spawned(host_spawn(&a, "g", 0, 5, "1"), 5, 0, 0);
+    postgres_server_sql(&server, "CREATE FUNCTION fleet.no_room() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE"
+                                 " 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$");
+    postgres_server_sql(&server, "CREATE TRIGGER no_room BEFORE INSERT ON fleet.page EXECUTE FUNCTION fleet.no_room()");
+    const struct bytes key = BYTES("g");
+    const struct store_item item = {.child_key = BYTES("new")};
+    const struct store_page page = {.workflow = a.workflow,
+                                    .keys = &key,
+                                    .n_keys = 1,
+                                    .input = BYTES("{}"),
+                                    .metadata = BYTES("{}"),
+                                    .items = &item,
+                                    .n = 1};
+    struct store_spawned spawned;
+    MUST(store_begin(a.store, &host_err));
+    int r = store_spawn(a.store, &page, &spawned, &host_err);
+    assert_int_equal(r == 0 ? store_commit(a.store, &host_err) : r, STORE_ERR_FULL);
+    assert_non_null(strstr(host_err.text, "No space left on device"));
+    assert_non_null(strstr(host_err.text, "53100"));
+    assert_int_equal(store_begin(a.store, &host_err), STORE_ERR_FULL); /* it stays failed */
+    host_close(&a);
+    postgres_server_sql(&server, "DROP FUNCTION fleet.no_room CASCADE");
+    host_open(&a, &server, POSTGRES_SOCKET, NULL, 9);
+    host_check(&a);
+    assert_spawned(host_spawn(&a, "g", 0, 6, "1"), 1, 5, 0); /* what was there is there */
+    host_close(&a);
+}
+
 #define TEST(function_) cmocka_unit_test_setup(function_, fresh)
 
 int main(void) {
@@ -646,9 +757,12 @@ int main(void) {
         TEST(many_start_at_once),
         TEST(a_newer_schema_is_refused),
         TEST(an_older_schema_is_brought_up),
+        TEST(a_child_key_is_looked_for_by_index),
         TEST(little_privilege_is_enough),
         TEST(passwords_stay_out_of_texts),
         TEST(a_server_that_is_down_is_an_error),
+        TEST(refusals_have_their_hints),
+        TEST(a_full_disk_is_an_error),
     };
     if (postgres_server_missing()) {
         printf("skipped: there is no %s here\n", postgres_server_missing());

@@ -271,7 +271,7 @@ static void a_newer_format_is_refused(void **state) {
     assert_refused(place, STORE_ERR_CORRUPT, "newer");
     sql(place, "PRAGMA user_version=0");
     assert_refused(place, STORE_ERR_CORRUPT, "format 0");
-    sql(place, "PRAGMA user_version=3; DROP TABLE page");
+    sql(place, "PRAGMA user_version=4; DROP TABLE page");
     assert_refused(place, STORE_ERR_CORRUPT, "page");
 }
 
@@ -296,7 +296,8 @@ static void so_is_format_2(void **state) {
         if (i == 0)                              /* claims, so that it is another store afterwards */
             assert_int_equal(workload_describe(place, &before, &err), 0);
     }
-    sql(place, "DROP TABLE kept; ALTER TABLE workflow DROP COLUMN done; ALTER TABLE workflow DROP COLUMN failed;"
+    sql(place, "DROP INDEX page_keys; UPDATE page SET first_key = NULL WHERE n = 1;"
+               "DROP TABLE kept; ALTER TABLE workflow DROP COLUMN done; ALTER TABLE workflow DROP COLUMN failed;"
                "ALTER TABLE workflow DROP COLUMN cancelled; ALTER TABLE lane DROP COLUMN idle;"
                "ALTER TABLE lane DROP COLUMN last_ended; PRAGMA user_version=2");
     if (workload_describe(place, &after, &err) < 0)
@@ -307,6 +308,62 @@ static void so_is_format_2(void **state) {
     store_close(store);
     buf_free(&before);
     buf_free(&after);
+}
+
+static int count_run(void *arg, const struct store_run_info *run) {
+    ++*(int *)arg;
+    return 0;
+}
+
+static int runs_with(struct store *store, struct bytes key) {
+    int n = 0;
+    struct err err;
+    if (store_runs_each(store, &(struct store_runs_filter){.child_key = key}, count_run, &n, &err) < 0)
+        fail_msg("%s", err.text);
+    return n;
+}
+
+static void spawn_keys(struct store *store, const char *const *keys, size_t n) {
+    struct store_item items[4];
+    int64_t workflow;
+    struct store_page page = {.items = items, .n = n};
+    struct store_spawned spawned;
+    for (size_t i = 0; i < n; i++)
+        items[i] = (struct store_item){.child_key = bytes_str(keys[i])};
+    assert_int_equal(store_begin(store, NULL), 0);
+    assert_int_equal(store_workflow_put(store, BYTES("w"), NULL, 0, &workflow, NULL), 0);
+    page.workflow = workflow;
+    assert_int_equal(store_spawn(store, &page, &spawned, NULL), 0);
+    assert_int_equal(store_commit(store, NULL), 0);
+    assert_int_equal(spawned.created, n);
+}
+
+/* Format 3 had no index of what a child key is looked for in, and nothing was noted of the key of a page of one. */
+static void so_is_format_3(void **state) {
+    struct sqlite_place *place = *state;
+    static const char *const old[] = {"one", "many-1", "many-2", ""}, *const new[] = {"two", "more-1", "more-2", ""};
+    struct store *store = open_it(place);
+    spawn_keys(store, old, 1);
+    spawn_keys(store, old + 1, 2);
+    spawn_keys(store, old + 3, 1);
+    store_close(store);
+    sql(place, "DROP INDEX page_keys; UPDATE page SET first_key = NULL WHERE n = 1; PRAGMA user_version=3");
+    for (int round = 0; round < 2; round++) {
+        store = open_it(place);
+        if (round == 0) {
+            spawn_keys(store, new, 1);
+            spawn_keys(store, new + 1, 2);
+            spawn_keys(store, new + 3, 1);
+        }
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(runs_with(store, bytes_str(old[i])), 1);
+            assert_int_equal(runs_with(store, bytes_str(new[i])), 1);
+        }
+        assert_int_equal(runs_with(store, BYTES("on")), 0);
+        assert_int_equal(runs_with(store, BYTES("many-15")), 0);
+        assert_int_equal(store_check(store, NULL), 0);
+        store_close(store);
+    }
 }
 
 static void fill(struct sqlite_place *place, struct buf *content) {
@@ -514,6 +571,7 @@ int main(void) {
         TEST(a_newer_format_is_refused),
         TEST(an_older_format_is_brought_up),
         TEST(so_is_format_2),
+        TEST(so_is_format_3),
         TEST(a_truncated_file_is_refused),
         TEST(damage_is_found_or_harmless),
         TEST(space_is_used_again),
