@@ -90,7 +90,8 @@ class Bench:
             self.note("clients / one client", kind, CLIENTS, many["per_second"] / one)
             late = self.run("enginebench", self.store(kind), "latency", self.scaled(300, 50))
             self.note("start p50 us", kind, 1, late["p50_us"])
-            self.note("start p50 / fdatasync p50", kind, 1, late["p50_us"] / fdatasync_us(folder, REST_S))
+            self.note("start p50 / fdatasync p50", kind, 1, late["p50_us"] * syncs / 1e6)
+            self.note("start p50 / rested fdatasync p50", kind, 1, late["p50_us"] / fdatasync_us(folder, REST_S))
 
     def written(self):
         """Rows that the server has written in froe's tables, and bytes of its log."""
@@ -141,7 +142,8 @@ def targets(median, kinds):
     rows = [("SQLite lifecycles/s at 1000 per spawn", median("lifecycles", "sqlite", 1000), ">=", 400_000),
             ("SQLite, one client: of the disk's fdatasyncs/s", median("one client / fdatasyncs a second", "sqlite", 1), ">=", 0.25),
             (f"SQLite, {CLIENTS} clients: times one client", median("clients / one client", "sqlite", CLIENTS), ">=", 20),
-            ("SQLite, spawn to start p50: times fdatasync p50, both after 5 ms of rest", median("start p50 / fdatasync p50", "sqlite", 1), "<=", 3)]
+            ("SQLite, spawn to start p50: times fdatasync p50", median("start p50 / fdatasync p50", "sqlite", 1), "<=", 3),
+            ("the same, of a disk that rested as long", median("start p50 / rested fdatasync p50", "sqlite", 1), "<=", 3)]
     if "postgres" in kinds:
         rows.insert(1, ("PostgreSQL at 1000 per spawn: times the yardstick", median("froe / yardstick", "postgres", 1000), ">=", 5))
         rows.append(("PostgreSQL, one client: of the disk's fdatasyncs/s",
