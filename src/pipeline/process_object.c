@@ -277,6 +277,12 @@ static const struct handler_events job_events = {.room = job_room, .done = job_d
 static void get_info(void *arg, const struct s3_object_info *info) {
     struct object_task *run = arg;
     const struct read_state read = {info->etag, info->version_id};
+    /* After a sleep of this machine answers are read before anything tells that the lease is over. */
+    if (!froe_task_holds_lease(run->task)) {
+        set_text(run, "the lease on this run is not certain any more");
+        s3_cancel(run->get);
+        return;
+    }
     if (!read_state_is_exact(&read)) {
         set_text(run, "the server sends neither an ETag nor a version id: the object could not be deleted safely");
         s3_cancel(run->get);
