@@ -263,6 +263,12 @@ static bool choose(struct object_task *run, const struct s3_object_info *info) {
 static void get_info(void *arg, const struct s3_object_info *info) {
     struct object_task *run = arg;
     const struct read_state read = {info->etag, info->version_id};
+    /* After a sleep of this machine answers are read before anything tells that the lease is over. */
+    if (!froe_task_holds_lease(run->task)) {
+        set_text(run, "the lease on this run is not certain any more");
+        s3_cancel(run->get);
+        return;
+    }
     if (!read_state_is_exact(&read)) {
         object_set_text(run,
                         "the server sends neither an ETag nor a version id: the object could not be deleted safely");

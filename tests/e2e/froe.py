@@ -115,6 +115,10 @@ class Record:
     def ended(self):
         return [(bucket, key) for what, _, bucket, key, *_ in self.lines() if what == "end"]
 
+    def twice(self):
+        """Objects of which two attempts were alive at once, as the recorder's `alone` has seen it."""
+        return [(bucket, key) for what, _, bucket, key, *_ in self.lines() if what == "twice"]
+
     def mark(self):
         with open(self.path, "a", encoding="utf-8") as out:
             out.write("mark 0 - -\n")

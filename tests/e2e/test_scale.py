@@ -173,18 +173,28 @@ def test_kill_9_of_the_spawner(fake, froe, prefix):
 
 
 @pytest.mark.timeout(300)
-def test_stopped_for_longer_than_its_leases(fake, froe, prefix):
-    """SIGSTOP for a while, as when a laptop sleeps: it goes on or gives its runs back, and no object runs twice at once."""
+@pytest.mark.parametrize("fault", ["latency op=get ms=0", "latency op=get ms=5000", "stall op=get after=1 count=3"],
+                         ids=["at-work", "answers-come-meanwhile", "programs-wait"])
+def test_stopped_for_longer_than_its_leases(fake, froe, prefix, tmp_path, fault):
+    """SIGSTOP for a while, as when a laptop sleeps: it goes on or gives its runs back, and no object runs twice at once.
+    Programs that wait for their input meanwhile are killed, and have no end, when their leases are over."""
     fill(fake, {prefix + "1": 40})
-    running = froe.start("run", "--once", "--slots", 4, program=froe.recorder("sleep", "0.5"))
-    running.until("it works", froe.record.begun)
+    fake.misbehave(fault)
+    locks = tmp_path / "locks"
+    locks.mkdir()
+    running = froe.start("run", "--once", "--slots", 4, program=froe.recorder("alone", locks, "sleep", "0.5"))
+    if "ms=5000" in fault:
+        running.until("it asks", lambda: fake.stats()["requests"]["get"] >= 4)
+    else:
+        running.until("it works", froe.record.begun)
     running.signal(signal.SIGSTOP)
     time.sleep(35)
+    fake.behave()
     running.signal(signal.SIGCONT)
     result = running.wait(100)
     assert result.code == DRAINED, result
     assert fake.keys(prefix + "1") == [] and froe.parked() == []
-    froe.record.most_at_once()
+    assert froe.record.twice() == [] and set(froe.record.ended()) == set(froe.record.begun())
 
 
 @pytest.mark.timeout(600)

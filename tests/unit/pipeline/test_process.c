@@ -584,6 +584,17 @@ static void test_lost_lease_never_deletes(void **state) {
     }
 }
 
+static void test_lost_lease_is_noticed_before_a_job_is_started(void **state) {
+    struct world *world = trusting(state);
+    froe_task *task = bring_to(world, IN_REQUEST);
+    world->engine.lost = true; /* not told yet, only to be asked */
+    fake_get_info(fake_call(&world->s3, FAKE_GET), "\"e1\"", "", 5);
+    assert_null(world_job(world));
+    fake_s3_step(&world->s3);
+    assert_int_equal(task->end, FAKE_AGAIN);
+    assert_int_equal(world->engine.parked, 0);
+}
+
 static void test_lost_lease_is_noticed_before_a_delete_that_is_tried_again(void **state) {
     struct world *world = trusting(state);
     froe_task *task = bring_to(world, IN_DELETE);
@@ -626,6 +637,7 @@ int main(void) {
         TEST(test_stop_counts_nothing),
         TEST(test_job_that_does_well_although_stopped_is_deleted),
         TEST(test_lost_lease_never_deletes),
+        TEST(test_lost_lease_is_noticed_before_a_job_is_started),
         TEST(test_lost_lease_is_noticed_before_a_delete_that_is_tried_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
