@@ -265,7 +265,7 @@ static void get_info(void *arg, const struct s3_object_info *info) {
     const struct read_state read = {info->etag, info->version_id};
     /* After a sleep of this machine answers are read before anything tells that the lease is over. */
     if (!froe_task_holds_lease(run->task)) {
-        set_text(run, "the lease on this run is not certain any more");
+        object_set_text(run, "the lease on this run is not certain any more");
         s3_cancel(run->get);
         return;
     }
