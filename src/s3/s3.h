@@ -218,6 +218,13 @@ int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes ke
                   const struct s3_put_options *options, uint64_t part_bytes, s3_put_fn *done, void *arg,
                   struct s3_call **ret_call);
 
+/* Could an object of that name and kind be stored? Begins an upload in parts and aborts it, which leaves nothing and
+ * which nobody is notified of. S3_OK: it could, as far as the beginning tells (permissions, the storage class, tags,
+ * keys of an encryption); a failed abort is a failure whose text says that an upload is left behind. Needs
+ * s3:PutObject, s3:AbortMultipartUpload, and for tags s3:PutObjectTagging. */
+int s3_probe_put(struct s3_client *client, struct bytes bucket, struct bytes key, const struct s3_put_options *options,
+                 s3_put_fn *done, void *arg, struct s3_call **ret_call);
+
 /* Copies an object as it is (metadata and tags with it) inside S3, of that very ETag (empty: of any; 412 otherwise:
  * S3_PRECONDITION; S3_NO_KEY: the source is gone) and version (empty: the current). Above 5 GiB, which one request
  * cannot copy, in parts of the copy's own. An answer of 200 with an error in it is that error. With a content type or

@@ -237,8 +237,8 @@ int s3_copy_add_source(struct buf *out, const struct s3_copy_source *source);
 
 /* ---- s3_upload.c ---- */
 #define S3_PARTS_MAX 10000 /* AWS "Multipart upload limits" */
-/* Starts a multipart upload of a body that is read, or (read NULL) of a copy of `source`. -EINVAL, -ENOMEM,
- * -ECANCELED. */
+/* Starts a multipart upload of a body that is read, or (read NULL) of a copy of `source`, or (source NULL too) one that
+ * is only begun and aborted. -EINVAL, -ENOMEM, -ECANCELED. */
 int s3_upload_start(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, uint64_t part_bytes,
                     s3_read_fn *read, const struct s3_copy_source *source, const struct s3_put_options *options,
                     s3_put_fn *done, void *arg, struct s3_call **ret_call);

@@ -112,3 +112,8 @@ int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes ke
     int r = ask(client, bucket, key, s3_body_room(size), options, done, arg, &call);
     return r < 0 ? r : start(call, s3_body_read(call, read, arg, 0, size), false, ret_call);
 }
+
+int s3_probe_put(struct s3_client *client, struct bytes bucket, struct bytes key, const struct s3_put_options *options,
+                 s3_put_fn *done, void *arg, struct s3_call **ret_call) {
+    return s3_upload_start(client, bucket, key, 1, 1, NULL, NULL, options, done, arg, ret_call);
+}

@@ -3,6 +3,7 @@
  *     put:   CREATE -> PUT PART ... -> COMPLETE
  *     copy:  HEAD -> GET TAGS -> CREATE -> COPY PART ... -> COMPLETE     (a copy in parts takes over nothing by itself)
  *     both:  what fails or is cancelled after CREATE: ABORT
+ *     probe: CREATE -> ABORT
  *
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html. An answer to CREATE that is lost on the way
  * leaves an upload whose id nobody knows; only a lifecycle rule of the bucket can clear that. */
@@ -22,7 +23,8 @@ struct s3_upload {
     struct s3_call *child; /* the request under way */
     uint64_t size, part_bytes;
     uint32_t part, parts; /* the one under way, from 1; how many there are */
-    s3_read_fn *read;     /* NULL: it is a copy */
+    s3_read_fn *read;     /* NULL: it is a copy, or a probe */
+    bool probe;           /* nothing is to be stored */
     struct s3_copy_source source;
     struct bytes source_text;      /* as x-amz-copy-source */
     struct s3_put_options options; /* views into `texts` */
@@ -141,13 +143,17 @@ static void give_up(struct s3_upload *upload) {
     end(upload);
 }
 
-static void fail(struct s3_upload *upload, const struct s3_result *result) {
+static void take_end(struct s3_upload *upload, const struct s3_result *result) {
     struct s3_call *call = upload->call;
     upload->status = result->status;
     call->http_status = result->http_status;
     snprintf(call->code, sizeof call->code, "%s", result->code);
     buf_reset(&call->message);
     buf_add_str(&call->message, result->text); /* without memory there are just fewer words */
+}
+
+static void fail(struct s3_upload *upload, const struct s3_result *result) {
+    take_end(upload, result);
     give_up(upload);
 }
 
@@ -377,8 +383,13 @@ static bool may_have_worked(const struct s3_call *child, const struct s3_result 
 }
 
 static void aborted(struct s3_upload *upload, const struct s3_result *result) {
-    if (result->status != S3_OK && strcmp(result->code, "NoSuchUpload") != 0)
+    bool gone = result->status == S3_OK || strcmp(result->code, "NoSuchUpload") == 0;
+    if (!gone && upload->status == S3_OK) { /* a probe, of which that is the finding */
+        take_end(upload, result);
+        leave(upload, "it cannot be aborted");
+    } else if (!gone) {
         leave(upload, result->text);
+    }
     end(upload);
 }
 
@@ -393,6 +404,11 @@ static void count(struct s3_upload *upload, const struct s3_result *result) {
 static void go_on(struct s3_upload *upload, int r) {
     if (r >= 0 && upload->call->cancelled)
         r = -ECANCELED;
+    if (r >= 0 && upload->probe) {
+        upload->status = S3_OK;
+        give_up(upload);
+        return;
+    }
     if (r >= 0)
         r = next_part(upload);
     if (r < 0)
@@ -520,7 +536,8 @@ int s3_upload_start(struct s3_client *client, struct bytes bucket, struct bytes 
         s3_call_release(call);
         return -ENOMEM;
     }
-    *upload = (struct s3_upload){.call = call, .size = size, .part_bytes = part_bytes, .read = read};
+    *upload = (struct s3_upload){
+        .call = call, .size = size, .part_bytes = part_bytes, .read = read, .probe = !read && !source};
     upload->parts = (uint32_t)((size - 1) / part_bytes + 1);
     call->to.put = done_fn;
     call->arg = arg;

@@ -325,6 +325,42 @@ static void without_memory_it_fails_whole(void **state) {
     }
 }
 
+/* ---- only begun ---- */
+
+static void probe(struct seen *s, const struct s3_put_options *options) {
+    world.busy = true;
+    assert_int_equal(s3_probe_put(world.client, BUCKET, KEY, options, seen_put, s, &s->call), 0);
+    world.busy = false;
+    seen_finish(s);
+}
+
+static void a_probe_tells_and_leaves_nothing(void **state) {
+    const struct s3_put_options tagged = {.tagging = BYTES("a=b"), .storage_class = BYTES("STANDARD_IA")};
+    static const struct {
+        const char *faults;
+        enum s3_status status;
+        const char *text;
+        size_t left;
+    } cases[] = {
+        {NULL, S3_OK, "", 0},
+        {"error op=create-upload status=500 count=1", S3_OK, "", 0},
+        {"error op=create-upload status=403 code=AccessDenied", S3_DENIED, "upload of bucket-1/key: 403", 0},
+        {"error op=abort-upload status=403 code=AccessDenied", S3_DENIED, "its upload is left behind", 1},
+        {"error op=abort-upload status=500", S3_SERVER, "its upload is left behind", 1},
+        {"reset op=abort-upload applied=yes count=1", S3_OK, "", 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct seen s = {0};
+        start_mock(cases[i].faults);
+        probe(&s, i % 2 ? &tagged : NULL);
+        assert_non_null(strstr(s.text, cases[i].text));
+        assert_int_equal(s.status, cases[i].status);
+        assert_int_equal(mock_uploads(mock), cases[i].left);
+        assert_false(exists());
+        seen_free(&s);
+    }
+}
+
 /* ---- copies ---- */
 
 static void put_source(struct seen *s) {
@@ -422,6 +458,7 @@ int main(void) {
         MOCK_TEST(an_abort_that_fails_is_told),
         MOCK_TEST(a_body_that_cannot_be_read_leaves_nothing),
         MOCK_TEST(cancelled_after_any_request),
+        MOCK_TEST(a_probe_tells_and_leaves_nothing),
         MOCK_TEST(closing_clears_up),
         WORLD_TEST(without_memory_it_fails_whole),
         MOCK_TEST(copies_in_one_and_in_parts),
