@@ -1,5 +1,6 @@
-/* check_outputs.h - froe check: are the places there where results and moved objects would land? Nothing is written, so
- * of a bucket it can only be told that it exists. */
+/* check_outputs.h - froe check: may results and moved objects be written where they would land? That is tried, and
+ * nothing is left behind: in a bucket an upload in parts is begun and aborted, in a directory a file is made that never
+ * gets a name. */
 #pragma once
 
 #include "aws.h"

@@ -1,13 +1,15 @@
-/* cmd_check.c - froe check: tries, bucket by bucket, what a drain would need, and deletes nothing.
+/* cmd_check.c - froe check: tries, bucket by bucket, what a drain would need, and changes nothing.
  *
- * Reading and deleting are tried on a key that does not exist, so a permission that depends on the key can look better
- * or worse here than it is for the objects. */
+ * Reading, tagging and deleting are tried on a key that does not exist, so a permission that depends on the key can
+ * look better or worse here than it is for the objects. */
 #include "aws.h"
 #include "check_confine.h"
+#include "check_needs.h"
 #include "check_outputs.h"
 #include "check_store.h"
 #include "cleanup.h"
 #include "commands.h"
+#include "config_output.h"
 #include "json_set.h"
 #include "pipeline.h"
 #include "text.h"
@@ -27,6 +29,7 @@ struct check {
     struct buf token;
     bool versioned; /* or perhaps so, when that is not known */
     bool versioning_known;
+    struct check_needs needs;
     int exit_code;
 };
 
@@ -63,6 +66,11 @@ static int exit_code_of(enum s3_status status) {
     return status == S3_DENIED ? EXIT_DENIED : status == S3_CREDENTIALS ? EXIT_CREDENTIALS : EXIT_UNREACHABLE;
 }
 
+static void end_bucket(struct check *check) {
+    check->at++;
+    next_bucket(check);
+}
+
 static void deleted(void *arg, const struct s3_result *result) {
     struct check *check = arg;
     switch (result->status) {
@@ -79,19 +87,20 @@ static void deleted(void *arg, const struct s3_result *result) {
     default:
         note(check, "delete", result->text, exit_code_of(result->status));
     }
-    check->at++;
-    next_bucket(check);
+    end_bucket(check);
 }
 
 static void try_delete(struct check *check, struct bytes name) {
     /* On a server that ignores the condition the probe would leave a delete marker in a versioned bucket. */
-    if (check->versioned && check->aws.settings.endpoint) {
+    if (!check->needs.deletes) {
+        note(check, "delete", "not tried: nothing is deleted from it", 0);
+        end_bucket(check);
+    } else if (check->versioned && check->aws.settings.endpoint) {
         bool known = check->versioning_known;
         note(check, "delete", known ? "not tried: the bucket has versions" : "not tried: the bucket may have versions",
              0);
         note(check, "deletes", known ? "versioned" : "unknown", 0);
-        check->at++;
-        next_bucket(check);
+        end_bucket(check);
     } else if (s3_probe_conditional_delete(check->aws.s3, name, deleted, check, NULL) < 0)
         finish(check);
 }
@@ -112,12 +121,50 @@ static void versioning_told(void *arg, const struct s3_result *result, enum s3_v
     try_delete(check, bytes_str(check->names[check->at]));
 }
 
+static void ask_versioning(struct check *check) {
+    if (s3_get_versioning(check->aws.s3, bytes_str(check->names[check->at]), versioning_told, check, NULL) < 0)
+        finish(check);
+}
+
+static bool note_try(struct check *check, const char *what, const struct s3_result *result) {
+    bool good = result->status == S3_NO_KEY || result->status == S3_OK;
+    note(check, what, good ? "ok" : result->text, good ? 0 : exit_code_of(result->status));
+    return good;
+}
+
+static void tags_written(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n) {
+    struct check *check = arg;
+    (void)tags;
+    (void)n;
+    note_try(check, "write_tags", result);
+    ask_versioning(check);
+}
+
+static void tags_read(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n) {
+    static const struct s3_tag tag = {{"froe-check", 10}, {"", 0}};
+    struct check *check = arg;
+    (void)tags;
+    (void)n;
+    if (check->needs.reads_tags)
+        note_try(check, "read_tags", result);
+    else if (result->status == S3_DENIED)
+        note(check, "note", "objects that have tags cannot be moved: s3:GetObjectTagging is denied", 0);
+    if (!check->needs.writes_tags)
+        ask_versioning(check);
+    else if (s3_put_tags(check->aws.s3, bytes_str(check->names[check->at]), BYTES(MISSING_KEY), BYTES_NONE, &tag, 1,
+                         tags_written, check, NULL) < 0)
+        finish(check);
+}
+
 static void read_tried(void *arg, const struct s3_result *result, const struct s3_object_info *info) {
     struct check *check = arg;
     (void)info;
-    bool good = result->status == S3_NO_KEY || result->status == S3_OK;
-    note(check, "read", good ? "ok" : result->text, good ? 0 : exit_code_of(result->status));
-    if (s3_get_versioning(check->aws.s3, bytes_str(check->names[check->at]), versioning_told, check, NULL) < 0)
+    struct bytes name = bytes_str(check->names[check->at]);
+    bool good = note_try(check, "read", result);
+    check->needs = check_needs_of(check->options, name);
+    if (!good || !(check->needs.reads_tags || check->needs.moves)) /* reading comes before all else */
+        ask_versioning(check);
+    else if (s3_get_tags(check->aws.s3, name, BYTES(MISSING_KEY), BYTES_NONE, tags_read, check, NULL) < 0)
         finish(check);
 }
 
@@ -186,10 +233,13 @@ static void print_line(const char *what, const char *finding, bool good) {
 
 /* One line when all is well; else a line for each thing that is not. */
 static void print_bucket(json_t *bucket) {
-    static const char *const tried[] = {"list", "read", "delete"};
+    static const char *const tried[] = {"list", "read", "read_tags", "write_tags", "delete"};
+    static const char *const names[] = {"list", "read", "read tags", "write tags", "delete"};
     const char *name = json_string_value(json_object_get(bucket, "bucket"));
     const char *versioning = json_string_value(json_object_get(bucket, "versioning"));
     const char *deletes = json_string_value(json_object_get(bucket, "deletes"));
+    const char *more = json_string_value(json_object_get(bucket, "note"));
+    bool tags = json_object_get(bucket, "write_tags") != NULL;
     bool good = true;
     for (size_t t = 0; t < sizeof tried / sizeof tried[0]; t++) {
         const char *finding = json_string_value(json_object_get(bucket, tried[t]));
@@ -197,12 +247,17 @@ static void print_bucket(json_t *bucket) {
         if (!finding || strcmp(finding, "ok") == 0 || bytes_starts(bytes_str(finding), BYTES("not tried")))
             continue;
         good = false;
-        if (buf_printf(&what, "%s: %s", name, tried[t]) == 0)
+        if (buf_printf(&what, "%s: %s", name, names[t]) == 0)
             print_line(what.p, finding, false);
     }
-    if (good)
-        printf("ok    %s: can be listed, read and deleted from; versioning %s, deletes %s\n", name,
-               versioning ? versioning : "unknown", deletes ? deletes : "unknown");
+    if (good && deletes)
+        printf("ok    %s: can be listed, read%s and deleted from; versioning %s, deletes %s\n", name,
+               tags ? ", tagged" : "", versioning ? versioning : "unknown", deletes);
+    else if (good)
+        printf("ok    %s: can be listed and read%s; nothing is deleted from it; versioning %s\n", name,
+               tags ? ", and its objects tagged" : "", versioning ? versioning : "unknown");
+    if (more)
+        printf("note  %s: %s\n", name, more);
     if (deletes && strcmp(deletes, "unguarded") == 0)
         printf("note  %s: the server ignores If-Match on DELETE; froe compares a HEAD right before each delete, and an "
                "overwrite in "
@@ -236,6 +291,10 @@ int command_check(const struct options *options) {
     if (uv_loop_init(&check.loop) < 0)
         return command_fail(EXIT_INTERNAL, "no event loop");
     int r = aws_open(&check.loop, 4, &check.aws, &err);
+    if (r == 0 && config_outputs_settle(options, check.aws.settings.endpoint, &err) < 0) {
+        r = EXIT_USAGE;
+        aws_close(&check.aws, nothing, NULL);
+    }
     if (r != 0)
         command_fail(r, err.text);
     else {

@@ -275,6 +275,9 @@ static bool denied_by_order(struct mock *mock, const struct request *request) {
         return false; /* decided for each key */
     if (auth_denied(mock, request, op_action(request->op)))
         return true;
+    bool stores = request->op == OP_PUT || request->op == OP_COPY || request->op == OP_CREATE_UPLOAD;
+    if (stores && head_get(&request->head, "x-amz-tagging").p && auth_denied(mock, request, "s3:PutObjectTagging"))
+        return true;
     /* The condition reads the object. */
     return request->op == OP_DELETE && head_get(&request->head, "if-match").p &&
            auth_denied(mock, request, "s3:GetObject");

@@ -211,9 +211,13 @@ static int merge_one(struct merging *merging, struct bytes word) {
 }
 
 static int put_merged(struct aftermath *after, const struct s3_tag *tags, size_t n) {
-    struct merging merging = {.n = n < S3_TAGS_MAX ? n : S3_TAGS_MAX};
+    struct merging merging = {.n = n};
     struct bytes rest = bytes_of(after->how.p + tag_word.n, after->how.n - tag_word.n);
-    for (size_t i = 0; i < merging.n; i++)
+    if (n > S3_TAGS_MAX) { /* none of them may get lost */
+        end(after, DELETE_FAILED, "it has more tags already than the 10 that S3 allows");
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++)
         merging.tags[i] = tags[i];
     int r = 0;
     while (rest.n && r == 0) {

@@ -309,7 +309,7 @@ def test_check_looks_at_the_places(fake, froe, bucket, results, out):
     fake.make_bucket(results)
     good = froe.run("check", "--output", f"s3://{results}/{{key}}", "--output", f"{out}/{{key}}", "--then", f"move:s3://{results}/{{key}}")
     assert good.code == DRAINED, good
-    assert f"ok    s3://{results}/{{key}}: the bucket is there" in good.stdout
+    assert f"ok    s3://{results}/{{key}}: may be written" in good.stdout
     assert f"ok    {out}/{{key}}: may be written" in good.stdout
     bad = froe.run("check", "--output", f"s3://{results}-missing/{{key}}", "--output", f"{out}/a/{{key}}")
     assert bad.code == USAGE and "FAIL" in bad.stdout and f"{out}/a/{{key}}: No such file or directory" in bad.stdout, bad

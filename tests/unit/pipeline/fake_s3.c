@@ -469,7 +469,7 @@ static void serve_copy(struct s3_client *client, struct s3_call *call) {
 
 static void serve_get_tags(struct s3_client *client, struct s3_call *call) {
     const struct fake_object *object = fake_find(client, call->bucket, call->key);
-    struct s3_tag tags[S3_TAGS_MAX];
+    struct s3_tag tags[S3_TAGS_MAX + 10];
     size_t n = 0;
     for (const char *at = object ? object->tags : ""; *at; n++) {
         const char *equals = strchr(at, '='), *end = strchr(at, ';');

@@ -175,6 +175,19 @@ static void test_too_many_tags(void **state) {
     assert_string_equal(object->tags, "0=;1=;2=;3=;4=;5=;6=;7=;8=;a=;");
 }
 
+/* Of a server that allows more; none of them is dropped. */
+static void test_more_tags_than_s3_has(void **state) {
+    struct world *world = tagging(state);
+    struct fake_object *object = fake_put(&world->s3, "bucket-1", "k", "hello");
+    strcpy(object->tags, "0=;1=;2=;3=;4=;5=;6=;7=;8=;9=;a=;done=;");
+    froe_task *task = world_object(world, "bucket-1", "k");
+    world_process(world, object->etag, "");
+    while (fake_serve(&world->s3))
+        ;
+    assert_non_null(strstr(task->error.p, "processed, but not tagged: it has more tags already"));
+    assert_int_equal(world->s3.sent[FAKE_PUT_TAGS], 0);
+}
+
 static void test_failed_tagging_is_gone_on_with(void **state) {
     struct world *world = tagging(state);
     struct fake_object *object = fake_put(&world->s3, "bucket-1", "k", "hello");
@@ -203,6 +216,7 @@ int main(void) {
         TEST(test_a_version_is_tagged_by_its_id),
         TEST(test_overwritten_before_it_is_tagged),
         TEST(test_too_many_tags),
+        TEST(test_more_tags_than_s3_has),
         TEST(test_failed_tagging_is_gone_on_with),
     };
     int r = cmocka_run_group_tests(tests, NULL, NULL);
