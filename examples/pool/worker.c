@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 static int process(const char *line, const char *body, size_t n) {
-    return fprintf(stderr, "%zu bytes: %s%.0s", n, line, body) > 0; /* your code; 0 when it failed */
+    return body && fprintf(stderr, "%zu bytes: %s", n, line) > 0; /* your code; 0 when it failed */
 }
 
 int main(void) {

@@ -37,8 +37,11 @@ def pytest_configure(config):
                  "fleet: several froe processes on one PostgreSQL",
                  "core: is run with the sanitizers too"):
         config.addinivalue_line("markers", line)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell has it for what runs in its background
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # froe would not hear it either
+    # As a shell has it for what runs in its background, and nohup: froe would not hear it either.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if not hasattr(config, "workerinput"):
         config.commons = commons.Commons({name: kind.start for name, kind in SHARED.items()})
         config.commons_folder = str(config.commons.folder)

@@ -190,7 +190,8 @@ def test_image_workers_are_confined_in_any_case(fake, froe, prefix, folder, requ
         pytest.skip("froe-image is not built: scripts/deps build installs libvips")
     one_object(fake, prefix)
     config = folder / "froe.yaml"
-    config.write_text(yaml.safe_dump({"image": {"width": 4321, "format": "png"}, "confine": "no", "pool_workers": 1}))
+    config.write_text(yaml.safe_dump({"image": {"width": 4321, "format": "png"}, "output": f"{folder}/{{key}}.{{ext}}",
+                                      "confine": "no", "pool_workers": 1}))
     running = froe.start("run", "--config", config)
     [(pid, _)] = running.until("a worker is there", lambda: [found for found in processes_of("froe-image {") if "4321" in found[1]])
     status = dict(line.split(":\t", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line)

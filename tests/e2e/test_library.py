@@ -72,12 +72,14 @@ def shown(*command):
     return {words[2].partition("@")[0] for words in lines if len(words) == 3 and words[1] != "A"}
 
 
-def test_what_is_installed(installed):
+def test_what_is_installed(installed, request):
     names = [str(path.relative_to(installed.prefix)) for path in installed.files]
     folder = installed.lib.relative_to(installed.prefix)
+    images = pathlib.Path(request.config.getoption("--build"), "src/image/froe-image").exists()
     assert set(names) == {
-        "bin/froe", "bin/froe-s3mock", "include/froe.h", f"{folder}/libfroe.a", f"{folder}/libfroe.so",
-        f"{folder}/libfroe.so.0", f"{folder}/libfroe.so.0.1.0", f"{folder}/pkgconfig/froe.pc"}
+        "bin/froe", "bin/froe-s3mock", "include/froe.h", "include/froe_plugin.h", "libexec/froe/froe-plugin",
+        f"{folder}/libfroe.a", f"{folder}/libfroe.so", f"{folder}/libfroe.so.0", f"{folder}/libfroe.so.0.1.0",
+        f"{folder}/pkgconfig/froe.pc", *(["libexec/froe/froe-image"] if images else [])}
     assert (installed.prefix / "include/froe.h").read_bytes() == HEADER.read_bytes()
     assert os.readlink(installed.shared) == "libfroe.so.0"
 
