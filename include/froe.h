@@ -149,6 +149,11 @@ typedef struct froe_options {
     int64_t history_us;      /* how long finished runs can be looked at; 0: 24 h; < 0: not at all */
     int64_t history_bytes;   /* and how much of the store they may fill; 0: 256 MiB */
     int64_t cancel_grace_us; /* how long a cancelled task may take to end; 0: 30 s */
+    /* What a group of a workflow's first FROE_GROUP_ROUND_ROBIN rule may have: given the rule's max_runs, answers that
+     * or another (0: no limit). NULL: the rule's for all. Asked from any thread and often, so it is quick and waits for
+     * nothing; it answers the same always, and in all processes that work on the store, where it is not kept. */
+    uint32_t (*max_runs_of)(void *arg, const char *workflow, const char *group, uint32_t max_runs);
+    void *max_runs_arg;
 } froe_options;
 
 /* Opens or makes the store; an SQLite one is then this process's alone. `*ret_froe` is set on success only. Runs that a
@@ -466,7 +471,7 @@ typedef struct froe_group {
     uint64_t done;      /* succeeded, ever */
     uint64_t failed;    /* failed attempts, ever */
     uint64_t cancelled; /* runs that ended CANCELLED, or were refused by CANCEL_NEWEST; ever */
-    uint32_t max_runs;  /* of the first round-robin rule; 0: no limit */
+    uint32_t max_runs;  /* by the first round-robin rule; 0: no limit */
     uint32_t limit;     /* set by froe_group_limit; UINT32_MAX: none */
     int64_t paused_us;  /* still to go, by froe_group_limit */
 } froe_group;

@@ -65,10 +65,8 @@ static bool lane_is_dry(const struct froe *engine, const struct lane *lane) {
 }
 
 /* Its rule has limits, and other workers may be waiting for what it gives. */
-static bool is_shared_out(const struct lane *lane) {
-    const struct workflow *workflow = lane->workflow;
-    return !workflow->takes_turns && workflow->group_rule < workflow->n_rules &&
-           workflow->rules[workflow->group_rule].store.max_runs > 0;
+static bool is_shared_out(const struct froe *engine, const struct lane *lane) {
+    return !lane->workflow->takes_turns && group_max_runs(engine, lane->group) > 0;
 }
 
 static uint32_t least(uint32_t a, uint32_t b) {
@@ -76,10 +74,10 @@ static uint32_t least(uint32_t a, uint32_t b) {
 }
 
 /* How many slots it could use. */
-static uint32_t demand(const struct lane *lane) {
+static uint32_t demand(const struct froe *engine, const struct lane *lane) {
     if (lane->group->paused_until_mono_us != 0)
         return lane->running;
-    uint32_t most = is_shared_out(lane) ? lane->workflow->rules[lane->workflow->group_rule].store.max_runs : UINT32_MAX;
+    uint32_t most = is_shared_out(engine, lane) ? group_max_runs(engine, lane->group) : UINT32_MAX;
     most = least(most, lane->group->limit);
     bool more = !lane->dry && !lane->workflow->takes_turns; /* the store may have more for it */
     uint64_t here = (uint64_t)lane->running + lane->unstarted + !list_empty(&lane->again);
@@ -89,7 +87,7 @@ static uint32_t demand(const struct lane *lane) {
 static uint64_t slots_used(const struct froe *engine, uint32_t share) {
     uint64_t sum = 0;
     LIST_EACH (link, &engine->lanes)
-        sum += least(demand(LIST_ENTRY(link, struct lane, in_lanes)), share);
+        sum += least(demand(engine, LIST_ENTRY(link, struct lane, in_lanes)), share);
     return sum;
 }
 
@@ -99,13 +97,13 @@ bool claim_may_offer(const froe *engine) {
     bool may = false;
     LIST_EACH (link, &engine->lanes) {
         const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
-        may = may || (is_shared_out(lane) && (lane->tokens > 1 || lane->keeps != UINT32_MAX));
+        may = may || (is_shared_out(engine, lane) && (lane->tokens > 1 || lane->keeps != UINT32_MAX));
     }
     return engine->shared && may;
 }
 
 static uint32_t fair_tokens(const struct froe *engine, const struct lane *lane) {
-    uint32_t most = lane->workflow->rules[lane->workflow->group_rule].store.max_runs, workers = engine->others_idle + 1;
+    uint32_t most = group_max_runs(engine, lane->group), workers = engine->others_idle + 1;
     return most / workers + (most % workers != 0);
 }
 
@@ -121,7 +119,7 @@ static void set_keeps(struct froe *engine, struct lane *lane, uint32_t keeps, en
 void claim_offer(froe *engine) {
     LIST_EACH (link, &engine->lanes) {
         struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
-        if (!is_shared_out(lane))
+        if (!is_shared_out(engine, lane))
             continue;
         bool gives = lane->keeps != UINT32_MAX && lane->offer == OFFER_NONE && lane->tokens > lane->keeps;
         bool offers = lane->offer == OFFER_GIVING || lane->offer == OFFER_GIVEN;
@@ -164,11 +162,11 @@ void claim_share_out(froe *engine) {
     LIST_EACH (link, &engine->lanes) {
         struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
         uint32_t share = low;
-        if (over > 0 && low > 1 && demand(lane) >= low) {
+        if (over > 0 && low > 1 && demand(engine, lane) >= low) {
             share--;
             over--;
         }
-        if (!is_shared_out(lane))
+        if (!is_shared_out(engine, lane))
             share = UINT32_MAX;
         go_on_offering(engine, lane);
         share = least(share, lane->keeps);
@@ -188,7 +186,7 @@ bool claim_has_spare(const struct lane *lane) {
 /* All its tokens are in use, and it may have more. */
 static bool lacks_tokens(const struct froe *engine, const struct lane *lane) {
     return lane->share != UINT32_MAX && lane->running == lane->tokens &&
-           lane->tokens < least(lane->share, demand(lane)) && lane->unstarted > 0 &&
+           lane->tokens < least(lane->share, demand(engine, lane)) && lane->unstarted > 0 &&
            !(lane->capped && lane->wanted_stir == engine->stir);
 }
 

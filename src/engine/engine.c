@@ -308,6 +308,8 @@ static void init(froe *engine, const froe_options *options, const struct engine_
     engine->lease_us = options->lease_us ? options->lease_us : LEASE_DEFAULT_US;
     engine->event = options->event;
     engine->event_arg = options->event_arg;
+    engine->max_runs_of = options->max_runs_of;
+    engine->max_runs_arg = options->max_runs_arg;
     engine->loop = options->loop ? options->loop : &engine->own_loop;
     calls_init(engine);
     pool_init(engine);
@@ -351,6 +353,20 @@ static int open_handles(froe *engine, struct err *err) {
     return 0;
 }
 
+/* The store's names end with their length. */
+static uint32_t max_runs_of(void *arg, struct bytes workflow, struct bytes key, uint32_t max_runs) {
+    const froe *engine = arg;
+    char name[FROE_NAME_MAX + 1], group[FROE_KEY_MAX + 1];
+    if (workflow.n > FROE_NAME_MAX || key.n > FROE_KEY_MAX)
+        return max_runs;
+    memcpy(name, workflow.p, workflow.n);
+    name[workflow.n] = '\0';
+    if (key.n)
+        memcpy(group, key.p, key.n);
+    group[key.n] = '\0';
+    return engine->max_runs_of(engine->max_runs_arg, name, group, max_runs);
+}
+
 static int open_engine(froe *engine, const froe_options *options, const struct engine_seams *seams, struct err *err) {
     struct store *store = seams->store;
     struct store_options how = {.clock = seams->clock,
@@ -359,7 +375,8 @@ static int open_engine(froe *engine, const froe_options *options, const struct e
                                 .history_us = options->history_us,
                                 .history_bytes = options->history_bytes,
                                 .wake = on_store_wake,
-                                .wake_arg = engine};
+                                .wake_arg = engine,
+                                .caps = {engine->max_runs_of ? max_runs_of : NULL, engine}};
     if (!store) {
         int r = store_open(options->store, &how, &store, err);
         if (r < 0)

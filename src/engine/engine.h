@@ -111,6 +111,7 @@ void workflows_free(froe *engine);
 /* groups.c */
 /* NULL: absent or out of memory. Without a reference to it, it may be gone after the next snapshot_apply. */
 struct group *group_get(struct workflow *workflow, struct bytes key, bool create);
+uint32_t group_max_runs(const struct froe *engine, const struct group *group); /* 0: no limit */
 struct group *group_ref(struct group *group);
 void group_unref(struct group *group); /* NULL is fine */
 void group_free(struct group *group);

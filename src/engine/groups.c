@@ -31,6 +31,14 @@ fail:
     return NULL;
 }
 
+uint32_t group_max_runs(const struct froe *engine, const struct group *group) {
+    const struct workflow *workflow = group->workflow;
+    if (workflow->group_rule >= workflow->n_rules)
+        return 0;
+    uint32_t max = workflow->rules[workflow->group_rule].store.max_runs;
+    return engine->max_runs_of ? engine->max_runs_of(engine->max_runs_arg, workflow->name, group->key, max) : max;
+}
+
 struct group *group_ref(struct group *group) {
     group->refs++;
     return group;
@@ -327,7 +335,7 @@ static void tell(const froe *engine, const struct group *group, froe_group *ret_
         .done = group->done,
         .failed = group->failed,
         .cancelled = group->cancelled,
-        .max_runs = workflow->group_rule < workflow->n_rules ? workflow->rules[workflow->group_rule].store.max_runs : 0,
+        .max_runs = group_max_runs(engine, group),
         .limit = group->limit,
         .paused_us = paused_us > 0 ? paused_us : 0,
     };

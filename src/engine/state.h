@@ -247,6 +247,8 @@ struct froe {
     int64_t lease_us;
     void (*event)(void *arg, const froe_event *event);
     void *event_arg;
+    uint32_t (*max_runs_of)(void *arg, const char *workflow, const char *group, uint32_t max_runs);
+    void *max_runs_arg;
     uint64_t recovered;
     int lock_fd;
     const char *store_text; /* the store's own */

@@ -161,7 +161,7 @@ static int compile_rule(struct workflow *workflow, const froe_workflow *given, s
     return FROE_OK;
 }
 
-static int compile(struct workflow *workflow, const froe_workflow *given, froe_error *error) {
+static int compile(const froe *engine, struct workflow *workflow, const froe_workflow *given, froe_error *error) {
     bool round_robin = false, capped = false, singly = false;
     workflow->group_rule = given->n_rules;
     for (size_t i = 0; i < given->n_rules; i++) {
@@ -179,7 +179,7 @@ static int compile(struct workflow *workflow, const froe_workflow *given, froe_e
             if (!round_robin)
                 workflow->group_rule = i;
             round_robin = true;
-            capped = capped || given->rules[i].max_runs > 0;
+            capped = capped || given->rules[i].max_runs > 0 || engine->max_runs_of;
             break;
         case FROE_CANCEL_IN_PROGRESS:
             capped = true;
@@ -274,7 +274,7 @@ static int add(froe *engine, const froe_workflow *given, froe_error *error) {
         return engine_error(error, FROE_ERR_MEMORY, "out of memory");
     if (workflow->registered)
         return engine_error(error, FROE_ERR_STATE, "there is a workflow %s already", given->name);
-    r = compile(workflow, given, error);
+    r = compile(engine, workflow, given, error);
     if (r == FROE_OK)
         r = set_cron(workflow, given, error);
     if (r != FROE_OK) {

@@ -84,6 +84,13 @@ enum {
 
 struct store;
 
+/* What holds for a key of a workflow's first round-robin rule: given what its rule says for all (0: no limit), answers
+ * that or another. NULL: the rule alone. Not kept in the store; asked on the store's thread, when a key comes up. */
+struct store_caps {
+    uint32_t (*max_runs)(void *arg, struct bytes workflow, struct bytes key, uint32_t max_runs);
+    void *arg;
+};
+
 struct store_options {
     const struct clock *clock; /* NULL: the system's. Leases and due times are judged by it. */
     int64_t lease_us;          /* 0: 30 s */
@@ -94,6 +101,7 @@ struct store_options {
      * cancellation. May be NULL. Never after store_close has returned. A hint: nothing may depend on its coming. */
     void (*wake)(void *arg);
     void *wake_arg;
+    struct store_caps caps;
 };
 
 /* "sqlite:PATH", one process at a time (STORE_ERR_BUSY); "postgres://..." or "postgresql://..." (a libpq URI, to which
@@ -328,7 +336,7 @@ struct store_lane_info {
     uint64_t queued, leased, waiting, parked; /* runs now; waiting: for a retry that is not due yet */
     uint64_t done, failed, cancelled;         /* ever; failed counts attempts */
     uint32_t tokens;                          /* held by all workers */
-    uint32_t max_runs;                        /* of the first round-robin rule; 0: no limit */
+    uint32_t max_runs;                        /* by the first round-robin rule; 0: no limit */
     int64_t last_granted_utc_us;              /* 0: never, or not since the store was opened */
     bool paused;                              /* its workflow is */
 };

@@ -32,6 +32,7 @@ static struct store_lane_info info_of(const struct lane *lane, uint64_t waiting)
     const struct workflow *workflow = lane->workflow;
     const int64_t *v = lane->v;
     size_t first = workflow->first_round_robin;
+    const struct rule_key *key = first < lane->n_keys ? lane->keys[first].rule_key : NULL;
     waiting = up_to(waiting, (uint64_t)v[LN_RETRIES]);
     return (struct store_lane_info){
         .lane = lane->id,
@@ -46,7 +47,7 @@ static struct store_lane_info info_of(const struct lane *lane, uint64_t waiting)
         .failed = (uint64_t)v[LN_FAILED],
         .cancelled = (uint64_t)v[LN_CANCELLED],
         .tokens = (uint32_t)up_to((uint64_t)v[LN_TOKENS], UINT32_MAX),
-        .max_runs = first < workflow->n_rules && first < lane->n_keys ? workflow->rules[first].max_runs : 0,
+        .max_runs = key ? key->max_runs : 0,
         .last_granted_utc_us = v[LN_GRANTED],
         .paused = workflow->paused,
     };

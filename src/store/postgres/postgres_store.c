@@ -516,6 +516,7 @@ int postgres_store_open(const char *uri, const struct store_options *options, st
     rng_seed_system(&store->rng);
     rows_init(&store->rows);
     sched_init(&store->sched);
+    store->sched.caps = options->caps;
     struct err inner = {0};
     int r = open_steps(store, uri, options, &inner);
     if (r < 0) {

@@ -32,7 +32,7 @@ uint64_t sched_tokens_free(const struct lane *lane, uint64_t own) {
     uint64_t room = UINT64_MAX;
     for (size_t i = 0; i < lane->n_keys; i++)
         if (limits_tokens(lane, i))
-            room = least(room, room_of(lane->workflow->rules[i].max_runs, lane->keys[i].rule_key->tokens - own));
+            room = least(room, room_of(lane->keys[i].rule_key->max_runs, lane->keys[i].rule_key->tokens - own));
     return room;
 }
 
@@ -194,7 +194,7 @@ static void tokens_freed(struct sched *sched, const struct lane *lane, uint64_t 
         if (!limits_tokens(lane, i))
             continue;
         const struct rule_key *key = lane->keys[i].rule_key;
-        uint32_t max = lane->workflow->rules[i].max_runs;
+        uint32_t max = key->max_runs;
         uint64_t was = key->tokens + before - (uint64_t)lane->v[LN_TOKENS];
         sched->woke |= max > 0 && was >= max && key->tokens < max && key->live > key->tokens;
     }
@@ -304,12 +304,20 @@ static int make_room(void *array_at, size_t *n, int64_t id) {
     return 0;
 }
 
-static int rule_key_of(struct workflow *workflow, size_t rule, struct lane_key *lane_key) {
+static uint32_t max_runs_of(const struct sched *sched, const struct workflow *workflow, size_t rule, struct bytes key) {
+    uint32_t max = workflow->rules[rule].max_runs;
+    if (!sched->caps.max_runs || rule != workflow->first_round_robin)
+        return max;
+    return sched->caps.max_runs(sched->caps.arg, bytes_of(workflow->name, workflow->name_n), key, max);
+}
+
+static int rule_key_of(const struct sched *sched, struct workflow *workflow, size_t rule, struct lane_key *lane_key) {
     struct rule_key *key = map_get(&workflow->keys[rule], lane_key->key);
     if (!key) {
         key = mem_zalloc(sizeof *key);
         if (!key)
             return -ENOMEM;
+        key->max_runs = max_runs_of(sched, workflow, rule, lane_key->key);
         list_init(&key->lanes);
         if (map_put(&workflow->keys[rule], lane_key->key, key) < 0) {
             mem_free(key);
@@ -363,7 +371,7 @@ static int attach(struct sched *sched, struct lane *lane) {
         list_init(&key->link);
         if (i >= workflow->n_rules)
             continue;
-        r = rule_key_of(workflow, i, key);
+        r = rule_key_of(sched, workflow, i, key);
         if (r == 0 && workflow->rules[i].strategy == STORE_RATE_LIMIT)
             r = rate_of(sched, workflow->rules[i].period_us, key->key, &key->rate);
         if (key->rate)
@@ -578,8 +586,10 @@ void sched_free(struct sched *sched) {
     map_free(&sched->rates_by_hash);
     free_values(&sched->rates);
     struct hash_key hash_key = sched->hash_key;
+    struct store_caps caps = sched->caps;
     uint64_t generation = sched->generation + 1;
     sched_init(sched);
     sched->hash_key = hash_key;
+    sched->caps = caps;
     sched->generation = generation;
 }

@@ -44,9 +44,10 @@ struct group {
 };
 
 struct rule_key {
-    uint64_t tokens;  /* held on its lanes */
-    uint64_t live;    /* runs of its lanes but parked ones */
-    uint64_t claimed; /* of those: leased, or in trouble */
+    uint32_t max_runs; /* the rule's, but for caps */
+    uint64_t tokens;   /* held on its lanes */
+    uint64_t live;     /* runs of its lanes but parked ones */
+    uint64_t claimed;  /* of those: leased, or in trouble */
     struct list lanes;
 };
 
@@ -113,10 +114,11 @@ struct sched {
     size_t n_known;      /* lanes that there are */
     uint64_t generation; /* how often it was freed, or a lane dropped: pointers of before are void */
     struct hash_key hash_key;
+    struct store_caps caps;
 };
 
 void sched_init(struct sched *sched);
-void sched_free(struct sched *sched);
+void sched_free(struct sched *sched); /* it is as new then, with the same caps */
 
 struct workflow *sched_workflow(const struct sched *sched, int64_t id); /* NULL: unknown */
 struct workflow *sched_workflow_named(const struct sched *sched, struct bytes name);

@@ -7,6 +7,7 @@ static struct store_lane_info info_of(const struct lane *lane) {
     uint64_t retries = lane->counts[LANE_RETRIES];
     const struct workflow *workflow = lane->workflow;
     size_t robin = workflow->first_round_robin;
+    const struct rule_key *key = robin < lane->n_keys ? lane->keys[robin].rule_key : NULL;
     return (struct store_lane_info){
         .lane = lane->id,
         .workflow = workflow->id,
@@ -20,7 +21,7 @@ static struct store_lane_info info_of(const struct lane *lane) {
         .failed = lane->failed,
         .cancelled = lane->cancelled,
         .tokens = (uint32_t)(lane->tokens < UINT32_MAX ? lane->tokens : UINT32_MAX),
-        .max_runs = robin < workflow->n_rules && robin < lane->n_keys ? workflow->rules[robin].max_runs : 0,
+        .max_runs = key ? key->max_runs : 0,
         .last_granted_utc_us = lane->last_granted_utc_us,
         .paused = workflow->paused,
     };

@@ -12,7 +12,7 @@ static bool cancels(const struct lane *lane, size_t rule) {
 }
 
 static uint64_t room_beside(const struct rule_key *key, uint64_t own) {
-    uint32_t max = key->workflow->rules[key->rule].max_runs;
+    uint32_t max = key->max_runs;
     if (max == 0)
         return UINT64_MAX;
     uint64_t used = (key->rate ? key->rate->used : key->used) - own;

@@ -47,6 +47,7 @@ struct group {
 struct rule_key {
     struct workflow *workflow;
     size_t rule;
+    uint32_t max_runs; /* the rule's, but for caps */
     size_t n_lanes;
     uint64_t used;        /* tokens, or places */
     uint64_t live, asked; /* CANCEL_IN_PROGRESS: runs, and those of them that were asked to end */
@@ -131,9 +132,10 @@ struct lanes {
     uint64_t added;   /* since that was looked at */
     uint64_t turn;
     struct rates rates;
+    struct store_caps caps;
 };
 
-void lanes_init(struct lanes *lanes);
+void lanes_init(struct lanes *lanes, const struct store_caps *caps);
 void lanes_free(struct lanes *lanes); /* not what hangs on pages, retries, holds */
 
 struct workflow *lanes_workflow(const struct lanes *lanes, int64_t id); /* NULL: unknown */

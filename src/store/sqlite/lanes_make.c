@@ -97,6 +97,14 @@ int lanes_workflow_add(struct lanes *lanes, struct bytes name, struct hash_key h
     return 0;
 }
 
+static uint32_t max_runs_of(const struct lanes *lanes, const struct workflow *workflow, size_t rule, struct bytes key) {
+    uint32_t max = workflow->rules[rule].max_runs;
+    const struct store_caps *caps = &lanes->caps;
+    if (!caps->max_runs || rule != workflow->first_round_robin)
+        return max;
+    return caps->max_runs(caps->arg, bytes_of(workflow->name, workflow->name_n), key, max);
+}
+
 static int rule_key_of(struct lanes *lanes, struct workflow *workflow, size_t rule, struct bytes key,
                        struct rule_key **ret_key) {
     struct rule_key *rule_key = map_get(&workflow->keys[rule], key);
@@ -110,6 +118,7 @@ static int rule_key_of(struct lanes *lanes, struct workflow *workflow, size_t ru
             return -ENOMEM;
         rule_key->workflow = workflow;
         rule_key->rule = rule;
+        rule_key->max_runs = max_runs_of(lanes, workflow, rule, key);
         rule_key->rate = rate;
         list_init(&rule_key->lanes);
         list_init(&rule_key->of_rate);
@@ -339,8 +348,8 @@ int lanes_rules_set(struct lanes *lanes, struct workflow *workflow, const struct
     return 0;
 }
 
-void lanes_init(struct lanes *lanes) {
-    *lanes = (struct lanes){.next_lane = 1};
+void lanes_init(struct lanes *lanes, const struct store_caps *caps) {
+    *lanes = (struct lanes){.next_lane = 1, .caps = *caps};
     list_init(&lanes->idle);
     rates_init(&lanes->rates);
 }

@@ -492,7 +492,7 @@ int sqlite_store_open(const char *path, const struct store_options *options, str
     list_init(&store->workers);
     store->due = work_heap_due();
     store->deadlines = work_heap_deadlines();
-    lanes_init(&store->lanes);
+    lanes_init(&store->lanes, &options->caps);
     store->history_us = options->history_us == 0  ? HISTORY_DEFAULT_US
                         : options->history_us < 0 ? 0
                                                   : options->history_us;

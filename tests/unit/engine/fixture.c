@@ -71,7 +71,8 @@ static struct store *open_in_place(struct fixture *fx) {
                                           .lease_us = fx->options.lease_us,
                                           .lock_wait_us = fx->options.lock_wait_us,
                                           .history_us = fx->options.history_us,
-                                          .history_bytes = fx->options.history_bytes};
+                                          .history_bytes = fx->options.history_bytes,
+                                          .caps = fx->caps};
     struct store *store;
     struct err err;
     if (place_of_stores->open(fx->uri, &options, &store, &err) < 0)

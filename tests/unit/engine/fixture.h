@@ -52,6 +52,7 @@ struct fixture {
     struct moved_clock clock;
     struct store *store; /* given to the engine instead of the file; see failing.h */
     froe_options options;
+    struct store_caps caps; /* the same as options.max_runs_of, for a store that the fixture opens */
     behaviour *run, *cancel;
     froe_task *held[20000];
     size_t n_held;

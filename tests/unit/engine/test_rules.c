@@ -94,6 +94,53 @@ static void test_caps_hold(void **state) {
     assert_int_equal(fixture_group(fx, "w", "a").max_runs, 2);
 }
 
+static uint32_t cap_of(void *arg, const char *workflow, const char *group, uint32_t max_runs) {
+    assert_string_equal(workflow, "w");
+    assert_int_equal(max_runs, 2);
+    return group[0] == 'a' ? 1 : group[0] == 'c' ? 4 : group[0] == 'd' ? 0 : max_runs;
+}
+
+static uint32_t stores_cap_of(void *arg, struct bytes workflow, struct bytes key, uint32_t max_runs) {
+    assert_true(bytes_equal(workflow, BYTES("w")) && key.n == 1);
+    return cap_of(arg, "w", key.p, max_runs);
+}
+
+static void test_caps_of_single_groups(void **state) {
+    FX;
+    fx->run = NULL;
+    fx->options.slots = 12;
+    fx->options.max_runs_of = cap_of;
+    fx->caps.max_runs = stores_cap_of;
+    fixture_open(fx);
+    froe_rule rule = {"input.bucket", 2, FROE_GROUP_ROUND_ROBIN};
+    fixture_workflow(fx, "w", &rule, 1, NULL);
+    fixture_start(fx);
+    static const char *const buckets[] = {"a", "b", "c", "d"};
+    static const size_t caps[] = {1, 2, 4, 5}; /* what the others leave of the slots, where there is none */
+    size_t left[] = {20, 20, 20, 20};
+    for (size_t b = 0; b < 4; b++) {
+        char input[40];
+        snprintf(input, sizeof input, "{\"bucket\":\"%s\"}", buckets[b]);
+        fixture_spawn_keys(fx, "w", input, buckets[b], 0, 20);
+    }
+    struct rng rng;
+    rng_seed(&rng, 5);
+    for (size_t done = 0; done < 80; done++) {
+        size_t may_run = 0;
+        for (size_t b = 0; b < 4; b++)
+            may_run += left[b] < caps[b] ? left[b] : caps[b];
+        UNTIL(fx, fx->n_held >= may_run);
+        for (size_t b = 0; b < 3; b++)
+            assert_true(held_in(fx, buckets[b]) <= caps[b]);
+        froe_task *task = fixture_release(fx, (size_t)rng_below(&rng, fx->n_held));
+        left[froe_task_group(task)[0] - 'a']--;
+        froe_task_succeed(task);
+    }
+    assert_int_equal(fixture_group(fx, "w", "a").max_runs, 1);
+    assert_int_equal(fixture_group(fx, "w", "b").max_runs, 2);
+    assert_int_equal(fixture_group(fx, "w", "d").max_runs, 0);
+}
+
 /* Ends one task per turn of the loop, in order of start. */
 static void drain(struct fixture *fx, size_t runs) {
     fixture_guard(fx);
@@ -391,6 +438,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         T(test_cancel_newest_keeps_its_place_through_retries),
         T(test_caps_hold),
+        cmocka_unit_test_setup_teardown(test_caps_of_single_groups, fixture_setup_closed, fixture_teardown),
         T(test_small_groups_finish_in_one_rotation),
         T(test_a_new_group_does_not_wait_for_a_big_one),
         T(test_a_chain_of_rules),

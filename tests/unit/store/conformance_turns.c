@@ -107,6 +107,35 @@ static void no_limit_means_turns_alone(void **state) {
     assert_claimed(claimed, "c f");
 }
 
+static uint32_t cap_of(void *arg, struct bytes workflow, struct bytes key, uint32_t max_runs) {
+    assert_true(bytes_equal(workflow, BYTES("w")));
+    return bytes_equal(key, BYTES("low")) ? 1 : bytes_equal(key, BYTES("none")) ? 0 : max_runs;
+}
+
+/* Of its first round-robin rule alone; also after a crash, and under other rules. */
+static void a_key_may_have_a_limit_of_its_own(void **state) {
+    struct steps *steps = *state;
+    struct store_options options = steps->options;
+    options.caps.max_runs = cap_of;
+    options.lease_us = LEASE_US;
+    steps_open_with(steps, options);
+    int64_t workflow = steps_workflow(steps, "w", ROBIN(2), ROBIN(3));
+    steps_spawn(steps, workflow, "low|low", "a b c d");
+    steps_spawn(steps, workflow, "other|low", "e f g h");
+    steps_spawn(steps, workflow, "none|x", "i j k l m");
+    for (uint32_t max = 2; max < 4; max++) {
+        assert_int_equal(steps_claim(steps, 0, workflow, 9, 9, 9)->n, 3);
+        assert_int_equal(steps_lane(steps, workflow, "low").tokens, 1);
+        assert_int_equal(steps_lane(steps, workflow, "other").tokens, 2);
+        assert_int_equal(steps_lane(steps, workflow, "none").tokens, 3); /* the second rule's */
+        assert_int_equal(steps_lane(steps, workflow, "low").max_runs, 1);
+        assert_int_equal(steps_lane(steps, workflow, "other").max_runs, max);
+        assert_int_equal(steps_lane(steps, workflow, "none").max_runs, 0);
+        steps_crash(steps);
+        workflow = steps_workflow(steps, "w", ROBIN(3), ROBIN(3));
+    }
+}
+
 static void a_limit_is_changed_for_all(void **state) {
     struct steps *steps = *state;
     int64_t workflow = steps_workflow(steps, "w", ROBIN(4)), second = steps_worker(steps);
@@ -365,6 +394,7 @@ const struct CMUnitTest conformance_turns[] = {
     CONFORMANCE_TEST(a_worker_asks_for_more),
     CONFORMANCE_TEST(two_limits_hold_together),
     CONFORMANCE_TEST(no_limit_means_turns_alone),
+    CONFORMANCE_TEST(a_key_may_have_a_limit_of_its_own),
     CONFORMANCE_TEST(a_limit_is_changed_for_all),
     CONFORMANCE_TEST(other_rules_leave_the_pages_their_keys),
     CONFORMANCE_TEST(groups_take_turns),
