@@ -171,6 +171,31 @@ static int add_confine(json_t *object, const struct options_confine *confine) {
     return r < 0 ? r : add_limit(object, "nice", confine->nice);
 }
 
+/* Of a rule's values: its own by their lines, the others as those of all. */
+static json_t *origins_of(const struct options *options, const struct config_rule *rule, const json_t *values) {
+    json_t *origins = json_object();
+    for (size_t i = 0; origins && i < n_config_rule_keys; i++) {
+        const char *name = config_rule_keys[i].name;
+        const struct doc_node *own = doc_get(rule->node, name);
+        struct option_origin origin = {.from = own ? FROM_FILE : FROM_DEFAULT, .line = own ? own->line : 0};
+        const char *variable = NULL;
+        for (size_t o = 0; o < n_options && !own; o++) {
+            char key[OPTION_KEY_MAX];
+            if (!option_in_file(&option_table[o]) || strcmp(option_key(&option_table[o], key), name) != 0)
+                continue;
+            origin = options->origins[o];
+            variable = option_table[o].variable;
+        }
+        _cleanup_buf_ struct buf from = {0};
+        if (json_object_get(values, name) && (add_origin(&from, options, &origin, variable) < 0 ||
+                                              json_object_set_new(origins, name, json_string(from.p)) < 0)) {
+            json_decref(origins);
+            return NULL;
+        }
+    }
+    return origins;
+}
+
 static json_t *globs_of(const struct rule_globs *globs) {
     return words(globs->globs, globs->n);
 }
@@ -191,8 +216,10 @@ static json_t *rule_of(const struct options *options, const struct config_rule *
                   "keys", "include", globs_of(&match->include), "exclude", globs_of(&match->exclude), "when", when,
                   "handler", handler, "output", config_outputs_json(config_outputs_of(options, rule)), "then",
                   config_then_json(config_then_of(options, rule)), "retries", (int)rule->retries);
-    if (object && (add_duration(object, "timeout", rule->timeout_us) < 0 ||
-                   add_duration(object, "min_age", rule->min_age_us) < 0 || add_confine(object, &rule->confine) < 0)) {
+    if (object && ((rule->has_cap && json_object_set_new(object, "max_runs_per_bucket", json_integer(rule->cap)) < 0) ||
+                   add_duration(object, "timeout", rule->timeout_us) < 0 ||
+                   add_duration(object, "min_age", rule->min_age_us) < 0 || add_confine(object, &rule->confine) < 0 ||
+                   json_object_set_new(object, "origins", origins_of(options, rule, object)) < 0)) {
         json_decref(object);
         return NULL;
     }
@@ -256,11 +283,12 @@ static int print_people(json_t *answer) {
         json_t *value;
         printf("rule %zu   (%s)\n", i + 1, json_string_value(json_object_get(item, "from")));
         json_object_foreach(item, key, value) {
-            if (strcmp(key, "from") == 0)
+            const json_t *from = json_object_get(json_object_get(item, "origins"), key);
+            if (!from)
                 continue;
-            printf("  %-18s ", key);
+            printf("  %-20s ", key);
             print_value(value);
-            putchar('\n');
+            printf("   (%s)\n", json_string_value(from));
         }
     }
     json_decref(answer);

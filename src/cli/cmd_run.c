@@ -243,6 +243,13 @@ static int open_plan(struct run *run, struct err *err) {
     return r < 0 ? (r == -ENOMEM ? EXIT_INTERNAL : EXIT_USAGE) : 0;
 }
 
+/* By the rules of the start, as all that the engine was opened with. */
+static uint32_t max_runs_of(void *arg, const char *workflow, const char *group, uint32_t max_runs) {
+    const struct run *run = arg;
+    bool objects = strcmp(workflow, PIPELINE_PROCESS_OBJECT) == 0;
+    return objects ? config_rules_cap(run->options->rules, bytes_str(group), max_runs) : max_runs;
+}
+
 static int open_engine(struct run *run, struct err *err) {
     const froe_options options = {
         .size = sizeof options,
@@ -255,6 +262,8 @@ static int open_engine(struct run *run, struct err *err) {
         .worker = run->options->worker,
         .history_us = run->options->history_us ? run->options->history_us : -1,
         .history_bytes = run->options->history_bytes,
+        .max_runs_of = run->options->rules ? max_runs_of : NULL,
+        .max_runs_arg = run,
     };
     froe_error error = {0};
     int r = froe_open(&options, &run->engine, &error);

@@ -229,11 +229,13 @@ static int read_then(const struct doc *doc, const struct doc_node *value, struct
     return config_then_read(doc, value, &rule->then, err);
 }
 
-static int refuse_cap(const struct doc *doc, const struct doc_node *value, struct config_rule *rule, struct rule *match,
-                      struct err *err) {
-    return doc_error(doc, value->key, err,
-                     "max_runs_per_bucket holds for all rules, as the cap on a bucket is one for the whole fleet: give "
-                     "it outside of the rules");
+static int read_cap(const struct doc *doc, const struct doc_node *value, struct config_rule *rule, struct rule *match,
+                    struct err *err) {
+    struct options read = {0};
+    int r = read_option(doc, value, "max-runs-per-bucket", &read, err);
+    rule->has_cap = true;
+    rule->cap = read.max_runs_per_bucket;
+    return r;
 }
 
 #define GLOBS_SCHEMA "{\"$ref\":\"#/$defs/globs\"}"
@@ -270,7 +272,7 @@ const struct config_rule_key config_rule_keys[] = {
     {"limit_processes", NULL, NULL, read_confine},
     {"limit_file_size", NULL, NULL, read_confine},
     {"nice", NULL, NULL, read_confine},
-    {"max_runs_per_bucket", "false", NULL, refuse_cap},
+    {"max_runs_per_bucket", NULL, NULL, read_cap},
 };
 const size_t n_config_rule_keys = sizeof config_rule_keys / sizeof config_rule_keys[0];
 
@@ -339,6 +341,13 @@ static bool may_start(const char *glob, const char *prefix) {
     if (memcmp(glob, prefix, literal < n ? literal : n) != 0)
         return false;
     return literal >= n || glob[literal] != '\0';
+}
+
+uint32_t config_rules_cap(const struct config_rules *rules, struct bytes bucket, uint32_t general) {
+    for (size_t i = 0; rules && i < rules->n; i++)
+        if (rules->rules[i].has_cap && rules_may_match(&rules->matches[i], 1, bucket, NULL))
+            return rules->rules[i].cap;
+    return general;
 }
 
 void config_rules_settle_confine(const struct options *options) {

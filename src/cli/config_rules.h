@@ -27,8 +27,8 @@ struct config_rule {
     struct config_outputs *outputs; /* owned; NULL: the general ones */
     struct config_then *then;       /* owned; NULL: the general one */
     /* Those that the rule does not give are the general ones, see config_rules_settle. */
-    bool has_retries, has_timeout, has_min_age;
-    uint32_t retries;
+    bool has_retries, has_timeout, has_min_age, has_cap;
+    uint32_t retries, cap; /* cap: max_runs_per_bucket, see config_rules_cap */
     int64_t timeout_us, min_age_us;
     struct options_confine confine;
     unsigned has_confine; /* bits of its parts */
@@ -50,6 +50,9 @@ int config_rules_settle(const struct options *options, bool need_handler, struct
 
 /* The same for what is taken from programs alone. */
 void config_rules_settle_confine(const struct options *options);
+
+/* The cap on a bucket: of the first rule that has one and wants anything of that bucket, or else the general one. */
+uint32_t config_rules_cap(const struct config_rules *rules, struct bytes bucket, uint32_t general);
 
 /* A program's words: a list of texts, the first not empty. *ret_program is NULL-terminated, for mem_free. */
 int config_program_parse(const struct doc *doc, const struct doc_node *node, char ***ret_program, struct err *err);

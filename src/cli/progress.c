@@ -306,10 +306,17 @@ void progress_end(struct progress *progress, bool drained) {
     }
     int64_t took = progress->before_mono_us - progress->began_mono_us;
     double rate = took > 0 ? (double)progress->done * (double)US_PER_S / (double)took : 0;
+    uint64_t skipped = 0, no_rule = 0;
+    for (size_t i = 0; i < progress->n; i++) {
+        for (int skip = SKIP_NOT + 1; skip < SKIP_KINDS; skip++)
+            skipped += progress->rows[i].numbers.skipped[skip];
+        no_rule += progress->rows[i].numbers.skipped[SKIP_NO_RULE];
+    }
     log_info(log, drained ? "drained" : "stopped", LOG_INT("objects", (int64_t)progress->done),
              LOG_INT("buckets", (int64_t)progress->n), LOG_INT("failed_attempts", (int64_t)progress->failed),
              LOG_INT("parked", (int64_t)progress->parked), LOG_INT("left", (int64_t)progress->live),
              LOG_INT("bytes", (int64_t)progress->bytes), LOG_INT("results", (int64_t)progress->results),
+             LOG_INT("skipped", (int64_t)skipped), LOG_INT("no_rule", (int64_t)no_rule), /* of the last listings */
              LOG_NUM("seconds", (double)(took / US_PER_MS) / 1000), LOG_INT("rate", (int64_t)rate));
     if (progress->parked)
         log_warn(log, "some objects are parked; see froe parked list", LOG_INT("parked", (int64_t)progress->parked));

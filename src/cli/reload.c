@@ -5,6 +5,8 @@
  * named. A file that is wrong changes nothing. */
 #include "plan.h"
 
+#include "config_rules.h"
+#include "doc.h"
 #include "mem.h"
 #include "options_table.h"
 
@@ -63,6 +65,32 @@ static bool same(const struct options *a, const struct options *b, const struct 
     return text == other || (text && other && strcmp(text, other) == 0);
 }
 
+/* The next rule with a cap of its own, from there on. */
+static bool next_cap(const struct config_rules *rules, size_t *at) {
+    while (rules && *at < rules->n && !rules->rules[*at].has_cap)
+        ++*at;
+    return rules && *at < rules->n;
+}
+
+static bool same_buckets(const struct rule_globs *a, const struct rule_globs *b) {
+    bool same = a->n == b->n;
+    for (size_t i = 0; i < a->n && same; i++)
+        same = strcmp(a->globs[i], b->globs[i]) == 0;
+    return same;
+}
+
+static bool same_caps(const struct config_rules *a, const struct config_rules *b) {
+    size_t i = 0, j = 0;
+    bool more = next_cap(a, &i), same = next_cap(b, &j) == more;
+    while (same && more) {
+        same = a->rules[i].cap == b->rules[j].cap && same_buckets(&a->matches[i].buckets, &b->matches[j].buckets);
+        i++, j++;
+        more = next_cap(a, &i);
+        same &= next_cap(b, &j) == more;
+    }
+    return same;
+}
+
 /* Against what the program was started with, as that is still in force. */
 static void tell_what_waits(struct reload *reload, const struct options *fresh) {
     _cleanup_buf_ struct buf names = {0};
@@ -72,6 +100,8 @@ static void tell_what_waits(struct reload *reload, const struct options *fresh) 
         if (option_in_file(option) && !takes_effect(option) && !same(reload->given, fresh, option))
             buf_printf(&names, "%s%s", names.n ? ", " : "", option_key(option, key));
     }
+    if (!same_caps(reload->given->rules, fresh->rules))
+        buf_printf(&names, "%smax_runs_per_bucket of rules", names.n ? ", " : "");
     if (names.n)
         log_warn(reload->log, "the configuration file has other values that need a restart",
                  LOG_BYTES("keys", buf_bytes(&names)));
@@ -86,7 +116,11 @@ static int read_again(struct reload *reload, struct err *err) {
         mem_free(fresh);
         return r;
     }
-    r = plans_replace(reload->plans, reload->pipeline, fresh, err);
+    /* Nobody has all taken out of a file on purpose: somebody is just writing it. */
+    if (reload->given->doc->root && (!fresh->doc->root || doc_is_nothing(fresh->doc->root)))
+        r = err_set(err, -EINVAL, "%s: it is empty", fresh->config);
+    if (r == 0)
+        r = plans_replace(reload->plans, reload->pipeline, fresh, err);
     if (r < 0) {
         options_free(fresh);
         mem_free(fresh);

@@ -9,6 +9,7 @@ struct parse {
     struct doc *doc;
     struct err *err;
     yaml_parser_t yaml;
+    struct bytes bytes;
     /* What is open, outermost first. `last`: where the next child goes; `key`: of a mapping's entry whose value is due.
      */
     struct {
@@ -32,15 +33,30 @@ static int fail_at(struct parse *parse, yaml_mark_t mark, const char *text) {
     return doc_error(parse->doc, &node, parse->err, "%s", text);
 }
 
+/* Where libyaml knows the byte alone. */
+static struct doc_node place_of_byte(struct bytes bytes, size_t offset) {
+    struct doc_node place = {.line = 1, .column = 1};
+    for (size_t i = 0; i < offset && i < bytes.n; i++) {
+        unsigned char c = (unsigned char)bytes.p[i];
+        if (c == '\n') {
+            place.line++;
+            place.column = 1;
+        } else {
+            place.column += (c & 0xc0) != 0x80;
+        }
+    }
+    return place;
+}
+
 /* libyaml's texts name what it was doing and what it did not find; the usual slip deserves a better one. */
 static int not_yaml(struct parse *parse) {
     const yaml_parser_t *yaml = &parse->yaml;
     const char *context = yaml->context ? yaml->context : "", *problem = yaml->problem ? yaml->problem : "not YAML";
     if (yaml->error == YAML_MEMORY_ERROR)
         return no_memory(parse);
-    if (yaml->error == YAML_READER_ERROR) { /* knows the byte alone */
-        return err_set(parse->err, -EINVAL, "%s: byte %zu: %s; the file has to be UTF-8", parse->doc->name,
-                       yaml->problem_offset, problem);
+    if (yaml->error == YAML_READER_ERROR) {
+        struct doc_node place = place_of_byte(parse->bytes, yaml->problem_offset);
+        return doc_error(parse->doc, &place, parse->err, "%s; the file has to be UTF-8", problem);
     }
     if (strstr(context, "alias") || strstr(context, "anchor"))
         return fail_at(parse, yaml->context_mark, "a text that begins with * or & has to be in quotes: \"*.jpg\"");
@@ -179,10 +195,12 @@ static int parse_all(struct parse *parse) {
 int doc_parse(const char *name, struct bytes bytes, struct doc **ret_doc, struct err *err) {
     if (bytes.n > DOC_BYTES_MAX)
         return err_set(err, -E2BIG, "%s: larger than a configuration file may be (%d KiB)", name, DOC_BYTES_MAX / 1024);
+    if (bytes_starts(bytes, BYTES("\xef\xbb\xbf"))) /* libyaml would count it as a column */
+        bytes = bytes_of(bytes.p + 3, bytes.n - 3);
     struct doc *doc = mem_zalloc(sizeof *doc);
     if (doc)
         doc->name = mem_strdup(name);
-    struct parse parse = {.doc = doc, .err = err};
+    struct parse parse = {.doc = doc, .err = err, .bytes = bytes};
     if (!doc || !doc->name || !yaml_parser_initialize(&parse.yaml)) {
         doc_free(doc);
         return err_set(err, -ENOMEM, "out of memory");

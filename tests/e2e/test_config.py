@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -11,41 +12,11 @@ import time
 import jsonschema
 import pytest
 import yaml
-from froe import DRAINED, PARKED, USAGE, processes_of
+from configs import base, noted, once, to, write  # noqa: F401 - two are fixtures
+from froe import DRAINED, USAGE
 
-EXAMPLES = sorted((pathlib.Path(__file__).parents[2] / "examples/config").glob("*.yaml"))
-
-
-@pytest.fixture
-def write(folder):
-    def write(config, name="froe.yaml"):
-        path = folder / name
-        path.write_text(config if isinstance(config, str) else yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-        return path
-    return write
-
-
-@pytest.fixture
-def once(froe):
-    """Until drained, with that file and no options beside it that it could give."""
-    def once(config, *args, expect=DRAINED, **more):
-        result = froe.run("run", "--once", "--log", "json", "--config", config, *args, plain=True, **more)
-        assert result.code == expect, result
-        return result
-    return once
-
-
-def to(path):
-    """A program that notes the keys it is given there."""
-    return {"program": ["sh", "-c", f"cat >/dev/null; echo \"$FROE_KEY\" >>{path}"]}
-
-
-def noted(path):
-    return sorted(path.read_text().split()) if path.exists() else []
-
-
-def base(froe, prefix, **more):
-    return {"bucket_prefix": prefix, "store": f"sqlite:{froe.store}", **more}
+ROOT = pathlib.Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples/config").glob("*.yaml"))
 
 
 @pytest.mark.core
@@ -68,125 +39,11 @@ def test_options_of_a_file(fake, froe, prefix, write, once):
 
 
 @pytest.mark.core
-def test_rules(server, froe, prefix, folder, write, once):
-    """Each object by the first rule that matches it, whatever that looks at; what none matches stays and is counted."""
-    photos, events, other = prefix + "photos", prefix + "events", prefix + "other"
-    for bucket in (photos, events, other):
-        server.make_bucket(bucket)
-    put = server.s3.put_object
-    put(Bucket=photos, Key="small.jpg", Body=b"x")
-    put(Bucket=photos, Key="big.jpg", Body=b"x" * 5000)
-    put(Bucket=photos, Key="thumbs/a.jpg", Body=b"x")
-    put(Bucket=photos, Key="typed", Body=b"x", ContentType="image/jpeg")
-    put(Bucket=photos, Key="untyped", Body=b"x", ContentType="text/plain")
-    put(Bucket=events, Key="test", Body=b"x", Metadata={"class": "test"})
-    put(Bucket=events, Key="real", Body=b"x", Metadata={"class": "real"})
-    put(Bucket=events, Key="plain", Body=b"x")
-    put(Bucket=other, Key="small.jpg", Body=b"x")
-    config = write(base(froe, prefix, rules=[
-        {"buckets": f"{prefix}ph*", "keys": {"include": "*.jpg", "exclude": "thumbs/*"}, "when": "size > 1000",
-         "handler": to(folder / "big")},
-        {"buckets": [photos], "keys": {"include": ["*.jpg"], "exclude": ["thumbs/*"]}, "handler": to(folder / "small")},
-        {"buckets": photos, "when": "content_type == 'image/jpeg' && !key.startsWith('thumbs/')", "handler": to(folder / "typed")},
-        {"buckets": events, "when": "has(metadata.class) && metadata.class == 'test'", "handler": "discard"},
-        {"buckets": events, "when": "last_modified > timestamp('2020-01-01T00:00:00Z') && etag != 'x' && size == 1",
-         "handler": to(folder / "events")},
-    ]))
-    once(config)
-    assert noted(folder / "big") == ["big.jpg"]
-    assert noted(folder / "small") == ["small.jpg"]
-    assert noted(folder / "typed") == ["typed"]
-    assert noted(folder / "events") == ["plain", "real"]
-    assert sorted(server.keys(photos)) == ["thumbs/a.jpg", "untyped"]
-    assert server.keys(events) == []
-    assert server.keys(other) == ["small.jpg"]  # no rule wants anything of that bucket
-    assert froe.status_of(photos)["skipped"]["no_rule"] == 2
-    assert froe.status_of(events)["skipped"]["no_rule"] == 0
-    assert froe.parked() == []
-
-
-def test_rules_say_attempts_time_and_age(fake, froe, prefix, folder, write, once):
-    bucket = prefix + "1"
-    fake.make_bucket(bucket)
-    fake.raw.fill(bucket, ((key, b"x") for key in ("fails-never", "fails-twice", "hangs", "young", "general")))
-    fails = ["sh", "-c", f"cat >/dev/null; echo \"$FROE_KEY\" >>{folder / 'tries'}; exit 1"]
-    config = write(base(froe, prefix, retries=1, backoff="1ms", program=fails, rules=[
-        {"keys": "fails-never", "retries": 0},
-        {"keys": "fails-twice", "retries": 2, "when": "content_type != 'x'"},
-        {"keys": "hangs", "timeout": "300ms", "retries": 0, "handler": {"program": ["sleep", "60"]}},
-        {"keys": "young", "min_age": "1h"},
-        {},
-    ]))
-    began = time.time()
-    once(config, expect=PARKED)
-    assert time.time() - began < 30
-    assert noted(folder / "tries") == ["fails-never"] + 3 * ["fails-twice"] + 2 * ["general"]
-    assert fake.keys(bucket) == ["fails-never", "fails-twice", "general", "hangs", "young"]
-    assert froe.status_of(bucket)["skipped"]["too_young"] == 1
-    parked = {item["key"]: item for item in froe.parked()}
-    assert sorted(parked) == ["fails-never", "fails-twice", "general", "hangs"]
-    assert {key: item["attempts"] for key, item in parked.items()} == {
-        "fails-never": 1, "fails-twice": 3, "general": 2, "hangs": 1}
-    assert parked["hangs"]["error"].startswith("timed out after 3"), parked["hangs"]
-
-
-def test_a_pool_for_each_rule(fake, froe, prefix, folder, write):
-    """Each has workers of its own, and those of rules that are gone end."""
-    bucket = prefix + "1"
-    fake.make_bucket(bucket)
-    worker = ("import json, sys\n"
-              "for line in sys.stdin.buffer:\n"
-              "    job = json.loads(line)\n"
-              "    sys.stdin.buffer.read(job['body_bytes'])\n"
-              "    open(sys.argv[1], 'a').write(job['key'] + chr(10))\n"
-              "    print(json.dumps({'id': job['id'], 'status': 'ok'}), flush=True)\n")
-
-    def pool(name):
-        return {"pool": ["/usr/bin/python3", "-c", worker, str(folder / name)]}
-
-    more = {"cron": "* * * * * *", "pool_workers": 1}
-    config = write(base(froe, prefix, **more, rules=[{"keys": "a*", "handler": pool("one")}, {"handler": pool("two")}]))
-    fake.raw.fill(bucket, ((key, b"body") for key in ("a1", "a2", "b1")))
-    running = froe.start("run", "--log", "json", "--config", config, plain=True)
-    running.until("all are gone", lambda: fake.keys(bucket) == [])
-    assert len(processes_of(str(folder / "one"))) == 1
-    write(base(froe, prefix, **more, rules=[{"handler": pool("two")}]))
-    running.signal(signal.SIGHUP)
-    running.until("its worker is gone", lambda: processes_of(str(folder / "one")) == [])
-    fake.raw.put(bucket, "a3", b"body")
-    running.until("it is gone", lambda: fake.keys(bucket) == [])
-    assert running.stop().code == DRAINED
-    assert (noted(folder / "one"), noted(folder / "two")) == (["a1", "a2"], ["a3", "b1"])
-    assert processes_of(str(folder / "two")) == []
-
-
-def test_what_cannot_be_decided_is_parked(fake, froe, prefix, write, once):
-    """And not left to the next rule, which deletes."""
-    bucket = prefix + "1"
-    fake.make_bucket(bucket)
-    fake.raw.put(bucket, "plain", b"x")
-    once(write(base(froe, prefix, rules=[{"when": "metadata.class == 'keep'", "handler": {"program": ["cat"]}},
-                                         {"handler": "discard"}])), expect=PARKED)
-    assert fake.keys(bucket) == ["plain"]
-    assert froe.parked()[0]["error"] == "rule 1: when: line 1, column 10: there is no metadata.class"
-    assert froe.parked()[0]["attempts"] == 1
-
-
-def test_dry_run(fake, froe, prefix, write, once):
-    bucket = prefix + "1"
-    fake.make_bucket(bucket)
-    fake.raw.fill(bucket, ((key, b"x") for key in ("a.log", "b", "c.log")))
-    result = once(write(base(froe, prefix, rules=[{"keys": "*.log", "handler": "discard"}])), "--dry-run")
-    assert "would process and delete 2 objects" in result.stdout and "skip 1 no_rule" in result.stdout
-    assert len(fake.keys(bucket)) == 3
-
-
-@pytest.mark.core
 def test_reload(fake, froe, prefix, folder, write):
     bucket = prefix + "1"
     fake.make_bucket(bucket)
     config = write(base(froe, prefix, cron="* * * * * *", rules=[{"keys": "*.a", "handler": to(folder / "one")}]))
-    running = froe.start("run", "--log", "json", "--config", config, plain=True)
+    running = froe.start("run", "--log", "json", "--discard", "--config", config, plain=True)
     fake.raw.fill(bucket, (("1.a", b"x"), ("1.b", b"x")))
     running.until("the first is gone", lambda: fake.keys(bucket) == ["1.b"])
 
@@ -200,10 +57,13 @@ def test_reload(fake, froe, prefix, folder, write):
     fake.raw.put(bucket, "2.a", b"x")
     running.until("the old rules hold", lambda: fake.keys(bucket) == ["1.b"])
 
-    write(base(froe, prefix, cron="* * * * * *", rules=[{"handler": {"program": ["no-such-program-at-all"]}}]))
-    running.signal(signal.SIGHUP)
-    running.until("it says so again", lambda: len(said("the configuration file was not taken")) == 2)
-    assert "rule 1" in said("the configuration file was not taken")[1]["error"]
+    for i, (text, error) in enumerate([
+            (base(froe, prefix, cron="* * * * * *", rules=[{"handler": {"program": ["no-such-program-at-all"]}}]), "rule 1"),
+            ("", f"{config}: it is empty")]):  # somebody is just writing it
+        write(text)
+        running.signal(signal.SIGHUP)
+        running.until("it says so again", lambda n=i + 2: len(said("the configuration file was not taken")) == n)
+        assert error in said("the configuration file was not taken")[i + 1]["error"]
 
     write(base(froe, prefix, cron="* * * * * *", slots=3, rules=[{"keys": "*.b", "handler": to(folder / "two")}]))
     running.signal(signal.SIGHUP)
@@ -253,6 +113,9 @@ def test_show(froe, write, prefix):
     assert values["program"] == (None, "default")
     assert [(rule["from"], rule["handler"], rule["retries"], rule["timeout"]) for rule in shown["rules"]] == [
         (f"{config}:6", "discard", 9, "9s")]
+    origins = shown["rules"][0]["origins"]
+    assert (origins["keys"], origins["handler"], origins["retries"]) == (f"{config}:6", f"{config}:7", f"{config}:8")
+    assert (origins["timeout"], origins["min_age"], origins["buckets"]) == ("variable FROE_TIMEOUT", "default", "default")
     people = froe.run("config", "show", "--config", config, plain=True)
     assert "sEcReT" not in result.stdout + people.stdout
     assert f"slots                12   ({config}:1)" in people.stdout
@@ -287,14 +150,13 @@ def test_an_example_has_every_key(schema):
     everything = yaml.safe_load(next(path for path in EXAMPLES if path.stem == "everything").read_text())
     assert sorted(set(everything) | {"discard", "image", "plugin"}) == sorted(schema.schema["properties"])
     keys = {key for rule in everything["rules"] for key in rule}
-    known = schema.schema["properties"]["rules"]["items"]["properties"]
-    assert keys == {key for key, value in known.items() if value is not False}
+    assert keys == set(schema.schema["properties"]["rules"]["items"]["properties"])
 
 
 @pytest.mark.parametrize("text", [
     "slots: many", "slots: '3'", "slots: 0", "slots: 10001", "slot: 3", "once: 1", "timeout: 60", "history_size: x", "include: []",
     "program: ls", "program: []", "rules: []", "rules: {}", "rules: [{bucket: x}]", "rules: [{handler: delete}]",
-    "rules: [{handler: {}}]", "rules: [{handler: {program: []}}]", "rules: [{retries: -1}]", "rules: [{max_runs_per_bucket: 3}]",
+    "rules: [{handler: {}}]", "rules: [{handler: {program: []}}]", "rules: [{retries: -1}]", "rules: [{max_runs_per_bucket: -3}]",
     "rules: [{keys: {includes: a}}]", "rules: [{timeout: 5}]", "store: mysql://x", "log: xml", "log_level: loud", "slots:",
     "output: x", "output: []", "output: {bucket: b}", "output: {key: '{key}'}", "output: {bucket: b, key: '{key}', kex: 1}",
     "output: {directory: d, key: '{key}', region: r}", "then: remove", "then: {}", "then: {move: done}", "then: {tag: {}}",
@@ -309,31 +171,91 @@ def test_what_the_schema_refuses_froe_refuses(froe, schema, write, text):
     assert froe.run("config", "check", write(text), plain=True).code == USAGE
 
 
+def option_names(froe):
+    """Those of froe run, by its help."""
+    return re.findall(r"^  --([a-z-]+)", froe.run("help", "run", plain=True).stdout, re.MULTILINE)
+
+
+def test_every_option_has_a_key_and_is_told_of(froe, schema):
+    config, readme = ((ROOT / path).read_text() for path in ("docs/config.md", "README.md"))
+    cells = re.findall(r"^\| (`.*?) \|", config, re.MULTILINE)  # the first of each row
+    names = set(option_names(froe)) - {"config", "help"}
+    assert len(names) >= 40
+    for name in names:
+        key = name.replace("-", "_")
+        assert key in schema.schema["properties"], key
+        assert any(f"`{key}`" in cell for cell in cells), f"docs/config.md has no line for {key}"
+        assert f"--{name}" in readme, name
+    rows = config[config.index("| key of a rule |"):].split("\n\n")[0]
+    for key in schema.schema["properties"]["rules"]["items"]["properties"]:
+        assert f"`{key}`" in rows or key.split("_")[0] in ("allow", "limit"), key
+
+
+@pytest.mark.parametrize("text, error", [
+    (b"", None),
+    (b"# nothing\n", None),
+    (b"\xef\xbb\xbfslots: 3\r\nretries: 4\r\n", None),
+    (b"\xef\xbb\xbfslots: 3\r\nretry: 4\r\n", ":2:1: unknown key 'retry'; did you mean retries?"),
+    ("slots: 3\n".encode("utf-16"), ":1:1: invalid leading UTF-8 octet; the file has to be UTF-8"),
+    (b"slots: 3\nworker: \xff\n", ":2:9: invalid leading UTF-8 octet; the file has to be UTF-8"),
+    (b"rules:\n\t- keys: a\n", ":2:1: no text begins with this character (a tab"),
+    (b"slots: &n 3\nretries: *n\n", ":1:8: anchors (&name) are not supported"),
+    (b"include: *.jpg\n", ':1:10: a text that begins with * or & has to be in quotes: "*.jpg"'),
+    (b"rules:\n  - keys: a\n    keys: b\n", ":3:5: the key 'keys' stands twice; it was first given in line 2"),
+    (b"rules:\n  - keys: {inclde: a}\n", ":2:12: unknown key 'inclde' of keys; did you mean include?"),
+    (b"rules:\n  - handler: {image: {outputs: [{widht: 3}]}}\n", ":2:34: unknown key 'widht' of an output; did you mean width?"),
+    (b"output: {bucket: b, key: k, conten_type: x}\n", ":1:29: unknown key 'conten_type' of an output; did you mean content_type?"),
+    (b"slots: [3]\n", ":1:8: slots is one value, not a list"),
+    (b"rules: " + 100 * b"[" + 100 * b"]", ":1:23: lists and mappings are nested too deeply"),
+    (b"rules:\n" + 20000 * b"- {keys: a}\n", ": more than a configuration file may hold"),
+    (b"#" * (1 << 20) + b"\nslots: 3\n", ": larger than a configuration file may be (1024 KiB)"),
+], ids=range(17))
+def test_odd_files(froe, folder, text, error):
+    path = folder / "froe.yaml"
+    path.write_bytes(text)
+    result = froe.run("config", "check", path, plain=True)
+    if error:
+        assert result.code == USAGE and str(path) in result.stderr and error in result.stderr and len(result.stderr) < 1000, result
+    else:
+        assert result.code == DRAINED and ": fine: " in result.stdout, result
+
+
+def test_files_that_cannot_be_read(froe, folder):
+    secret = folder / "secret.yaml"
+    secret.touch(mode=0)
+    for path, why in [(folder, "Is a directory"), (folder / "none", "No such file"), (secret, "Permission denied")]:
+        for args in (["config", "check", path], ["run", "--once", "--config", path, "--discard"]):
+            if path != secret or os.geteuid() != 0:
+                result = froe.run(*args, plain=True)
+                assert result.code == USAGE and str(path) in result.stderr and why in result.stderr, result
+
+
+@pytest.mark.needs("strict_auth")  # the fake and Ceph: moto is slow
 @pytest.mark.parametrize("name", ["logs", "classes"])
-def test_examples_do_what_they_say(fake, froe, prefix, folder, once, write, name):
+def test_examples_do_what_they_say(server, froe, prefix, folder, once, write, name):
     """With this test's prefix in place of theirs."""
     text = next(path for path in EXAMPLES if path.stem == name).read_text()
     own = {"logs": "logs-", "classes": "in-"}[name]
     text = text.replace(f"bucket_prefix: {own}", f"bucket_prefix: {prefix}").replace(f"buckets: {own}", f"buckets: {prefix}")
     places = {place: f"{place}-{prefix}x" for place in ("packed-logs", "orders-done", "checksums")}
     for place, here in places.items():
-        fake.make_bucket(here)
+        server.make_bucket(here)
         text = text.replace(place, here)
     config = write(text)
-    put = fake.s3.put_object
+    put = server.s3.put_object
     store = ["--store", f"sqlite:{froe.store}"]
     if name == "logs":
-        fake.make_bucket(prefix + "1")
+        server.make_bucket(prefix + "1")
         for key, body in (("d/a.log", b"hello\nx DEBUG y\n"), ("b.log.1", b"world\n"), ("empty.log", b""), ("readme", b"x")):
             put(Bucket=prefix + "1", Key=key, Body=body)
         once(config, *store)
-        assert fake.keys(prefix + "1") == ["readme"]
-        packed = {key: gzip.decompress(fake.body(places["packed-logs"], key)) for key in fake.keys(places["packed-logs"])}
+        assert server.keys(prefix + "1") == ["readme"]
+        packed = {key: gzip.decompress(server.body(places["packed-logs"], key)) for key in server.keys(places["packed-logs"])}
         day = time.strftime("%Y-%m-%d", time.gmtime())
         assert packed == {f"{prefix}1/{day}/d/a.log.gz": b"hello\n", f"{prefix}1/{day}/b.log.1.gz": b"world\n"}
         return
     for bucket in ("orders", "pictures", "events"):
-        fake.make_bucket(prefix + bucket)
+        server.make_bucket(prefix + bucket)
     put(Bucket=prefix + "orders", Key="1.json", Body=b"{}")
     put(Bucket=prefix + "orders", Key="1.xml", Body=b"<x/>")
     put(Bucket=prefix + "pictures", Key="a", Body=b"jpeg", ContentType="image/jpeg")
@@ -342,14 +264,14 @@ def test_examples_do_what_they_say(fake, froe, prefix, folder, once, write, name
     put(Bucket=prefix + "events", Key="r", Body=b"real")
     for _ in range(2):
         once(config, *store)
-    assert fake.keys(prefix + "orders") == ["1.xml"]
-    [moved] = fake.keys(places["orders-done"])
-    assert moved.endswith("/1.json") and fake.body(places["orders-done"], moved) == b"{}"
-    assert fake.keys(prefix + "pictures") == ["a", "b"]
-    assert fake.s3.get_object_tagging(Bucket=prefix + "pictures", Key="a")["TagSet"] == [{"Key": "checked", "Value": "yes"}]
-    assert fake.keys(places["checksums"]) == ["a.sha256"]
-    assert fake.body(places["checksums"], "a.sha256").split() == [hashlib.sha256(b"jpeg").hexdigest().encode(), b"-"]
-    assert fake.keys(prefix + "events") == []
+    assert server.keys(prefix + "orders") == ["1.xml"]
+    [moved] = server.keys(places["orders-done"])
+    assert moved.endswith("/1.json") and server.body(places["orders-done"], moved) == b"{}"
+    assert server.keys(prefix + "pictures") == ["a", "b"]
+    assert server.s3.get_object_tagging(Bucket=prefix + "pictures", Key="a")["TagSet"] == [{"Key": "checked", "Value": "yes"}]
+    assert server.keys(places["checksums"]) == ["a.sha256"]
+    assert server.body(places["checksums"], "a.sha256").split() == [hashlib.sha256(b"jpeg").hexdigest().encode(), b"-"]
+    assert server.keys(prefix + "events") == []
     assert (froe.home / "events").read_bytes() == b"real"
     assert sorted(path.suffix for path in froe.home.iterdir() if path.is_file() and path.suffix) == [".order"]
 

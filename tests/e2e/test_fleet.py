@@ -1,5 +1,6 @@
 """Several workers on one PostgreSQL when nothing goes wrong: caps, turns, ticks, what an idle fleet costs, what can be seen."""
 import collections
+import json
 import time
 
 import pytest
@@ -41,6 +42,24 @@ def test_four_workers(server, fleet, patience):
         server.behave()
         peaks = {bucket: server.stats()["buckets"][bucket]["gets_peak"] for bucket in fleet.buckets()}
         assert max(peaks.values()) <= 12, f"GETs at once: {peaks}"
+
+
+def test_a_buckets_own_cap(fake, fleet, folder):
+    """A rule's cap is the whole fleet's too, and beside it the general one holds."""
+    fleet.fill({"a": 120, "b": 200})
+    config = folder / "froe.yaml"
+    config.write_text(json.dumps({"rules": [{"buckets": fleet.froe.prefix + "a", "max_runs_per_bucket": 3}, {}]}))
+    fleet.options |= {"config": config, "max_runs_per_bucket": 9, "slots": 5}
+    fleet.takes = ["60"]
+    fleet.start(3)
+    fleet.until_drained()
+    fleet.stop()
+    fleet.nothing_lost()
+    fleet.begun_once()
+    fleet.caps_held()
+    most = {bucket: max(line.in_bucket for line in fleet.begun() if line.bucket == bucket) for bucket in fleet.buckets()}
+    assert most[fleet.froe.prefix + "a"] == 3, most
+    assert len({line.worker for line in fleet.begun() if line.bucket == fleet.froe.prefix + "a"}) > 1
 
 
 def test_once_together(fake, fleet):

@@ -473,7 +473,8 @@ def test_without_froe_image(fake, froe, prefix, folder):
     assert ran.returncode == USAGE and "images need froe-image" in ran.stderr
 
 
-def test_example(fake, froe, prefix, gallery, folder, program):
+@pytest.mark.needs("strict_auth")  # the fake and Ceph: moto is slow
+def test_example(server, froe, prefix, gallery, folder, program):
     """examples/config/thumbnails.yaml, with the names of this test."""
     config = yaml.safe_load((ROOT / "examples/config/thumbnails.yaml").read_text())
     photos, thumbs = prefix + "photos", prefix.replace("e2e", "out") + "thumbnails"
@@ -483,13 +484,13 @@ def test_example(fake, froe, prefix, gallery, folder, program):
         rule["output"]["bucket"] = thumbs
     path = folder / "thumbnails.yaml"
     path.write_text(yaml.safe_dump(config))
-    fake.make_bucket(photos)
-    fake.make_bucket(thumbs)
-    fake.raw.fill(photos, [("2024/a.jpg", gallery.bytes("jpeg")), ("2024/b.png", gallery.bytes("png")), ("c.gif", gallery.bytes("gif")),
+    server.make_bucket(photos)
+    server.make_bucket(thumbs)
+    server.raw.fill(photos, [("2024/a.jpg", gallery.bytes("jpeg")), ("2024/b.png", gallery.bytes("png")), ("c.gif", gallery.bytes("gif")),
                            ("bad.jpg", b"no image"), ("notes.txt", b"hello")])
     result = froe.run("run", "--once", "--config", path, plain=True)
     assert result.code == PARKED, result
-    assert fake.keys(photos) == ["bad.jpg", "notes.txt"]
+    assert server.keys(photos) == ["bad.jpg", "notes.txt"]
     assert [one["key"] for one in froe.parked()] == ["bad.jpg"] and "not an image" in froe.parked()[0]["error"]
-    made = fake.keys(thumbs)
+    made = server.keys(thumbs)
     assert {key.rsplit("/", 1)[-1] for key in made} >= {"a.webp", "b.webp", "c.webp"}

@@ -253,6 +253,30 @@ static void test_rules(void **state) {
     options_free(&options);
 }
 
+static void test_caps(void **state) {
+    struct options options = get((struct line){"run", {0}}, "bucket_prefix: in-\n"
+                                                            "max_runs_per_bucket: 9\n"
+                                                            "discard: true\n"
+                                                            "rules:\n"
+                                                            "  - buckets: [in-a*, in-b]\n"
+                                                            "    keys: '*.jpg'\n"
+                                                            "    max_runs_per_bucket: 3\n"
+                                                            "  - buckets: in-abc\n"
+                                                            "    max_runs_per_bucket: 4\n"
+                                                            "  - buckets: in-d\n"
+                                                            "    max_runs_per_bucket: 0\n"
+                                                            "  - {}\n");
+    static const struct {
+        const char *bucket;
+        uint32_t cap;
+    } cases[] = {{"in-a", 3}, {"in-abc", 3}, {"in-b", 3}, {"in-bc", 9}, {"in-c", 9}, {"in-d", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(config_rules_cap(options.rules, bytes_str(cases[i].bucket), options.max_runs_per_bucket),
+                         cases[i].cap);
+    assert_int_equal(config_rules_cap(NULL, BYTES("in-a"), 9), 9);
+    options_free(&options);
+}
+
 /* What a rule does not say is as for all. */
 static void test_rules_confine(void **state) {
     struct options options = get((struct line){"run", {0}}, "confine: basic\n"
@@ -364,7 +388,7 @@ static void test_refused(void **state) {
         {"rules: [{retries: -1}]", ":1:19: retries: '-1' is not a number from 0 to 1000"},
         {"rules: [{timeout: 5}]", ":1:19: timeout: '5' is not a length of time"},
         {"rules: [{min_age: soon}]", ":1:19: min_age: 'soon' is not a length of time"},
-        {"rules: [{max_runs_per_bucket: 3}]", ":1:10: max_runs_per_bucket holds for all rules"},
+        {"rules: [{max_runs_per_bucket: many}]", ":1:31: max_runs_per_bucket: 'many' is not a number"},
         {"rules: [{slots: 3}]", ":1:10: unknown key 'slots' of a rule; "},
         {"rules: [{buckets: photos-*, handler: discard}]", ":1:9: this rule's 'photos-*' can never match"},
         {"rules: [{buckets: bucket, handler: discard}]", ":1:9: this rule's 'bucket' can never match"},
@@ -416,6 +440,7 @@ int main(void) {
         cmocka_unit_test(test_the_file_by_its_variable),
         cmocka_unit_test(test_handlers),
         cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_caps),
         cmocka_unit_test(test_rules_confine),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_overridden_values_are_checked),

@@ -353,13 +353,15 @@ static void test_elsewhere_it_is_a_log_line(void **state) {
     struct world *world = *state;
     begin(world, false);
     add(world, "bucket-a", 100, 60)->failed = 2;
-    add(world, "bucket-b", 50, 50);
+    struct pipeline_bucket *other = add(world, "bucket-b", 50, 50);
+    other->skipped[SKIP_NO_RULE] = 3;
+    other->skipped[SKIP_EXCLUDED] = 4;
     world->groups[0].parked = 1;
     world->mono_us += 10 * US_PER_S;
     end(world, true);
     assert_non_null(strstr(world->logged.p,
                            "drained objects=110 buckets=2 failed_attempts=2 parked=1 left=40 bytes=1100 "
-                           "results=0 seconds=10 rate=11"));
+                           "results=0 skipped=7 no_rule=3 seconds=10 rate=11"));
     assert_non_null(strstr(world->logged.p, "froe parked list"));
     char byte;
     assert_true(read(world->read_fd, &byte, 1) < 0); /* nothing is drawn */

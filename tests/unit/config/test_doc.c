@@ -84,6 +84,12 @@ static void test_refused(void **state) {
         const char *text, *error; /* its beginning */
     } cases[] = {
         {"a: &x 1", "f.yaml:1:4: anchors"},
+        {"\xef\xbb\xbf"
+         "a: &x 1",
+         "f.yaml:1:4: anchors"},
+        {"\xef\xbb\xbf"
+         "a: 1\r\nb: &x 1",
+         "f.yaml:2:4: anchors"},
         {"a: *x", "f.yaml:1:4: aliases"},
         {"a: *.jpg", "f.yaml:1:4: a text that begins with * or & has to be in quotes"},
         {"a: [1, *]", "f.yaml:1:8: a text that begins with * or & has to be in quotes"},
@@ -105,8 +111,9 @@ static void test_refused(void **state) {
         {"a: @x", "f.yaml:1:4: no text begins with this character"},
         {"a: 1\n b: 2", "f.yaml:2:3: not YAML: mapping values are not allowed"},
         {"a: %x\n%y", "f.yaml:1:4: no text begins with this character"},
-        {"a: \xff", "f.yaml: byte 3: invalid leading UTF-8 octet; the file has to be UTF-8"},
-        {"a: \x01", "f.yaml: byte 3: control characters are not allowed"},
+        {"a: \xff", "f.yaml:1:4: invalid leading UTF-8 octet; the file has to be UTF-8"},
+        {"a: 1\nb: \xc3\xa4\xff", "f.yaml:2:5: invalid leading UTF-8 octet"},
+        {"a: \x01", "f.yaml:1:4: control characters are not allowed"},
         {"[[[[[[[[[[[[[[[[[", "f.yaml:1:17: lists and mappings are nested too deeply"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
