@@ -1,7 +1,7 @@
 /* upper.c - a plugin: makes every text upper case.
  *
  *     cc -shared -fPIC -o upper.so upper.c
- *     froe run --bucket-prefix texts- --plugin ./upper.so */
+ *     froe run --bucket-prefix texts- --output "s3://upper/{key}" --plugin ./upper.so */
 #include <froe_plugin.h>
 
 #include <ctype.h>

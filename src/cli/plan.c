@@ -288,10 +288,6 @@ struct pipeline_plan *plans_now(struct plans *plans) {
     return &plans->now->pipeline;
 }
 
-const struct options *plans_options(const struct plans *plans) {
-    return plans->now->options;
-}
-
 const char *plans_describe(struct plans *plans) {
     const struct plan *plan = plans->now;
     const struct handler *general = plan->pipeline.way.handler;

@@ -67,7 +67,6 @@ int plans_open(struct plans *plans, const struct options *options, struct err *e
  * success only. Errors as above; then all is as before. */
 int plans_replace(struct plans *plans, struct pipeline *pipeline, struct options *options, struct err *err);
 struct pipeline_plan *plans_now(struct plans *plans);
-const struct options *plans_options(const struct plans *plans); /* of the newest */
 /* plan_confine.c: could all that the options ask for be taken from programs, on this kernel? What confined_new says. */
 int plan_check_confine(const struct options *options, struct err *err);
 /* One line for a person: "discard", "3 rules, else program x". Borrowed until the next call. */

@@ -56,16 +56,6 @@ void meta_free(struct meta *meta) {
     mem_free(meta);
 }
 
-struct meta *meta_copy(const struct meta *meta) {
-    struct meta *copy =
-        meta_new(bytes_of(meta->headers, meta->headers_n), meta->checksum_header, bytes_str(meta->checksum));
-    if (copy && tags_copy(meta->tags, &copy->tags) < 0) {
-        mem_free(copy);
-        return NULL;
-    }
-    return copy;
-}
-
 /* ---- lifecycle ---- */
 
 int objects_init(struct objects *objects, uint64_t max_bytes, uint64_t id_seed) {

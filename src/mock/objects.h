@@ -51,8 +51,7 @@ struct meta {
 };
 /* NULL when memory runs out. `checksum` may end in "-parts". */
 struct meta *meta_new(struct bytes headers, const char *checksum_header, struct bytes checksum);
-void meta_free(struct meta *meta);               /* NULL is fine */
-struct meta *meta_copy(const struct meta *meta); /* with its tags; NULL when memory runs out */
+void meta_free(struct meta *meta); /* NULL is fine */
 void meta_set_checksum(struct meta *meta, const char *header, struct bytes checksum);
 static inline bool meta_is_composite(const struct meta *meta) {
     return strchr(meta->checksum, '-') != NULL;

@@ -51,10 +51,6 @@ void output_free(struct output *output) {
     mem_free(output);
 }
 
-const char *output_describe(const struct output *output) {
-    return output->described.p;
-}
-
 bool outputs_want_metadata(const struct output *const *outputs, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (outputs[i]->copy_metadata)

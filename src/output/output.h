@@ -30,9 +30,8 @@ struct output;
 /* Copies. `s3` is the client of the bucket, borrowed (NULL for a directory). -EINVAL for a template that is wrong, with
  * a text; -ENOMEM. */
 int output_new(const struct output_options *options, struct s3_client *s3, struct output **ret_output, struct err *err);
-void output_free(struct output *output);                  /* NULL is fine */
-const char *output_describe(const struct output *output); /* "s3://results/{key}", "/var/out/{key}" */
-const char *output_content_type(struct bytes key);        /* by the extension; "" for one that is not known */
+void output_free(struct output *output);           /* NULL is fine */
+const char *output_content_type(struct bytes key); /* by the extension; "" for one that is not known */
 
 /* The object that the results are of. */
 struct output_source {

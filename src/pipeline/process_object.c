@@ -93,7 +93,7 @@ void object_end_again(struct object_task *run, int64_t delay_us) {
 
 static void end_left(struct object_task *run, enum pipeline_skip skip, const char *what) {
     bucket_skip_late(run->bucket, skip);
-    froe_task_log(run->task, FROE_INFO, "skipped: %s", what);
+    froe_task_log(run->task, FROE_DEBUG, "skipped: %s", what);
     froe_task_fail(put_back(run), FROE_FAIL_FORGET, what);
 }
 
