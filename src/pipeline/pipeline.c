@@ -141,8 +141,7 @@ bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct
     if (!pipeline->left_alone)
         log_info(pipeline->options.log,
                  "the store has work of an earlier run that the prefix, the patterns or the rules leave out now; it is "
-                 "dropped, the "
-                 "objects are left alone",
+                 "dropped, the objects are left alone",
                  LOG_BYTES("bucket", bucket));
     pipeline->left_alone = true;
     return false;
