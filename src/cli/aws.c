@@ -10,6 +10,14 @@ struct aws_closing {
     void *arg;
 };
 
+#define HASH_THREADS_MAX 4 /* more than a loop can feed */
+
+/* On a single core a thread would only be in the way. */
+static uint32_t hash_threads(void) {
+    unsigned cores = uv_available_parallelism();
+    return cores < 2 ? 0 : cores < HASH_THREADS_MAX ? cores : HASH_THREADS_MAX;
+}
+
 int aws_open(uv_loop_t *loop, uint32_t max_connections, struct aws *ret_aws, struct err *err) {
     struct aws aws = {0};
     if (aws_settings_read(&env_process, NULL, &aws.settings, err) < 0)
@@ -26,6 +34,7 @@ int aws_open(uv_loop_t *loop, uint32_t max_connections, struct aws *ret_aws, str
         .credentials = aws.credentials,
         .max_connections = max_connections,
         .max_attempts = aws.settings.max_attempts,
+        .hash_threads = hash_threads(),
     };
     r = s3_client_new(loop, &options, &aws.s3, err);
     if (r < 0) {

@@ -21,8 +21,13 @@
 /* So much is gathered before the pipe is written to, as each write wakes the program, and at this much that the pipe
  * did not take the caller is paused: enough to keep a program busy, and as a buffer doubles when it grows, well inside
  * what the header promises. */
-#define PAUSE_BYTES (64 * 1024)
+#define PAUSE_BYTES (128 * 1024)
 _Static_assert(PAUSE_BYTES * 2 <= HANDLER_BUFFER_MAX, "the promise of HANDLER_BUFFER_MAX");
+
+/* Through a pipe that holds more a large body goes with fewer turns between froe and the program. There is a limit on
+ * what the pipes of a user may hold together, and one that is over it gets tiny ones; so only a few times the usual. */
+#define LARGE_BYTES (1024 * 1024)
+#define LARGE_PIPE_BYTES (256 * 1024)
 
 #define SCRATCH_BYTES (64 * 1024)
 #define LAST_READS 16 /* of SCRATCH_BYTES: what the largest pipe an unprivileged user can make may hold */
@@ -437,12 +442,14 @@ static int open_pipe(struct program_job *job, uv_poll_t *poll, bool we_write, in
     return 0;
 }
 
-static int launch(struct program_job *job, const char *const *envp) {
+static int launch(struct program_job *job, const char *const *envp, uint64_t size) {
     struct program *program = program_of(job);
     _cleanup_close_ int their_input = -1;
     _cleanup_close_ int their_stdout = -1;
     _cleanup_close_ int their_stderr = -1;
     int r = open_pipe(job, &job->input_poll, true, &job->input_fd, &their_input);
+    if (r == 0 && size >= LARGE_BYTES)
+        fcntl(job->input_fd, F_SETPIPE_SZ, LARGE_PIPE_BYTES); /* when it may not, the usual one does */
     if (r == 0 && program->results)
         r = open_pipe(job, &job->stdout_poll, false, &job->stdout_fd, &their_stdout);
     if (r == 0 && program->results)
@@ -504,7 +511,7 @@ static int program_start(struct handler *handler, const struct handler_object *o
     job->grace.data = job;
     job->handles = 1;
     program->n_jobs++;
-    r = launch(job, envp);
+    r = launch(job, envp, object->size);
     if (r < 0) {
         let_go(job);
         return start_failed(r, err);

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#define BUFFER_BYTES (32L * 1024) /* one a running request */
+#define BUFFER_BYTES (128L * 1024) /* one a running request; only as much of it is touched as comes at once */
 
 /* ---- what curl calls ---- */
 

@@ -64,6 +64,7 @@ void s3_call_release(struct s3_call *call) {
     list_remove(&call->link);
     list_remove(&call->queue);
     s3_xml_free(&call->xml);
+    s3_check_stop(&call->check);
     s3_upload_free(call->upload);
     call->upload = NULL;
     if (client->closing || client->n_free >= client->max_free) {
@@ -172,6 +173,7 @@ static void client_free(struct s3_client *client) {
     s3_endpoint_free(&client->endpoint);
     s3_regions_free(&client->regions);
     sigv4_signer_free(client->signer);
+    hashers_free(client->hashers);
     mem_free(client->user_agent);
     mem_free(client);
 }
@@ -229,6 +231,11 @@ int s3_client_new(uv_loop_t *loop, const struct s3_options *options, struct s3_c
         r = sigv4_signer_new(&client->signer);
         if (r < 0)
             err_set(err, r, r == -ENOMEM ? "out of memory" : "OpenSSL has no HMAC or no SHA-256");
+    }
+    if (r >= 0 && options->hash_threads) {
+        r = hashers_new(options->hash_threads, &client->hashers);
+        if (r < 0)
+            err_set(err, r, "cannot start threads: %s", err_errno_text(r));
     }
     if (r >= 0)
         r = http_new(loop,

@@ -81,6 +81,7 @@ struct s3_options {
                                   throttling; a tenth of this after other failures. 0: 1 s */
     const struct clock *clock; /* for dates, durations and limits, but that of connecting. NULL: clock_system */
     uint64_t rng_seed;         /* 0: from the kernel */
+    uint32_t hash_threads;     /* that compute the checksums of large bodies; 0: the loop's own does */
 };
 
 /* Copies the options. -EINVAL with a text for an endpoint, region or CA file that cannot be right; -ENOMEM. */

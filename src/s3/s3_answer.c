@@ -97,7 +97,11 @@ void s3_answer_metadata(const struct http_field *fields, size_t n, struct s3_hea
 
 /* ---- the body ---- */
 
+/* Below that a body is over before a thread has begun with it. */
+#define LARGE_BYTES (1024 * 1024)
+
 int s3_check_begin(struct s3_check *check, const struct s3_answer *answer) {
+    s3_check_stop(check);
     check->kind = answer->checksum_kind;
     check->length = answer->length;
     check->seen = 0;
@@ -110,11 +114,17 @@ int s3_check_begin(struct s3_check *check, const struct s3_answer *answer) {
     if (check->kind == CHECKSUM_NONE)
         return 0;
     int r = check->sum ? 0 : checksum_new(&check->sum);
-    return r < 0 ? r : checksum_begin(check->sum, check->kind);
+    if (r >= 0)
+        r = checksum_begin(check->sum, check->kind);
+    if (r >= 0 && check->hashers && check->length != S3_SIZE_UNKNOWN && check->length >= LARGE_BYTES)
+        r = hashing_new(check->hashers, check->sum, &check->hashing);
+    return r;
 }
 
 int s3_check_add(struct s3_check *check, struct bytes piece) {
     check->seen += piece.n;
+    if (check->hashing)
+        return hashing_add(check->hashing, piece);
     return check->kind == CHECKSUM_NONE ? 0 : checksum_update(check->sum, piece);
 }
 
@@ -126,7 +136,9 @@ const char *s3_check_end(struct s3_check *check) {
         return unframed;
     unsigned char digest[CHECKSUM_SIZE_MAX];
     size_t size;
-    if (checksum_end(check->sum, digest, &size) < 0)
+    int r = check->hashing ? hashing_end(check->hashing) : 0;
+    s3_check_stop(check);
+    if (r < 0 || checksum_end(check->sum, digest, &size) < 0)
         return "the checksum cannot be computed";
     if (check->kind == CHECKSUM_MD5)
         return memcmp(digest, check->md5, sizeof check->md5) == 0 ? NULL : "the body's MD5 is not the ETag";
@@ -137,7 +149,13 @@ const char *s3_check_end(struct s3_check *check) {
     return same ? NULL : "the body does not have the checksum that was sent";
 }
 
+void s3_check_stop(struct s3_check *check) {
+    hashing_free(check->hashing);
+    check->hashing = NULL;
+}
+
 void s3_check_free(struct s3_check *check) {
+    s3_check_stop(check);
     checksum_free(check->sum);
     check->sum = NULL;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "checksum.h"
+#include "hashers.h"
 #include "http.h"
 #include "s3.h"
 
@@ -28,7 +29,9 @@ void s3_answer_metadata(const struct http_field *fields, size_t n, struct s3_hea
 
 /* Follows a body to its end. */
 struct s3_check {
-    struct checksum *sum; /* made when first needed, kept */
+    struct checksum *sum;    /* made when first needed, kept */
+    struct hashers *hashers; /* borrowed, set by who begins; NULL: none */
+    struct hashing *hashing; /* NULL: `sum` is computed here */
     enum checksum_kind kind;
     char want[S3_CHECKSUM_TEXT_MAX];
     size_t want_n;
@@ -41,4 +44,5 @@ int s3_check_begin(struct s3_check *check, const struct s3_answer *answer); /* -
 int s3_check_add(struct s3_check *check, struct bytes piece);               /* -EIO */
 /* NULL: all is right; else what is wrong, in static words. */
 const char *s3_check_end(struct s3_check *check);
+void s3_check_stop(struct s3_check *check); /* in the midst of a body, or after it: `sum` may be used again */
 void s3_check_free(struct s3_check *check);

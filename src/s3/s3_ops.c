@@ -294,6 +294,7 @@ void s3_op_head(struct s3_call *call, const struct s3_answer *answer, const stru
     }
     if (call->op != S3_OP_GET)
         return;
+    call->check.hashers = call->client->hashers;
     int r = s3_check_begin(&call->check, answer);
     if (r < 0) {
         s3_call_refuse(call, no_memory, r == -ENOMEM ? "out of memory" : "OpenSSL cannot compute the checksum");

@@ -64,6 +64,7 @@ struct s3_client {
     struct credentials_provider *credentials;
     struct s3_key_request *key_request;
     struct sigv4_signer *signer;
+    struct hashers *hashers; /* NULL: none */
     const struct clock *clock;
     int64_t clock_offset_us; /* the servers' clock minus ours, once one complained */
     struct rng rng;

@@ -1,6 +1,8 @@
 /* test_s3_get.c - bodies of objects: checksums, early ends, pauses. */
 #include "s3_world.h"
 
+#include "checksum.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -145,12 +147,54 @@ static void a_get_pauses_and_goes_on(void **state) {
     free(body);
 }
 
+/* With threads that compute the checksums of large bodies: the same verdicts, also when a body is given up half-way. */
+static void large_bodies_are_verified_beside_the_loop(void **state) {
+    struct s3_options o = world_options();
+    o.hash_threads = 2;
+    world_use(o);
+    size_t n = 3000000;
+    char *body = malloc(n + 1);
+    assert_non_null(body);
+    memset(body, 'a', n);
+    body[n] = '\0';
+    struct checksum *sum;
+    unsigned char digest[CHECKSUM_SIZE_MAX];
+    size_t digest_n;
+    assert_int_equal(checksum_new(&sum), 0);
+    assert_int_equal(checksum_begin(sum, CHECKSUM_MD5), 0);
+    assert_int_equal(checksum_update(sum, bytes_of(body, n)), 0);
+    assert_int_equal(checksum_end(sum, digest, &digest_n), 0);
+    checksum_free(sum);
+    for (int wrong = 0; wrong < 2; wrong++) {
+        struct buf text = {0};
+        buf_printf(&text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\nETag: \"", n);
+        for (size_t i = 0; i < digest_n; i++)
+            buf_printf(&text, "%02x", digest[i]);
+        buf_add_str(&text, "\"\r\n\r\n");
+        body[n - 1] = wrong ? 'b' : 'a';
+        buf_add(&text, body, n);
+        script_add(world.server, (struct script_answer){.text = text.p, .n = text.n});
+        struct seen s = {0};
+        world_call(&s, GET);
+        assert_int_equal(s.status, wrong ? S3_CORRUPT : S3_OK);
+        assert_int_equal(s.body.n, n);
+        seen_free(&s);
+        script_add(world.server, (struct script_answer){.text = text.p, .n = text.n / 2, .then = SCRIPT_CLOSE});
+        world_call(&s, GET);
+        assert_int_equal(s.status, S3_CORRUPT);
+        seen_free(&s);
+        buf_free(&text);
+    }
+    free(body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(bodies_are_verified),
         WORLD_TEST(bodies_that_end_early),
         WORLD_TEST(too_long_an_etag_is_a_broken_answer),
         WORLD_TEST(a_get_pauses_and_goes_on),
+        WORLD_TEST(large_bodies_are_verified_beside_the_loop),
     };
     return cmocka_run_group_tests_name("s3 get", tests, NULL, NULL);
 }
