@@ -1,4 +1,5 @@
 """The pool: workers that are kept. The examples in three languages, bad workers, and what is lost when somebody is killed: nothing."""
+import gzip
 import os
 import pathlib
 import random
@@ -162,6 +163,107 @@ def test_bad_bodies_are_never_seen_whole(fake, froe, prefix, worker, size, body)
     froe.parked_do("retry", "--all")
     froe.once("--pool", "--pool-body", body, program=worker.program())
     assert worker.bodies_were_whole() == 3 and fake.keys(prefix + "1") == []
+
+
+@pytest.mark.core
+def test_slow_readers_hold_the_download_back(fake, froe, prefix, worker):
+    """A big body is neither lost nor kept in memory while a worker takes its time."""
+    fill(fake, prefix + "1", 4, 48 << 20)
+    running = froe.start("run", "--once", "--pool", "--pool-workers", 4, program=worker.program("slow", 1))
+    most = peak_of(running, froe)
+    assert running.wait().code == DRAINED
+    assert worker.bodies_were_whole() == 4 and fake.keys(prefix + "1") == []
+    if froe.patience == 1:
+        assert most < 64 << 10, f"{most} KiB"
+
+
+# ---- results ----
+
+def test_example_with_results(fake, froe, prefix, folder):
+    fill(fake, prefix + "1", 30, 3000)
+    bodies = {key: fake.body(prefix + "1", key) for key in fake.keys(prefix + "1")}
+    out = folder / "out"
+    out.mkdir()
+    froe.once("--pool", "--output", f"{out}/{{key}}.gz", program=[ROOT / "examples/pool/gzip_worker.py"])
+    assert {str(path.relative_to(out))[:-3]: gzip.decompress(path.read_bytes()) for path in out.rglob("*.gz")} == bodies
+    assert fake.keys(prefix + "1") == []
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("how, words", [
+    ("short", "of the 1024 bytes of its results"), ("more", "more than the results that it had announced")])
+def test_bad_results(fake, froe, prefix, folder, worker, how, words):
+    fill(fake, prefix + "1", 20)
+    out = folder / "out"
+    out.mkdir()
+    froe.once("--pool", "--output", f"{out}/{{key}}", "--retries", 1, "--backoff", "50ms",
+              program=worker.program("results", "bad", "k/7", how), expect=PARKED)
+    [one] = froe.parked()
+    assert one["key"] == "k/7" and one["attempts"] == 2 and words in one["error"], one
+    assert fake.keys(prefix + "1") == ["k/7"]
+    assert sorted(path.name for path in (out / "k").iterdir()) == sorted(str(i) for i in range(20) if i != 7)
+
+
+def test_results_that_nobody_wants(fake, froe, prefix, worker):
+    fill(fake, prefix + "1", 1)
+    froe.once("--pool", "--retries", 0, program=worker.program("results"), expect=PARKED)
+    assert "nowhere for it to go" in froe.parked()[0]["error"] and len(fake.keys(prefix + "1")) == 1
+
+
+def peak_of(running, froe, look=lambda: None):
+    """The most memory that it had resident, in KiB."""
+    most = 0
+    while running.process.poll() is None:
+        try:
+            status = pathlib.Path(f"/proc/{running.pid}/status").read_text()
+            most = max([most] + [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")])
+            look()
+        except OSError:
+            pass
+        time.sleep(0.02)
+        assert time.monotonic() - running.began < 60 * froe.patience
+    return most
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("handler", ["program", "pool"])
+def test_results_stay_inside_the_budget(fake, froe, prefix, folder, worker, handler):
+    """Of many at once those that there is no room for go into files without a name."""
+    temporary, out, count = folder / "tmp", folder / "out", 60
+    temporary.mkdir()
+    out.mkdir()
+    fake.make_bucket(prefix + "1")
+    fake.seed(prefix + "1", count // 2, 700_000, "small-")
+    fake.seed(prefix + "1", count - count // 2, 6_000_000, "large-")
+    seen = {"memory": 0, "files": 0}
+
+    def look():
+        """What froe's descriptors hold: memory that has no name, and files that have none."""
+        held = {"memory": 0, "files": 0}
+        for fd in pathlib.Path(f"/proc/{running.pid}/fd").iterdir():
+            try:
+                name, about = os.readlink(fd), fd.stat()
+            except OSError:
+                continue
+            if name.startswith("/memfd:froe-spool"):
+                held["memory"] += about.st_blocks * 512
+            elif name.startswith(str(temporary)):
+                held["files"] += about.st_size
+        for what, n in held.items():
+            seen[what] = max(seen[what], n)
+
+    programs = {"program": (["cat"], []), "pool": (worker.program("results"), ["--pool", "--pool-workers", 4])}
+    program, options = programs[handler]
+    running = froe.start("run", "--once", "--slots", 16, "--max-runs-per-bucket", 0, "--memory", "3MiB", "--output", f"{out}/{{key}}",
+                         *options, program=program, env={"TMPDIR": temporary})
+    most = peak_of(running, froe, look)
+    result = running.wait()
+    assert result.code == DRAINED, result
+    assert len(list(out.iterdir())) == count and fake.keys(prefix + "1") == []
+    assert 0 < seen["memory"] <= 3 << 20 and seen["files"] > 0, seen
+    assert list(temporary.iterdir()) == []
+    if froe.patience == 1:
+        assert most < 64 << 10, f"{most} KiB"
 
 
 # ---- somebody is killed ----

@@ -2,7 +2,9 @@
 """A worker of a pool that writes down what it did, and misbehaves: pool_worker.py LOG [BEHAVIOUR...]
 
     crash-every N    dies with each Nth object of its own, before it answers
-    bad KEY HOW      with that key: crash, garbage, hang, chatter, huge, exit, wrong-id, unread
+    bad KEY HOW      with that key: crash, garbage, hang, chatter, huge, exit, wrong-id, unread, short, more
+    slow SECONDS     reads a little of each body, and then nothing for that long
+    results          gives each body back
     sleep SECONDS    with each object
     exit-after N     ends by itself after so many
 """
@@ -21,7 +23,7 @@ while words:
         key, how = words.pop(0), words.pop(0)
         bad[key] = how
     else:
-        options[word] = float(words.pop(0))
+        options[word] = word == "results" or float(words.pop(0))
 stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
 
 
@@ -44,7 +46,10 @@ for line in stdin:
     if how == "unread":
         write(json.dumps({"id": job["id"], "status": "ok"}) + "\n")
         signal.pause()
-    body = stdin.read(job["body_bytes"])
+    body = stdin.read(job["body_bytes"] if "slow" not in options else min(job["body_bytes"], 1000))
+    if "slow" in options:
+        time.sleep(options["slow"])
+        body += stdin.read(job["body_bytes"] - len(body))
     if len(body) != job["body_bytes"]:
         note("short", job["key_url"], len(body))
         sys.exit(1)
@@ -69,7 +74,15 @@ for line in stdin:
     elif how == "wrong-id":
         write('{"id":0,"status":"ok"}\n')
     time.sleep(options.get("sleep", 0))
-    write(json.dumps({"id": job["id"], "status": "ok"}) + "\n")
+    answer = {"id": job["id"], "status": "ok"}
+    if "results" in options:
+        answer["result_bytes"] = len(body)
+    write(json.dumps(answer) + "\n")
+    if "results" in options:
+        stdout.write(body[:-1] if how == "short" else body + b"x" if how == "more" else body)
+        stdout.flush()
+        if how == "short":
+            sys.exit(0)
     note("done", job["bucket"], job["key_url"])
     if n == options.get("exit-after"):
         break
