@@ -51,7 +51,8 @@ void config_then_free(struct config_then *then);          /* NULL is fine */
 const struct config_outputs *config_outputs_of(const struct options *options, const struct config_rule *rule);
 const struct config_then *config_then_of(const struct options *options, const struct config_rule *rule);
 /* What does not go together, and what would be drained in turn: a result or a moved object in a bucket that this froe
- * drains. -EINVAL. An output with an endpoint of its own counts when that is `endpoint` (NULL: none does). */
+ * drains. -EINVAL. An output with an endpoint of its own counts when that is the server of `endpoint` (NULL: AWS; "":
+ * not known yet, so none is). */
 int config_outputs_settle(const struct options *options, const char *endpoint, struct err *err);
 
 /* As JSON, for `froe config show`; null for none. And the JSON Schemas of both, as text. */

@@ -4,6 +4,7 @@
 
 #include "config_rules.h"
 #include "doc.h"
+#include "same_server.h"
 
 #include <jansson.h>
 
@@ -45,22 +46,12 @@ static int refuse_drained(const struct options *options, const struct doc_node *
     return refuse(options, node, err, text.text);
 }
 
-static size_t trimmed(const char *endpoint) {
-    size_t n = strlen(endpoint);
-    return n && endpoint[n - 1] == '/' ? n - 1 : n;
-}
-
-/* Another server may have a bucket of the same name. */
-static bool same_server(const struct config_output *output, const char *endpoint) {
-    return !output->endpoint || (endpoint && trimmed(output->endpoint) == trimmed(endpoint) &&
-                                 memcmp(output->endpoint, endpoint, trimmed(endpoint)) == 0);
-}
-
 static int check_drained(const struct options *options, const struct config_outputs *outputs,
                          const struct config_then *then, const char *endpoint, struct err *err) {
     for (size_t i = 0; outputs && i < outputs->n; i++) {
         const struct config_output *output = &outputs->items[i];
-        if (output->options.bucket && same_server(output, endpoint) && is_drained(options, output->options.bucket))
+        bool here = !output->endpoint || same_server(output->endpoint, endpoint); /* else it is another bucket */
+        if (output->options.bucket && here && is_drained(options, output->options.bucket))
             return refuse_drained(options, output->node, "a result", output->options.bucket, err);
     }
     if (then && then->kind == THEN_MOVE && is_drained(options, then->bucket))

@@ -70,7 +70,7 @@ static int check_run(const struct options *options, struct err *err) {
     if (!options->dry_run && options->pool && !options->program && !options->plugin)
         return err_set(err, -EINVAL,
                        "--pool needs the program of its workers: froe run ... --pool -- PROGRAM [ARG...]");
-    r = config_outputs_settle(options, NULL, err);
+    r = config_outputs_settle(options, "", err);
     if (r < 0)
         return r;
     if (options->rules)
@@ -149,7 +149,7 @@ static int check_config(const struct options *options, struct err *err) {
         return err_set(err, -EINVAL, "which file? froe config check FILE, or set FROE_CONFIG");
     r = check_handler(options, err);
     if (r == 0)
-        r = config_outputs_settle(options, NULL, err);
+        r = config_outputs_settle(options, "", err);
     return r == 0 && options->rules ? config_rules_settle(options, false, err) : r;
 }
 
@@ -192,7 +192,7 @@ int options_check(const struct options *options, struct err *err) {
         return check_config(options, err);
     case COMMAND_CHECK:
         config_rules_settle_confine(options);
-        return config_outputs_settle(options, NULL, err);
+        return config_outputs_settle(options, "", err);
     case COMMAND_STATUS:
     case COMMAND_DEMO:
     case COMMAND_VERSION:
