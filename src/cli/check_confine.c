@@ -2,6 +2,7 @@
 #include "check_confine.h"
 
 #include "cleanup.h"
+#include "config_rules.h"
 #include "options_table.h"
 #include "plan.h"
 
@@ -16,15 +17,37 @@ static int describe(const struct options *options, const struct confine_kernel *
     return r;
 }
 
+/* Rules that want something else than what is asked for in general. */
+static int describe_rules(const struct options *options, struct buf *text) {
+    const char *general = option_confine_word(&options->confine);
+    int r = 0;
+    for (size_t i = 0; options->rules && i < options->rules->n && r == 0; i++) {
+        const char *word = option_confine_word(&options->rules->rules[i].confine);
+        if (strcmp(word, general) != 0)
+            r = buf_printf(text, ", by rule %zu: %s", i + 1, word);
+    }
+    return r;
+}
+
+static json_t *levels_of_rules(const struct options *options) {
+    json_t *levels = json_array();
+    for (size_t i = 0; options->rules && i < options->rules->n; i++)
+        if (json_array_append_new(levels, json_string(option_confine_word(&options->rules->rules[i].confine))) < 0) {
+            json_decref(levels);
+            return NULL;
+        }
+    return levels;
+}
+
 json_t *check_confine(const struct options *options) {
     _cleanup_buf_ struct buf text = {0};
     struct confine_kernel kernel;
     struct err err = {0};
     confine_look(&kernel);
     int r = plan_check_confine(options, &err);
-    if (r == 0 && describe(options, &kernel, &text) < 0)
+    if (r == 0 && (describe(options, &kernel, &text) < 0 || describe_rules(options, &text) < 0))
         return NULL;
-    return json_pack("{s:b,s:s,s:s,s:i,s:b,s:b}", "ok", r == 0, "what", r == 0 ? text.p : err.text, "level",
-                     option_confine_word(&options->confine), "landlock", kernel.landlock_abi, "seccomp", kernel.filter,
-                     "processes", kernel.processes);
+    return json_pack("{s:b,s:s,s:s,s:o,s:i,s:b,s:b}", "ok", r == 0, "what", r == 0 ? text.p : err.text, "level",
+                     option_confine_word(&options->confine), "rules", levels_of_rules(options), "landlock",
+                     kernel.landlock_abi, "seccomp", kernel.filter, "processes", kernel.processes);
 }

@@ -5,6 +5,6 @@
 
 #include <jansson.h>
 
-/* {"ok":BOOL,"what":TEXT,"level":TEXT,"landlock":ABI or 0,"seccomp":BOOL,"processes":BOOL}: `what` is for a person, and
- * when it is not ok says what is asked for and not to be had. */
+/* {"ok":BOOL,"what":TEXT,"level":TEXT,"rules":[LEVEL,...],"landlock":ABI or 0,"seccomp":BOOL,"processes":BOOL}: `what`
+ * is for a person, and when it is not ok says what is asked for and not to be had. */
 json_t *check_confine(const struct options *options);

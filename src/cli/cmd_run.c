@@ -233,10 +233,21 @@ static void raise_descriptor_limit(void) {
     }
 }
 
+static int open_spawner(struct run *run, struct err *err) {
+    struct confined *basic = NULL;
+    int r = 0;
+    if (plan_confines_all(run->options))
+        r = confined_new(&(struct confine){.level = CONFINE_BASIC}, &basic, err);
+    if (r == 0)
+        r = spawner_new(&run->loop, froe_lock_fd(run->engine), basic, &run->spawner, err);
+    confined_free(basic);
+    return r;
+}
+
 static int open_plan(struct run *run, struct err *err) {
     const struct options *options = run->options;
     bool only_discard = options->discard && !options->config;
-    if (!only_discard && spawner_new(&run->loop, froe_lock_fd(run->engine), &run->spawner, err) < 0)
+    if (!only_discard && open_spawner(run, err) < 0)
         return EXIT_INTERNAL;
     run->plans = (struct plans){.loop = &run->loop, .spawner = run->spawner, .log = &run->log, .aws = &run->aws};
     int r = plans_open(&run->plans, options, err);

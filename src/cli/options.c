@@ -12,6 +12,10 @@
 
 /* ---- the command line ---- */
 
+static bool is_given(const struct options *options, size_t o) {
+    return options->origins[o].from == FROM_COMMAND_LINE;
+}
+
 static int unknown_option(const char *name, enum command_id command, struct err *err) {
     struct nearest nearest = {.name = bytes_str(name)};
     for (size_t i = 0; i < n_options; i++)
@@ -23,7 +27,7 @@ static int unknown_option(const char *name, enum command_id command, struct err 
 }
 
 /* One argument that starts with "--"; may take the next one too. */
-static int parse_option(struct options *options, int argc, char **argv, int *i, uint64_t *given, struct err *err) {
+static int parse_option(struct options *options, int argc, char **argv, int *i, struct err *err) {
     const char *name = argv[*i] + 2, *equals = strchr(name, '=');
     size_t n = equals ? (size_t)(equals - name) : strlen(name);
     for (size_t o = 0; o < n_options; o++) {
@@ -41,7 +45,6 @@ static int parse_option(struct options *options, int argc, char **argv, int *i, 
                 return err_set(err, -EINVAL, "%s needs a value: %s %s", origin, origin, option->argument);
             value = argv[++*i];
         }
-        *given |= UINT64_C(1) << o;
         options->origins[o] = (struct option_origin){.from = FROM_COMMAND_LINE, .given = value ? value : "true"};
         return option_set(options, option, value, origin, err);
     }
@@ -73,12 +76,12 @@ static int take_variable(struct options *options, size_t at, const char *value, 
 }
 
 /* Before anything else: the file has values for the other options. */
-static int open_file(struct options *options, uint64_t given, struct err *err) {
+static int open_file(struct options *options, struct err *err) {
     for (size_t o = 0; o < n_options; o++) {
         const struct option *option = &option_table[o];
         if (option->offset != OPTION_AT(config) || !option_is_for(option, options->command))
             continue;
-        const char *value = given >> o & 1 ? NULL : secure_getenv(option->variable);
+        const char *value = is_given(options, o) ? NULL : secure_getenv(option->variable);
         int r = value ? take_variable(options, o, value, err) : 0;
         if (r < 0)
             return r;
@@ -87,11 +90,11 @@ static int open_file(struct options *options, uint64_t given, struct err *err) {
 }
 
 /* What the command line left open comes from the environment, then from the file, then from the table. */
-static int fill_in(struct options *options, uint64_t given, struct err *err) {
-    int r = open_file(options, given, err);
+static int fill_in(struct options *options, struct err *err) {
+    int r = open_file(options, err);
     for (size_t o = 0; r == 0 && o < n_options; o++) {
         const struct option *option = &option_table[o];
-        if ((given >> o & 1) || !option_is_for(option, options->command) || option->offset == OPTION_AT(config))
+        if (is_given(options, o) || !option_is_for(option, options->command) || option->offset == OPTION_AT(config))
             continue;
         char key[OPTION_KEY_MAX];
         const struct doc_node *entry = NULL;
@@ -144,13 +147,11 @@ static void take_program(struct options *options, char **program) {
 }
 
 /* `froe config check FILE`. */
-static void take_config(struct options *options, const char *file, uint64_t *given) {
+static void take_config(struct options *options, const char *file) {
     options->config = file;
     for (size_t o = 0; o < n_options; o++)
-        if (option_table[o].offset == OPTION_AT(config)) {
+        if (option_table[o].offset == OPTION_AT(config))
             options->origins[o] = (struct option_origin){.from = FROM_COMMAND_LINE, .given = file};
-            *given |= UINT64_C(1) << o;
-        }
 }
 
 static int show_store(struct options *options, struct err *err) {
@@ -173,7 +174,6 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
     }
     int r = strcmp(argv[1], "--version") == 0 ? (options.command = COMMAND_VERSION, 0)
                                               : options_command(argv[1], &options.command, err);
-    uint64_t given = 0;
     for (int i = 2; r == 0 && i < argc; i++) {
         if (strcmp(argv[i], "--") == 0 && (options.command == COMMAND_RUN || options.command == COMMAND_CONFIG)) {
             if (i + 1 == argc)
@@ -185,13 +185,13 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
         if (strcmp(argv[i], "-h") == 0)
             options.help = true;
         else if (strncmp(argv[i], "--", 2) == 0)
-            r = parse_option(&options, argc, argv, &i, &given, err);
+            r = parse_option(&options, argc, argv, &i, err);
         else if (has_action(options.command) && !options.action)
             options.action = argv[i];
         else if (options.command == COMMAND_RUNS || options.command == COMMAND_WORKFLOWS)
             r = add_name(&options, argv[i], err);
         else if (options.command == COMMAND_CONFIG && !options.config)
-            take_config(&options, argv[i], &given);
+            take_config(&options, argv[i]);
         else if (options.command == COMMAND_CRON)
             r = err_set(err, -EINVAL, "unexpected '%.100s'; put the expression in quotes: froe cron \"*/5 * * * *\"",
                         argv[i]);
@@ -203,7 +203,7 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
                         command_table[options.command].name);
     }
     if (r == 0 && !options.help && options.command != COMMAND_HELP) {
-        r = fill_in(&options, given, err);
+        r = fill_in(&options, err);
         if (r == 0)
             r = options_settle_plugin(&options, err);
         if (r == 0)

@@ -39,7 +39,7 @@ enum command_id {
 };
 
 #define GLOBS_MAX 64
-#define OPTIONS_MAX 64 /* in the table */
+#define OPTIONS_MAX 128 /* in the table */
 #define ALLOW_WRITE_MAX 16
 
 /* Where a value came from. */

@@ -127,7 +127,7 @@ const struct option option_table[] = {
     {"help", NULL, NULL, KIND_FLAG, ~0u, OPTION_AT(help), 0, 0, NULL, "show this text"},
 };
 const size_t n_options = sizeof option_table / sizeof option_table[0];
-_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MAX, "options.c keeps a bit for each");
+_Static_assert(sizeof option_table / sizeof option_table[0] <= OPTIONS_MAX, "struct options has an origin for each");
 
 bool option_is_for(const struct option *option, enum command_id command) {
     unsigned commands = option->commands;

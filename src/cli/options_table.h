@@ -91,6 +91,5 @@ int options_take_doc(struct options *options, struct err *err); /* the same of o
 int options_program_from_file(struct options *options, struct err *err);
 /* Puts a --plugin and its words together. -ENOMEM. */
 int options_settle_plugin(struct options *options, struct err *err);
-/* options_check.c: what does not go together, or is missing. -EINVAL. `given`: bits of the options on the command line.
- */
+/* options_check.c: what does not go together, or is missing. -EINVAL. */
 int options_check(const struct options *options, struct err *err);

@@ -46,7 +46,7 @@ int plan_new(const struct options *options, struct plan **ret_plan) {
     plan->n_handlers = n + 1;
     plan->ways = mem_calloc(n, sizeof *plan->ways);
     plan->handlers = mem_calloc(plan->n_handlers, sizeof(struct handler *));
-    if (!plan->ways || !plan->handlers || plan_confine_init(&plan->confine) < 0) {
+    if (!plan->ways || !plan->handlers || plan_confine_init(&plan->confine, options->store) < 0) {
         plan_free(plan);
         return -ENOMEM;
     }

@@ -14,12 +14,13 @@
 struct plans;
 
 /* plan_confine.c: options for the handlers. All-zero is an empty one. */
-#define PLAN_SECRETS_MAX 12
+#define PLAN_SECRETS_MAX 16
 struct plan_confine {
     char *secrets[PLAN_SECRETS_MAX]; /* owned: where credentials of froe are kept */
     size_t n_secrets;
 };
-int plan_confine_init(struct plan_confine *confine); /* -ENOMEM */
+/* `store`: its URI, which may name files too; NULL: none. -ENOMEM. */
+int plan_confine_init(struct plan_confine *confine, const char *store);
 void plan_confine_free(struct plan_confine *confine);
 /* As the options say. `strictest`: all that the kernel can, whatever they say, and no directory to write in: for
  * workers of froe's own that read what strangers wrote. Borrows from both. */
@@ -69,6 +70,8 @@ int plans_replace(struct plans *plans, struct pipeline *pipeline, struct options
 struct pipeline_plan *plans_now(struct plans *plans);
 /* plan_confine.c: could all that the options ask for be taken from programs, on this kernel? What confined_new says. */
 int plan_check_confine(const struct options *options, struct err *err);
+/* Is every program, by whatever rule, at least held to `basic`? Then the spawner is. */
+bool plan_confines_all(const struct options *options);
 /* One line for a person: "discard", "3 rules, else program x". Borrowed until the next call. */
 const char *plans_describe(struct plans *plans);
 /* After the pipeline is closed. `closed` comes from the loop, or at once when there is nothing. */

@@ -5,6 +5,7 @@
 #include "bytes.h"
 #include "config_rules.h"
 #include "mem.h"
+#include "store_uri.h"
 
 #include <stdlib.h>
 
@@ -18,7 +19,19 @@ static int add(struct plan_confine *confine, const char *directory, const char *
     return 0;
 }
 
-int plan_confine_init(struct plan_confine *confine) {
+static const char *const of_store[] = {"passfile", "sslkey"};
+
+static int add_of_store(struct plan_confine *confine, const char *store) {
+    for (size_t i = 0; i < sizeof of_store / sizeof of_store[0]; i++) {
+        int r = store_uri_parameter(store, of_store[i], &confine->secrets[confine->n_secrets]);
+        if (r < 0)
+            return r;
+        confine->n_secrets += (size_t)r;
+    }
+    return 0;
+}
+
+int plan_confine_init(struct plan_confine *confine, const char *store) {
     static const char *const variables[] = {"AWS_SHARED_CREDENTIALS_FILE",
                                             "AWS_CONFIG_FILE",
                                             "AWS_WEB_IDENTITY_TOKEN_FILE",
@@ -27,7 +40,9 @@ int plan_confine_init(struct plan_confine *confine) {
                                             "PGSERVICEFILE",
                                             "PGSSLKEY"};
     static const char *const at_home[] = {"/.aws", "/.pgpass", "/.pg_service.conf", "/.postgresql"};
-    _Static_assert(sizeof variables / sizeof variables[0] + sizeof at_home / sizeof at_home[0] <= PLAN_SECRETS_MAX,
+    _Static_assert(sizeof variables / sizeof variables[0] + sizeof at_home / sizeof at_home[0] +
+                           sizeof of_store / sizeof of_store[0] <=
+                       PLAN_SECRETS_MAX,
                    "room for all");
     int r = 0;
     *confine = (struct plan_confine){0};
@@ -35,6 +50,8 @@ int plan_confine_init(struct plan_confine *confine) {
         r = add(confine, secure_getenv(variables[i]), "");
     for (size_t i = 0; i < sizeof at_home / sizeof at_home[0] && r == 0; i++)
         r = add(confine, secure_getenv("HOME"), at_home[i]);
+    if (r == 0 && store)
+        r = add_of_store(confine, store);
     if (r < 0)
         plan_confine_free(confine);
     return r;
@@ -83,7 +100,7 @@ static int check_one(const struct plan_confine *confine, const struct options_co
 
 int plan_check_confine(const struct options *options, struct err *err) {
     struct plan_confine confine;
-    if (plan_confine_init(&confine) < 0)
+    if (plan_confine_init(&confine, options->store) < 0)
         return err_set(err, -ENOMEM, "out of memory");
     int r = check_one(&confine, &options->confine, err);
     for (size_t i = 0; options->rules && i < options->rules->n && r == 0; i++) {
@@ -93,4 +110,11 @@ int plan_check_confine(const struct options *options, struct err *err) {
     }
     plan_confine_free(&confine);
     return r;
+}
+
+bool plan_confines_all(const struct options *options) {
+    bool all = options->confine.level != CONFINE_NO;
+    for (size_t i = 0; options->rules && i < options->rules->n; i++)
+        all = all && options->rules->rules[i].confine.level != CONFINE_NO;
+    return all;
 }

@@ -107,6 +107,13 @@ static void tell_what_waits(struct reload *reload, const struct options *fresh) 
                  LOG_BYTES("keys", buf_bytes(&names)));
 }
 
+/* What the spawner has laid down it cannot take up again. */
+static int check_spawner(const struct reload *reload, const struct options *fresh, struct err *err) {
+    if (!plan_confines_all(reload->given) || plan_confines_all(fresh))
+        return 0;
+    return err_set(err, -EINVAL, "confine: no, where froe began with all programs confined, needs a restart");
+}
+
 static int read_again(struct reload *reload, struct err *err) {
     struct options *fresh = mem_zalloc(sizeof *fresh);
     if (!fresh)
@@ -119,6 +126,8 @@ static int read_again(struct reload *reload, struct err *err) {
     /* Nobody has all taken out of a file on purpose: somebody is just writing it. */
     if (reload->given->doc->root && (!fresh->doc->root || doc_is_nothing(fresh->doc->root)))
         r = err_set(err, -EINVAL, "%s: it is empty", fresh->config);
+    if (r == 0)
+        r = check_spawner(reload, fresh, err);
     if (r == 0)
         r = plans_replace(reload->plans, reload->pipeline, fresh, err);
     if (r < 0) {

@@ -115,6 +115,7 @@ int confined_new_on(const struct confine_kernel *kernel, const struct confine *c
     struct confined *confined = mem_zalloc(sizeof *confined + n * sizeof filter[0]);
     if (!confined)
         return err_set(err, -ENOMEM, "out of memory");
+    confined->level = confine->level;
     set_limits(confine, confined);
     confined->nice = confine->nice;
     confined->no_new_privs = confine->level != CONFINE_NO;

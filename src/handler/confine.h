@@ -59,6 +59,7 @@ enum { CONFINED_DATA, CONFINED_FSIZE, CONFINED_CPU, CONFINED_NOFILE, CONFINED_NP
 extern const int confined_resources[CONFINED_LIMITS]; /* RLIMIT_... of each */
 
 struct confined {
+    enum confine_level level;
     struct rlimit limits[CONFINED_LIMITS]; /* both RLIM_INFINITY: is left alone */
     uint32_t nice;
     bool no_new_privs, no_capabilities;

@@ -176,17 +176,31 @@ static void free_paths(char **paths) {
 }
 DEFINE_CLEANUP(char *, free_paths)
 
+/* 1 and its real path; 0: there is nothing to hide, as for what is not there for froe, and for /dev/null, by which
+ * people say that there is no such file. */
+static int find_hidden(const char *path, char **ret_real) {
+    struct stat about;
+    char *real = realpath(path, NULL);
+    if (!real)
+        return errno == ENOENT || errno == ENOTDIR || errno == EACCES ? 0 : -errno;
+    if (stat(real, &about) == 0 && S_ISCHR(about.st_mode)) {
+        free(real);
+        return 0;
+    }
+    *ret_real = real;
+    return 1;
+}
+
 int confine_build_ruleset(const struct confine *confine, int landlock_abi, int *ret_fd, struct err *err) {
     _cleanup_(cleanup_free_paths) char **hidden = mem_calloc(confine->n_hide + 1, sizeof *hidden);
     if (!hidden)
         return err_set(err, -ENOMEM, "out of memory");
-    size_t n = 0;
-    for (size_t i = 0; i < confine->n_hide; i++)
-        if ((hidden[n] = realpath(confine->hide[i], NULL)))
-            n++;
-        else if (errno != ENOENT && errno != ENOTDIR &&
-                 errno != EACCES) /* what is not there for froe needs no hiding */
-            return err_set(err, -errno, "cannot hide '%.200s': %s", confine->hide[i], err_errno_text(-errno));
+    for (size_t i = 0, n = 0; i < confine->n_hide; i++) {
+        int r = find_hidden(confine->hide[i], &hidden[n]);
+        if (r < 0)
+            return err_set(err, r, "cannot hide '%.200s': %s", confine->hide[i], err_errno_text(r));
+        n += (size_t)r;
+    }
     struct ruleset_attr attr = {.handled_access_fs = accesses_of(landlock_abi)};
     if (landlock_abi >= 6)
         attr.scoped = SCOPE_ABSTRACT_UNIX_SOCKET | SCOPE_SIGNAL;

@@ -497,7 +497,12 @@ static const char *pool_describe(const struct handler *handler) {
 
 /* ---- making and closing it ---- */
 
+static void nothing(void *arg) {
+}
+
 static void free_pool(struct pool *pool) {
+    if (pool->files) /* without files in it, so it is gone at once */
+        pool_files_close(pool->files, nothing, NULL);
     program_command_free(&pool->command);
     confined_free(pool->confined);
     program_env_free(&pool->env);
@@ -526,7 +531,7 @@ static void close_when_empty(struct pool *pool) {
     uv_close((uv_handle_t *)&pool->restart, on_timer_closed);
     later_close(&pool->later, on_part_closed, pool);
     if (pool->files)
-        pool_files_close(pool->files, on_part_closed, pool);
+        pool_files_close(TAKE_PTR(pool->files), on_part_closed, pool);
 }
 
 static void pool_close(struct handler *handler, void (*closed)(void *arg), void *arg) {
@@ -562,6 +567,9 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
     char what[64];
     snprintf(what, sizeof what, "pool of %u:", (unsigned)pool->max_workers);
     int r = program_command_init(&pool->command, what, options->argv, err);
+    /* Before the view of the file system is made, which may know only what is there then. */
+    if (r == 0 && options->body == HANDLER_POOL_PATH)
+        r = pool_files_new(loop, &pool->files, err);
     if (r == 0 && options->confine) {
         struct confine confine = *options->confine;
         confine.cpu_per_object = true;
@@ -595,11 +603,6 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
         .answered = on_answered,
         .ended = on_ended,
     };
-    if (options->body == HANDLER_POOL_PATH) {
-        r = pool_files_new(loop, &pool->files, err);
-        if (r < 0)
-            return r;
-    }
     later_init(&pool->later, loop);
     uv_timer_init(loop, &pool->restart); /* cannot fail */
     pool->restart.data = pool;

@@ -23,7 +23,8 @@ struct spawner {
     uv_poll_t poll;
     int fd;
     pid_t pid;
-    bool lost; /* the process is gone */
+    bool basic; /* CONFINE_BASIC holds for it, and so for all that it starts */
+    bool lost;  /* the process is gone */
     bool closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -231,22 +232,32 @@ static void place_fds(const struct spawn_request *request, int ret_fds[WIRE_FDS_
     ret_fds[WIRE_RULESET] = request->confined ? request->confined->ruleset_fd : -1;
 }
 
-static int add_confined(struct buf *message, const struct confined *confined, struct wire_start *head) {
+/* Is all that the kernel is to be told of this policy, but for limits, in force already? */
+static bool is_inherited(const struct confined *confined, bool basic) {
+    return basic && confined->level == CONFINE_BASIC;
+}
+
+static int add_filter(struct buf *message, const struct confined *confined, struct wire_start *head) {
+    head->no_new_privs = confined->no_new_privs;
+    head->n_filter = confined->n_filter;
+    return buf_add(message, confined->filter, confined->n_filter * sizeof confined->filter[0]);
+}
+
+static int add_confined(struct buf *message, const struct confined *confined, bool basic, struct wire_start *head) {
     if (!confined) {
         for (int i = 0; i < CONFINED_LIMITS; i++)
             head->limits[i] = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
         return 0;
     }
     head->nice = confined->nice;
-    head->no_new_privs = confined->no_new_privs;
     head->no_capabilities = confined->no_capabilities;
-    head->n_filter = confined->n_filter;
     memcpy(head->limits, confined->limits, sizeof head->limits);
-    return buf_add(message, confined->filter, confined->n_filter * sizeof confined->filter[0]);
+    return is_inherited(confined, basic) ? 0 : add_filter(message, confined, head);
 }
 
 /* `fds` have places, see place_fds. */
-static int encode(struct buf *message, uint32_t id, const struct spawn_request *request, const int fds[WIRE_FDS_MAX]) {
+static int encode(struct buf *message, uint32_t id, const struct spawn_request *request, bool basic,
+                  const int fds[WIRE_FDS_MAX]) {
     struct wire_start head = {.kind = WIRE_START, .id = id};
     for (unsigned place = 0; place < WIRE_FDS_MAX; place++)
         head.fds |= fds[place] >= 0 ? 1u << place : 0;
@@ -254,7 +265,7 @@ static int encode(struct buf *message, uint32_t id, const struct spawn_request *
     message->max = WIRE_START_MAX;
     int r = buf_add(message, &head, sizeof head);
     if (r == 0)
-        r = add_confined(message, request->confined, &head);
+        r = add_confined(message, request->confined, basic, &head);
     message->max = message->n + SPAWNER_STRINGS_MAX;
     if (r == 0)
         r = buf_add(message, request->file, strlen(request->file) + 1);
@@ -285,6 +296,8 @@ int spawner_start(struct spawner *spawner, const struct spawn_request *request,
                   void (*exited)(void *arg, const struct spawn_exit *exit), void *arg, struct spawned **ret_spawned) {
     if (spawner->lost || spawner->closing)
         return -EPIPE;
+    if (spawner->basic && (!request->confined || request->confined->level == CONFINE_NO))
+        return -EPERM;
     struct spawned *spawned = mem_alloc(sizeof *spawned);
     if (!spawned)
         return -ENOMEM;
@@ -297,7 +310,7 @@ int spawner_start(struct spawner *spawner, const struct spawn_request *request,
     }
     int fds[WIRE_FDS_MAX];
     place_fds(request, fds);
-    r = encode(&spawner->message, spawned->id, request, fds);
+    r = encode(&spawner->message, spawned->id, request, spawner->basic, fds);
     if (r == 0) {
         r = list_empty(&spawner->outbox) ? send_message(spawner->fd, spawner->message.p, spawner->message.n, fds)
                                          : -EAGAIN;
@@ -432,6 +445,18 @@ static int launch(int socket_fd, int hold_fd, pid_t *ret_pid) {
     return -r;
 }
 
+static int send_begin(int fd, const struct confined *basic) {
+    struct wire_start head = {.kind = WIRE_BEGIN};
+    _cleanup_buf_ struct buf message = {0};
+    int r = buf_add(&message, &head, sizeof head);
+    if (r == 0 && basic)
+        r = add_filter(&message, basic, &head);
+    if (r < 0)
+        return r;
+    memcpy(message.p, &head, sizeof head);
+    return send_message(fd, message.p, message.n, NULL);
+}
+
 /* A process that is not a spawner (its main does not ask) or cannot run must not be found out at the first program. */
 static int await_hello(int fd) {
     struct pollfd polled = {.fd = fd, .events = POLLIN};
@@ -443,7 +468,7 @@ static int await_hello(int fd) {
         return n < 0 ? -errno : -ETIMEDOUT;
     struct wire_report report = {0};
     ssize_t got = recv(fd, &report, sizeof report, MSG_DONTWAIT);
-    return got == (ssize_t)sizeof report && report.kind == WIRE_HELLO ? 0 : -EPIPE;
+    return got == (ssize_t)sizeof report && report.kind == WIRE_HELLO ? -report.start_error : -EPIPE;
 }
 
 static void end_process(pid_t pid) {
@@ -453,7 +478,7 @@ static void end_process(pid_t pid) {
 }
 
 /* A process that has said hello, and the socket to it. */
-static int open_process(int hold_fd, pid_t *ret_pid, int *ret_fd, struct err *err) {
+static int open_process(int hold_fd, const struct confined *basic, pid_t *ret_pid, int *ret_fd, struct err *err) {
     int fds[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
         return err_set(err, -errno, "cannot start the spawner: no socket pair: %s", err_errno_text(-errno));
@@ -472,7 +497,9 @@ static int open_process(int hold_fd, pid_t *ret_pid, int *ret_fd, struct err *er
         return err_set(err, r, "cannot start the spawner (/proc/self/exe): %s", err_errno_text(r));
     close(TAKE_FD(theirs));
     close(TAKE_FD(far_socket));
-    r = await_hello(ours);
+    r = send_begin(ours, basic);
+    if (r == 0)
+        r = await_hello(ours);
     if (r < 0) {
         end_process(pid);
         return err_set(err, r, "cannot start the spawner: the process did not come up: %s", err_errno_text(r));
@@ -482,11 +509,12 @@ static int open_process(int hold_fd, pid_t *ret_pid, int *ret_fd, struct err *er
     return 0;
 }
 
-int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, struct err *err) {
+int spawner_new(uv_loop_t *loop, int hold_fd, const struct confined *basic, struct spawner **ret_spawner,
+                struct err *err) {
     _cleanup_free_ struct spawner *spawner = mem_zalloc(sizeof *spawner);
     if (!spawner)
         return err_set(err, -ENOMEM, "cannot start the spawner: out of memory");
-    int r = open_process(hold_fd, &spawner->pid, &spawner->fd, err);
+    int r = open_process(hold_fd, basic, &spawner->pid, &spawner->fd, err);
     if (r < 0)
         return r;
     r = uv_poll_init(loop, &spawner->poll, spawner->fd);
@@ -496,6 +524,7 @@ int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, stru
         return err_set(err, r, "cannot start the spawner: %s", err_errno_text(r));
     }
     spawner->poll.data = spawner;
+    spawner->basic = basic != NULL;
     buf_init(&spawner->message, WIRE_START_MAX);
     list_init(&spawner->outbox);
     watch(spawner, false);
@@ -524,14 +553,14 @@ static int await_report(int fd, int64_t until_mono_us, struct wire_report *ret_r
 int spawner_try(const struct spawn_request *request, int64_t timeout_us, struct spawn_exit *ret_exit, struct err *err) {
     _cleanup_close_ int fd = -1;
     pid_t pid;
-    int r = open_process(-1, &pid, &fd, err);
+    int r = open_process(-1, NULL, &pid, &fd, err);
     if (r < 0)
         return r;
     int64_t until_mono_us = clock_mono_us(&clock_system) + timeout_us;
     _cleanup_buf_ struct buf message = {0};
     int fds[WIRE_FDS_MAX];
     place_fds(request, fds);
-    r = encode(&message, 0, request, fds);
+    r = encode(&message, 0, request, false, fds);
     if (r == 0)
         r = send_message(fd, message.p, message.n, fds);
     struct wire_report report = {0};

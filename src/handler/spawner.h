@@ -28,10 +28,13 @@ struct spawned;
 void spawner_main_if_asked(int argc, char **argv);
 
 /* Starts the spawner process (posix_spawn of /proc/self/exe with SPAWNER_ARG) and waits until it answers: some
- * milliseconds. `hold_fd` (-1: none; borrowed) stays open in it until its last program is dead: a lock (flock) on it is
- * so long not free for a successor. Programs get the resource limits that this process has now: raise RLIMIT_NOFILE
- * afterwards. -errno with a text. */
-int spawner_new(uv_loop_t *loop, int hold_fd, struct spawner **ret_spawner, struct err *err);
+ * milliseconds. `basic` (borrowed for the call; NULL: nothing), of CONFINE_BASIC, confines the spawner itself, and so
+ * whatever it starts from then on: to take in a filter at each start costs the kernel a tenth of a small program's.
+ * It cannot be undone, and nothing that is to be less confined can be started. `hold_fd` (-1: none; borrowed) stays
+ * open in it until its last program is dead: a lock (flock) on it is so long not free for a successor. Programs get the
+ * resource limits that this process has now: raise RLIMIT_NOFILE afterwards. -errno with a text. */
+int spawner_new(uv_loop_t *loop, int hold_fd, const struct confined *basic, struct spawner **ret_spawner,
+                struct err *err);
 /* Kills what runs (each still gets its `exited`), waits for the process to end, then calls `closed` from the loop. No
  * starts from now on. */
 void spawner_close(struct spawner *spawner, void (*closed)(void *arg), void *arg);
@@ -61,8 +64,8 @@ struct spawn_exit {
     int status;      /* as from waitpid */
 };
 /* Starts a program; `exited` comes once, from the loop, after it and its process group are dead; `spawned` is gone
- * then. -ENOMEM, -E2BIG (over SPAWNER_STRINGS_MAX), -EAGAIN (out of descriptors), -EPIPE: the spawner died or is
- * closing. */
+ * then. -ENOMEM, -E2BIG (over SPAWNER_STRINGS_MAX), -EAGAIN (out of descriptors), -EPERM (less confined than
+ * the spawner itself), -EPIPE: the spawner died or is closing. */
 int spawner_start(struct spawner *spawner, const struct spawn_request *request,
                   void (*exited)(void *arg, const struct spawn_exit *exit), void *arg, struct spawned **ret_spawned);
 /* Runs a program to its end, or kills it after that time; blocks. By a spawner process of its own, so neither a loop

@@ -12,12 +12,14 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -206,6 +208,20 @@ static int start(struct process *process, const struct wire_start *head, size_t 
     return 0;
 }
 
+/* ---- beginning ---- */
+
+/* What holds for all programs holds for this process, and is inherited. It does nothing that is refused. Returns an
+ * errno. */
+static int begin(const struct process *process, const struct wire_start *head, size_t n) {
+    if (head->n_filter > CONFINED_FILTER_MAX || n != sizeof *head + head->n_filter * sizeof(struct sock_filter))
+        return EBADMSG;
+    if (head->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return errno;
+    void *filter = process->message + sizeof *head;
+    const struct sock_fprog program = {.len = (unsigned short)head->n_filter, .filter = filter};
+    return head->n_filter && syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? errno : 0;
+}
+
 /* ---- messages ---- */
 
 static void take_fds(struct msghdr *message, int fds[WIRE_FDS_MAX]) {
@@ -257,7 +273,9 @@ static void receive(struct process *process) {
         struct wire_order order;
     } head = {0};
     memcpy(&head, process->message, n < sizeof head ? n : sizeof head);
-    if (head.kind == WIRE_START && n >= sizeof head.start) {
+    if (head.kind == WIRE_BEGIN && n >= sizeof head.start) {
+        report(process, &(struct wire_report){.kind = WIRE_HELLO, .start_error = begin(process, &head.start, n)});
+    } else if (head.kind == WIRE_START && n >= sizeof head.start) {
         bool confining = false;
         place_fds(head.start.fds, fds);
         int r = start(process, &head.start, n, fds, &confining);
@@ -358,7 +376,6 @@ void spawner_main_if_asked(int argc, char **argv) {
     struct process process;
     if (!is_socket(WIRE_SOCKET_FD) || set_up(&process)) /* the former: somebody typed it */
         _exit(2);
-    report(&process, &(struct wire_report){.kind = WIRE_HELLO, .pid = getpid()});
     serve(&process);
     for (size_t i = 0; i < process.n; i++)
         signal_group(&process.children[i], SIGKILL);

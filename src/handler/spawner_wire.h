@@ -12,11 +12,12 @@
 #define WIRE_HOLD_FD 4
 
 enum wire_kind {
-    WIRE_START = 1, /* to the spawner: struct wire_start, strings, and descriptors as SCM_RIGHTS */
+    WIRE_BEGIN = 1, /* to the spawner, the first: struct wire_start with what holds for all programs, and its filter */
+    WIRE_START,     /* to the spawner: struct wire_start, strings, and descriptors as SCM_RIGHTS */
     WIRE_SIGNAL,    /* to the spawner: struct wire_order */
     WIRE_RELEASE,   /* to the spawner: struct wire_order */
     WIRE_ALIVE,     /* to the spawner: struct wire_order, with the milliseconds in `signal` */
-    WIRE_HELLO,     /* to froe, once, when the spawner is ready: struct wire_report */
+    WIRE_HELLO,     /* to froe, the answer to WIRE_BEGIN: struct wire_report, with an errno if it cannot serve */
     WIRE_STARTED,   /* to froe, with the pid, before the program begins: struct wire_report */
     WIRE_EXITED,    /* to froe, the last one about this id: struct wire_report */
 };

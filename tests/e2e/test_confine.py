@@ -2,6 +2,8 @@
 import json
 import os
 import pathlib
+import random
+import signal
 import socket
 import subprocess
 
@@ -104,6 +106,7 @@ def test_limits(fake, froe, prefix, place):
     assert seen["nice"] == min(os.getpriority(os.PRIO_PROCESS, 0) + 5, 19)
 
 
+@pytest.mark.core
 def test_a_rule_has_its_own(fake, froe, prefix, place, kernel, folder):
     needs(kernel, "landlock", "seccomp")
     fake.make_bucket(prefix + "1")
@@ -162,6 +165,162 @@ def test_processes_of_root(fake, froe, prefix, kernel):
     assert froe.run("check", env={"FROE_LIMIT_PROCESSES": 100000}).code == expect
 
 
+def hold(folder, fake, froe, prefix, rules, **more):
+    """Runs the rules, each for the key that is its name, and one more; gives why the objects were parked."""
+    bucket = prefix + "1"
+    fake.make_bucket(bucket)
+    for key in (*rules, "fine"):
+        fake.raw.put(bucket, key, b"body")
+    config = folder / "limits.yaml"
+    config.write_text(yaml.safe_dump({"program": ["cat"], "retries": 0, "pool_workers": 1, **more,
+                                      "rules": [{"keys": key} | rule for key, rule in rules.items()] + [{}]}))
+    froe.once("--config", config, expect=PARKED)
+    assert sorted(fake.keys(bucket)) == sorted(rules)  # who was in order is done
+    return {parked["key"]: parked["error"] for parked in froe.parked()}
+
+
+def test_what_happens_at_a_limit(fake, froe, prefix, folder, request):
+    """It fails there, and says why; each rule has limits of its own."""
+    if request.config.getoption("--patience") > 1:
+        pytest.skip("a sanitizer's memory does not fit into a limit")
+    build = pathlib.Path(request.config.getoption("--build")).resolve()
+    python = ["/usr/bin/python3", "-c"]
+    files = "import sys; sys.stdin.buffer.read(); held = [open('/dev/null') for _ in range(100)]"
+    memory = "import sys; sys.stdin.buffer.readline(); bytearray(1 << 30)"
+    errors = hold(folder, fake, froe, prefix, {
+        "memory": {"handler": {"program": python + [memory]}, "limit_memory": "300MiB"},
+        "memory-pool": {"handler": {"pool": python + [memory]}, "limit_memory": "300MiB"},
+        "memory-plugin": {"handler": {"plugin": [str(build / "tests/unit/handler/play.so")]}, "limit_memory": "300MiB"},
+        "files": {"handler": {"program": python + [files]}, "limit_files": 30},
+        "size": {"handler": {"program": ["sh", "-c", f"exec head -c 2000000 /dev/zero > {folder}/large"]},
+                 "limit_file_size": "1MiB"},
+    })
+    assert "MemoryError" in errors["memory"] and "MemoryError" in errors["memory-pool"]
+    assert "no memory for 1 GiB" in errors["memory-plugin"]
+    assert "Too many open files" in errors["files"]
+    assert "SIGXFSZ" in errors["size"] and "limit_file_size" in errors["size"]
+    assert (folder / "large").stat().st_size == 1 << 20
+
+
+@pytest.fixture
+def unprivileged(froe, folder):
+    """froe as a user of its own: root may more, and what is counted is counted for each user."""
+    if os.getuid() == 0:
+        user = random.SystemRandom().randrange(30000, 60000)
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, user)
+        froe.wrapper = ["/usr/bin/setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *froe.wrapper]
+    if froe.run("--version", plain=True).code != DRAINED:
+        pytest.skip("another user than root cannot run what is built here")
+
+
+def test_a_fork_bomb(fake, froe, prefix, folder, unprivileged):
+    errors = hold(folder, fake, froe, prefix, {
+        "bomb": {"handler": {"program": ["/usr/bin/python3", str(PROGRAMS / "bomb.py"), str(folder)]}}},
+        limit_processes=80)
+    assert "no more processes: Resource temporarily unavailable" in errors["bomb"]
+    assert processes_of(str(folder)) == []  # they were many
+
+
+@pytest.mark.parametrize("level", ["no", "basic", "yes"])
+def test_froe_itself_is_out_of_sight(fake, froe, prefix, folder, kernel, unprivileged, request, level):
+    """Its memory and its environment hold the secrets."""
+    if request.config.getoption("--patience") > 1:
+        pytest.skip("with a sanitizer froe can be looked into")
+    if level == "yes":
+        needs(kernel, "landlock", "seccomp")
+    one_object(fake, prefix)
+    froe.once("--confine", level, "--allow-write", folder,
+              program=["/usr/bin/python3", PROGRAMS / "snoop.py", folder / "seen"], env={"HOME": None})
+    seen = json.loads((folder / "seen").read_text())
+    assert [(one["comm"], one["same_user"]) for one in seen] == [("froe-spawner", True), ("froe", True)]
+    assert [one["opened"] for one in seen] == [[], []]
+
+
+def test_not_even_by_root(fake, froe, prefix, folder, kernel):
+    needs(kernel, "landlock", "seccomp")
+    one_object(fake, prefix)
+    froe.once("--confine", "yes", "--allow-write", folder, env={"HOME": None},
+              program=["/usr/bin/python3", PROGRAMS / "snoop.py", folder / "seen"])
+    assert all(not {"environ", "mem", "maps", "fd"} & set(one["opened"]) for one in json.loads((folder / "seen").read_text()))
+
+
+def test_no_core_dumps(fake, froe, prefix, folder):
+    pattern = pathlib.Path("/proc/sys/kernel/core_pattern").read_text()
+    if "/" in pattern or "|" in pattern:
+        pytest.skip("core dumps do not land where they can be looked for")
+
+    def crash(name):
+        script = 'mkdir "$1"; cd "$1"; (ulimit -c unlimited) 2>&- && ulimit -c unlimited; kill -SEGV $$'
+        return {"handler": {"program": ["sh", "-c", script, "sh", str(folder / name)]}}
+    errors = hold(folder, fake, froe, prefix, {"held": crash("held"), "free": crash("free") | {"confine": "no"}})
+    assert all("SIGSEGV" in error for error in errors.values())
+    assert list(folder.glob("held/*")) == []
+    if not list(folder.glob("free/*")):
+        pytest.skip("this machine makes no core dumps anyway")
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("level", ["basic", "yes"])
+def test_a_plugin(fake, froe, prefix, folder, kernel, place, level):
+    if level == "yes":
+        needs(kernel, "landlock", "seccomp")
+    plugin = folder / "confined.so"
+    include = pathlib.Path(__file__).parents[2] / "include"
+    subprocess.run(["cc", "-std=c17", "-D_GNU_SOURCE", "-shared", "-fPIC", "-I", include, "-o", plugin,
+                    PROGRAMS / "confined.c"], check=True)
+    one_object(fake, prefix)
+    froe.once("--plugin", plugin, "--confine", level, "--limit-files", 50, "--retries", 0, program=[place.outside],
+              expect=PARKED)
+    [parked] = froe.parked()
+    may = DENIED if level == "yes" else "done"
+    assert f"network: {may}; writing: {may}; credentials: {may}; secrets: 0; core: 1; files: 50" in parked["error"]
+    assert place.outside.exists() == (level == "basic")
+
+
+@pytest.mark.core
+def test_bodies_in_files_can_be_read(fake, froe, prefix, place, kernel):
+    """Where the directory for them is in one that is on the way to a secret too."""
+    needs(kernel, "landlock", "seccomp")
+    one_object(fake, prefix)
+    froe.once("--pool", "--pool-body", "path", "--confine", "yes", "--allow-write", place.open, program=place.program("pool"),
+              env={"TMPDIR": froe.home})
+    assert place.only()["credentials"] == DENIED
+
+
+def test_what_the_store_is_opened_with_is_hidden(froe, fake, folder, prefix, kernel):
+    needs(kernel, "landlock", "seccomp")
+    (folder / "pgpass").write_text("*:*:*:*:secret\n")
+    config = folder / "froe.yaml"
+    config.write_text(yaml.safe_dump({"store": f"postgres://froe@localhost/froe?passfile={folder}/pgpass", "confine": "yes",
+                                      "allow_write": str(folder), "discard": True}))
+    found = json.loads(froe.run("check", "--json", "--config", config).stdout)["confine"]
+    assert not found["ok"] and f"{folder}/pgpass" in found["what"]
+
+
+@pytest.mark.core
+def test_a_reload_does_not_let_go(fake, froe, prefix, folder):
+    def write(level):
+        config = folder / "froe.yaml"
+        config.write_text(yaml.safe_dump({"program": ["cat"], "confine": level, "cron": "* * * * * *"}))
+        return config
+
+    fake.make_bucket(prefix + "1")
+    running = froe.start("run", "--config", write("basic"))
+    running.until("it is up", froe.is_up)
+    write("no")
+    running.signal(signal.SIGHUP)
+    refused = "the configuration file was not taken; the old one stays in force"
+    running.until("it refuses", lambda: running.result().said(refused))
+    assert "needs a restart" in running.result().said(refused)[0]["error"]
+    write("best-effort")
+    running.signal(signal.SIGHUP)
+    running.until("it takes more", lambda: running.result().said("the configuration file was read again"))
+    fake.raw.put(prefix + "1", "k", b"body")
+    running.until("it works on", lambda: fake.keys(prefix + "1") == [])
+    assert running.stop().code == DRAINED
+
+
 @pytest.fixture
 def without(folder):
     program = folder / "without"
@@ -201,7 +360,11 @@ def test_image_workers_are_confined_in_any_case(fake, froe, prefix, folder, requ
     assert running.stop().code == DRAINED
 
 
-def test_check_says_what_is_in_force(fake, froe, kernel):
+def test_check_says_what_is_in_force(fake, froe, kernel, folder):
     said = froe.run("check").stdout
     assert "ok    confinement: " in said and "asked for: basic" in said
     assert ("Landlock ABI" in said) == bool(kernel["landlock"])
+    config = folder / "froe.yaml"
+    config.write_text(yaml.safe_dump({"program": ["cat"], "confine": "best-effort", "rules": [{"confine": "no"}, {}]}))
+    assert "asked for: best-effort, by rule 1: no" in froe.run("check", "--config", config).stdout
+    assert json.loads(froe.run("check", "--json", "--config", config).stdout)["confine"]["rules"] == ["no", "best-effort"]

@@ -59,6 +59,7 @@ def test_by_a_file(fake, froe, prefix, folder, built):
     assert fake.keys(prefix + "c") == ["k"]
 
 
+@pytest.mark.core
 def test_bad_ends(fake, froe, prefix, built):
     """One object costs its process, and the others are done."""
     bad = {"crash": "SIGABRT", "exit": "without an answer", "hang": "", "fail": "broken", "number": "", "retry": "not yet"}
@@ -69,6 +70,16 @@ def test_bad_ends(fake, froe, prefix, built):
     for key, text in bad.items():
         assert text in errors[key], key
     assert sorted(fake.keys(prefix + "1")) == sorted(bad)
+
+
+@pytest.mark.core
+def test_results(fake, froe, prefix, folder, built):
+    """Its process can write nothing; froe does."""
+    fill(fake, prefix + "1", ["a/1.log", "b"], b"hello\n")
+    (folder / "out").mkdir()
+    froe.once("--plugin", built("upper"), "--confine", "best-effort", "--output", f"{folder}/out/{{stem}}.{{ext}}")
+    assert {path.name: path.read_text() for path in (folder / "out").rglob("*.txt")} == {"1.txt": "HELLO\n", "b.txt": "HELLO\n"}
+    assert (folder / "out/a/1.txt").exists() and fake.keys(prefix + "1") == []
 
 
 @pytest.mark.parametrize("name, args, text", [

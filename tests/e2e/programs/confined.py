@@ -63,7 +63,11 @@ def note(key):
 if sys.argv[4:] == ["pool"]:
     for line in sys.stdin.buffer:
         job = json.loads(line)
-        sys.stdin.buffer.read(job["body_bytes"])
+        if "path" in job:
+            with open(job["path"], "rb") as body:
+                body.read()
+        else:
+            sys.stdin.buffer.read(job["body_bytes"])
         note(job["key"])
         print(json.dumps({"id": job["id"], "status": "ok"}), flush=True)
 else:

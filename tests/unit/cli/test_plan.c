@@ -36,7 +36,7 @@ static int up(void **state) {
     signal(SIGPIPE, SIG_IGN);
     assert_int_equal(uv_loop_init(&world->loop), 0);
     struct err err = {0};
-    assert_int_equal(spawner_new(&world->loop, -1, &world->spawner, &err), 0);
+    assert_int_equal(spawner_new(&world->loop, -1, NULL, &world->spawner, &err), 0);
     world->plans = (struct plans){.loop = &world->loop, .spawner = world->spawner};
     strcpy(world->path, "/tmp/test_plan.XXXXXX");
     int fd = mkstemp(world->path);

@@ -1,6 +1,7 @@
 /* test_store_uri.c - which kind a store's URI names, and that a password in it is found and never shown. */
 #include "store_uri.h"
 
+#include "cleanup.h"
 #include "mem.h"
 
 #include <setjmp.h>
@@ -51,6 +52,28 @@ static void test_passwords(void **state) {
     shows("mysql://u:secret@h/d", "mysql://u:***@h/d"); /* in an error about it */
 }
 
+static void has_file(const char *uri, const char *expected) {
+    _cleanup_free_ char *value = NULL;
+    assert_int_equal(store_uri_parameter(uri, "passfile", &value), expected != NULL);
+    if (expected)
+        assert_string_equal(value, expected);
+}
+
+static void test_parameters(void **state) {
+    has_file("postgres://h/d?passfile=/etc/a", "/etc/a");
+    has_file("postgres://h/d?a=b&passfile=/etc/a%20b%2Fc&c=d", "/etc/a b/c");
+    has_file("postgres://h/d?passfile=/1&passfile=/2", "/2");
+    has_file("postgres://h/d?passfile=%zz%2", "%zz%2");
+    has_file("postgres://h/d?passfile=", NULL);
+    has_file("postgres://h/d?passfiles=/a&xpassfile=/b", NULL);
+    has_file("postgres://h/passfile=/a", NULL);
+    has_file("sqlite:/a?passfile=/b", NULL);
+    char *value;
+    mem_fail_at(1, 0);
+    assert_int_equal(store_uri_parameter("postgres://h?passfile=/a", "passfile", &value), -ENOMEM);
+    mem_fail_at(0, 0);
+}
+
 static void test_any_allocation_may_fail(void **state) {
     for (uint64_t n = 1;; n++) {
         struct buf shown = {0};
@@ -71,6 +94,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kinds),
         cmocka_unit_test(test_passwords),
+        cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_any_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,6 +99,12 @@ static int process(void *state, const froe_plugin_host *host, froe_plugin_call *
     }
     if (strcmp(key, "number") == 0)
         return -17;
+    if (strcmp(key, "memory-plugin") == 0) {
+        void *memory = malloc((size_t)1 << 30);
+        host->reason(call, memory ? "there is memory" : "no memory for 1 GiB");
+        free(memory);
+        return FROE_PLUGIN_FAIL;
+    }
     if (strcmp(key, "crash") == 0)
         abort();
     if (strcmp(key, "exit") == 0)

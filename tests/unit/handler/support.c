@@ -25,7 +25,7 @@ int world_up(void **state) {
     assert_non_null(mkdtemp(world->directory));
     setenv("AWS_SECRET_ACCESS_KEY", "not-for-programs", 1);
     struct err err = {0};
-    if (spawner_new(&world->loop, -1, &world->spawner, &err) < 0)
+    if (spawner_new(&world->loop, -1, NULL, &world->spawner, &err) < 0)
         fail_msg("%s", err.text);
     *state = world;
     return 0;

@@ -343,6 +343,10 @@ static void test_hidden(void **state) {
         ends_with(&confine, "ordinary", "", 0);
     }
     ends_with(&strict, "read", place->secret_file, 0);
+    const char *const nothing_there[] = {"/dev/null"}; /* AWS_CONFIG_FILE=/dev/null: there is none */
+    const struct confine confine = {.level = CONFINE_STRICT, .hide = nothing_there, .n_hide = 1};
+    ends_with(&confine, "list", "/dev", 0);
+    ends_with(&confine, "read", "/dev/null", 0);
 }
 
 /* A home is often in a directory that may not be listed. */

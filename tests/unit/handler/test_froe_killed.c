@@ -29,7 +29,7 @@ static void play_froe(const char *directory) {
     snprintf(world.directory, sizeof world.directory, "%s", directory);
     int lock = open_lock(directory);
     if (lock < 0 || flock(lock, LOCK_EX | LOCK_NB) < 0 || uv_loop_init(&world.loop) < 0 ||
-        spawner_new(&world.loop, lock, &world.spawner, &err) < 0)
+        spawner_new(&world.loop, lock, NULL, &world.spawner, &err) < 0)
         _exit(1);
     use_script(&world,
                "trap '' TERM HUP; sleep 1000 & echo $! > $D/child$FROE_ATTEMPT; echo $$ > $D/leader$FROE_ATTEMPT\n"

@@ -349,7 +349,7 @@ static void test_dies_while_starting(void **state) {
     for (unsigned delay_us = 0; delay_us < 1500; delay_us += 50) {
         struct spawned *spawned;
         if (!world->spawner)
-            assert_int_equal(spawner_new(&world->loop, -1, &world->spawner, NULL), 0);
+            assert_int_equal(spawner_new(&world->loop, -1, NULL, &world->spawner, NULL), 0);
         assert_int_equal(spawner_start(world->spawner, &request, close_in_callback, world, &spawned), 0);
         usleep(delay_us);
         assert_int_equal(kill(spawner_pid(world->spawner), SIGKILL), 0);
@@ -372,7 +372,7 @@ static void test_without_memory(void **state) {
         struct spawner *spawner = NULL;
         struct err err = {0};
         mem_fail_at(n, 0);
-        int r = spawner_new(&world->loop, -1, &spawner, &err);
+        int r = spawner_new(&world->loop, -1, NULL, &spawner, &err);
         bool reached = mem_fail_count() >= n;
         mem_fail_at(0, 0);
         assert_int_equal(r, reached ? -ENOMEM : 0);
@@ -398,6 +398,76 @@ static void test_without_memory(void **state) {
             break;
         }
     }
+}
+
+static unsigned filters_of_ours(void) {
+    char line[128];
+    unsigned n = 0;
+    FILE *status = fopen("/proc/self/status", "re");
+    while (status && fgets(line, sizeof line, status))
+        if (sscanf(line, "Seccomp_filters: %u", &n) == 1)
+            break;
+    if (status)
+        fclose(status);
+    return n;
+}
+
+/* How many filters a program has; 100 more when it may gain privileges. */
+static unsigned filters_of(struct world *world, const struct confined *confined) {
+    static const char *const argv[] = {"sh", "-c",
+                                       "f=0 p=100\n"
+                                       "while read name value; do case $name in Seccomp_filters:) f=$value ;; "
+                                       "NoNewPrivs:) [ $value = 0 ] || p=0 ;; esac\n"
+                                       "done < /proc/self/status; exit $((f + p))",
+                                       NULL};
+    static const char *const envp[] = {"PATH=/usr/bin:/bin", NULL};
+    const struct spawn_request request = {.file = "/bin/sh",
+                                          .argv = argv,
+                                          .envp = envp,
+                                          .stdin_fd = 0,
+                                          .stdout_fd = 1,
+                                          .stderr_fd = 2,
+                                          .guard_fd = -1,
+                                          .confined = confined};
+    struct end end = {0};
+    struct spawned *spawned;
+    assert_int_equal(spawner_start(world->spawner, &request, on_exited, &end, &spawned), 0);
+    run_until(world, &end.done);
+    assert_true(end.exit.start_error == 0 && WIFEXITED(end.exit.status));
+    return (unsigned)WEXITSTATUS(end.exit.status);
+}
+
+static struct confined *confined_to(enum confine_level level) {
+    const struct confine confine = {.level = level, .best_effort = true};
+    struct confined *confined;
+    assert_int_equal(confined_new(&confine, &confined, NULL), 0);
+    return confined;
+}
+
+/* What a spawner is held to itself is not laid on its programs once more. */
+static void test_confined_itself(void **state) {
+    struct world *world = *state;
+    struct spawner *plain = world->spawner;
+    struct confined *no = confined_to(CONFINE_NO), *basic = confined_to(CONFINE_BASIC),
+                    *strict = confined_to(CONFINE_STRICT);
+    unsigned ours = filters_of_ours(), one = basic->n_filter > 0;
+    assert_int_equal(filters_of(world, no), 100 + ours);
+    assert_int_equal(filters_of(world, basic), ours + one);
+    assert_int_equal(spawner_new(&world->loop, -1, basic, &world->spawner, NULL), 0);
+    assert_int_equal(filters_of(world, basic), ours + one);
+    assert_int_equal(filters_of(world, strict), ours + 2 * one);
+    struct end end;
+    struct spawned *spawned;
+    assert_int_equal(start_script(world, "exit 0", &end, &spawned), -EPERM);
+    const struct spawn_request request = {.confined = no};
+    assert_int_equal(spawner_start(world->spawner, &request, on_exited, &end, &spawned), -EPERM);
+    world->flag = false;
+    spawner_close(world->spawner, on_flag, &world->flag);
+    run_until(world, &world->flag);
+    world->spawner = plain;
+    confined_free(no);
+    confined_free(basic);
+    confined_free(strict);
 }
 
 static void test_null(void **state) {
@@ -476,6 +546,7 @@ int main(int argc, char **argv) {
         TEST(test_dies_with_orders_unread),
         TEST(test_dies_while_starting),
         TEST(test_without_memory),
+        TEST(test_confined_itself),
         cmocka_unit_test(test_null),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
