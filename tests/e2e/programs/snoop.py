@@ -12,9 +12,10 @@ def opened(path):
         return False
 
 
-def listed(path):
+def followed(path):
+    """That a link is there may be seen, by root."""
     try:
-        return bool(os.listdir(path))
+        return bool([os.readlink(f"{path}/{name}") for name in os.listdir(path)])
     except OSError:
         return False
 
@@ -42,7 +43,7 @@ seen = []
 spawner = parent(os.getpid())
 for pid in (spawner, parent(spawner)):
     found = [what for what in ("environ", "mem", "maps", "auxv") if opened(f"/proc/{pid}/{what}")]
-    found += [what for what in ("fd", "map_files") if listed(f"/proc/{pid}/{what}")]
+    found += [what for what in ("fd", "map_files") if followed(f"/proc/{pid}/{what}")]
     seen.append({"comm": comm(pid), "same_user": uid(pid) == os.getuid(), "opened": found})
 with open(sys.argv[1], "w", encoding="utf-8") as out:
     json.dump(seen, out)
