@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "config_rules.h"
 #include "doc.h"
+#include "nearest.h"
 #include "options_table.h"
 #include "text.h"
 
@@ -150,8 +151,10 @@ static int read_then_text(struct config_then *then, const char *text, struct err
         then->kind = THEN_TAG;
         return read_tag_text(then, then->owned + 4, err);
     } else {
+        const char *meant = nearest_of(bytes_str(text), (const char *[]){"delete", "keep", NULL});
         return err_set(err, -EINVAL,
-                       "'%.100s' is not delete, keep, move:s3://BUCKET/{key} or tag:NAME=VALUE,NAME=VALUE", text);
+                       "'%.100s' is not delete, keep, move:s3://BUCKET/{key} or tag:NAME=VALUE,NAME=VALUE%s%s%s", text,
+                       meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
     }
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "config_output.h"
 #include "doc.h"
 #include "mem.h"
+#include "nearest.h"
 #include "options_table.h"
 #include "text.h"
 
@@ -118,6 +119,8 @@ static int read_handler(const struct doc *doc, const struct doc_node *value, str
         rule->handler = CONFIG_HANDLER_DISCARD;
         return 0;
     }
+    if (value->kind == DOC_TEXT && nearest_of(value->text, (const char *[]){"discard", NULL}))
+        return doc_error(doc, value, err, HANDLER_IS "; did you mean discard?");
     if (value->kind != DOC_MAP)
         return doc_error(doc, value, err, HANDLER_IS);
     int r = doc_check_keys(doc, value, known, "of a handler", err);

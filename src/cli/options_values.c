@@ -5,6 +5,7 @@
 #include "config_output.h"
 #include "cron.h"
 #include "mem.h"
+#include "nearest.h"
 #include "store_uri.h"
 #include "text.h"
 
@@ -57,6 +58,14 @@ static int set_size(void *place, const struct option *option, struct bytes text,
     }
     *(int64_t *)place = (int64_t)bytes;
     return 0;
+}
+
+/* `is`: as in "is neither text nor json". The words end with NULL. */
+static int refuse_word(const char *value, const char *is, const char *const *words, const char *origin,
+                       struct err *err) {
+    const char *meant = nearest_of(bytes_str(value), words);
+    return err_set(err, -EINVAL, "%s: '%.100s' %s%s%s%s", origin, value, is, meant ? "; did you mean " : "",
+                   meant ? meant : "", meant ? "?" : "");
 }
 
 static int refuse_store(const char *uri, const char *origin, struct err *err) {
@@ -115,13 +124,16 @@ const char *option_confine_word(const struct options_confine *confine) {
 }
 
 static int set_confine(struct options_confine *confine, const char *value, const char *origin, struct err *err) {
-    for (size_t i = 0; i < sizeof confine_words / sizeof confine_words[0]; i++)
+    const char *words[sizeof confine_words / sizeof confine_words[0] + 1] = {NULL};
+    for (size_t i = 0; i < sizeof confine_words / sizeof confine_words[0]; i++) {
+        words[i] = confine_words[i].word;
         if (strcmp(value, confine_words[i].word) == 0) {
             confine->level = confine_words[i].level;
             confine->best_effort = confine_words[i].best_effort;
             return 0;
         }
-    return err_set(err, -EINVAL, "%s: '%.100s' is not no, basic, yes or best-effort", origin, value);
+    }
+    return refuse_word(value, "is not no, basic, yes or best-effort", words, origin, err);
 }
 
 static int add_directory(struct options_confine *confine, const char *value, const char *origin, struct err *err) {
@@ -303,22 +315,23 @@ int option_set(struct options *options, const struct option *option, const char 
         return set_glob(options, option, value, origin, err);
     case KIND_LOG:
         if (strcmp(value, "text") != 0 && strcmp(value, "json") != 0)
-            return err_set(err, -EINVAL, "%s: '%s' is neither text nor json", origin, value);
+            return refuse_word(value, "is neither text nor json", (const char *[]){"text", "json", NULL}, origin, err);
         options->log_format = value[0] == 'j' ? LOG_JSON : LOG_TEXT;
         options->log_format_set = true;
         return 0;
     case KIND_LEVEL: {
-        static const char *const names[] = {"debug", "info", "warn", "error"};
-        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        static const char *const names[] = {"debug", "info", "warn", "error", NULL};
+        for (size_t i = 0; names[i]; i++)
             if (strcmp(value, names[i]) == 0) {
                 options->log_level = (enum log_level)i;
                 return 0;
             }
-        return err_set(err, -EINVAL, "%s: '%s' is not debug, info, warn or error", origin, value);
+        return refuse_word(value, "is not debug, info, warn or error", names, origin, err);
     }
     case KIND_POOL_BODY:
         if (strcmp(value, "inline") != 0 && strcmp(value, "path") != 0)
-            return err_set(err, -EINVAL, "%s: '%.100s' is neither inline nor path", origin, value);
+            return refuse_word(value, "is neither inline nor path", (const char *[]){"inline", "path", NULL}, origin,
+                               err);
         *(bool *)place = value[0] == 'p';
         return 0;
     case KIND_CONFINE:

@@ -35,3 +35,10 @@ void nearest_offer(struct nearest *nearest, const char *known) {
     nearest->found = known;
     nearest->distance = distance;
 }
+
+const char *nearest_of(struct bytes name, const char *const *words) {
+    struct nearest nearest = {.name = name};
+    for (; *words; words++)
+        nearest_offer(&nearest, *words);
+    return nearest.found;
+}

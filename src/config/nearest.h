@@ -15,3 +15,5 @@ struct nearest {
     size_t distance;
 };
 void nearest_offer(struct nearest *nearest, const char *known);
+/* Of words that end with NULL: the one that is meant, or NULL. */
+const char *nearest_of(struct bytes name, const char *const *words);

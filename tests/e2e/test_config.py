@@ -205,11 +205,15 @@ def test_every_option_has_a_key_and_is_told_of(froe, schema):
     (b"rules:\n  - keys: {inclde: a}\n", ":2:12: unknown key 'inclde' of keys; did you mean include?"),
     (b"rules:\n  - handler: {image: {outputs: [{widht: 3}]}}\n", ":2:34: unknown key 'widht' of an output; did you mean width?"),
     (b"output: {bucket: b, key: k, conten_type: x}\n", ":1:29: unknown key 'conten_type' of an output; did you mean content_type?"),
+    (b"log_level: warning\n", ":1:12: log_level: 'warning' is not debug, info, warn or error; did you mean warn?"),
+    (b"confine: best_effort\n", "; did you mean best-effort?"),
+    (b"then: delte\n", "; did you mean delete?"),
+    (b"rules:\n  - handler: discrad\n", "; did you mean discard?"),
     (b"slots: [3]\n", ":1:8: slots is one value, not a list"),
     (b"rules: " + 100 * b"[" + 100 * b"]", ":1:23: lists and mappings are nested too deeply"),
     (b"rules:\n" + 20000 * b"- {keys: a}\n", ": more than a configuration file may hold"),
     (b"#" * (1 << 20) + b"\nslots: 3\n", ": larger than a configuration file may be (1024 KiB)"),
-], ids=range(17))
+], ids=range(21))
 def test_odd_files(froe, folder, text, error):
     path = folder / "froe.yaml"
     path.write_bytes(text)

@@ -34,6 +34,9 @@ static void test_the_nearest_is_found(void **state) {
     assert_null(near("something"));
     assert_null(near("x")); /* nearly everything is near to it */
     assert_null(near(""));
+    static const char *const words[] = {"text", "json", NULL};
+    assert_string_equal(nearest_of(BYTES("jsn"), words), "json");
+    assert_null(nearest_of(BYTES("xml"), words));
 }
 
 int main(void) {
