@@ -275,6 +275,8 @@ int64_t waits_next_mono_us(const froe *engine);
 /* A run of that page was settled, durably, as the item says. Cheap when nobody waits. */
 void waits_settled(froe *engine, int64_t page, const struct store_settled *item);
 void waits_look(froe *engine, froe_run_id id); /* it has changed: who waits for it should ask */
+/* Runs of pages from this one on were made just now: a wait for them need not ask at once. INT64_MAX: none were. */
+void waits_fresh(froe *engine, int64_t page);
 
 /* Appends at most `max` bytes of a text, cut between UTF-8 characters. */
 static inline struct bytes cut_utf8(struct bytes text, size_t max) {

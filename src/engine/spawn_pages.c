@@ -206,12 +206,21 @@ static void count(struct froe *engine, const struct spawn_request *spawn, froe_s
     tell_others_failed(engine, spawn, untold);
 }
 
+static void note_fresh(struct froe *engine, const struct spawn_request *spawn, const froe_spawned *total) {
+    int64_t page = INT64_MAX;
+    for (size_t i = 0; i < spawn->n_pages && total->failed == 0; i++)
+        if (spawn->pages[i].spawned.created && spawn->pages[i].spawned.page < page)
+            page = spawn->pages[i].spawned.page;
+    waits_fresh(engine, page);
+}
+
 static void finish(struct request *request, struct froe *engine) {
     struct spawn_request *spawn = (struct spawn_request *)(void *)request;
     if (request->r == 0) {
         froe_spawned total = {.runs = spawn->runs, .n = spawn->n_items};
         if (!spawn->tick_was_taken)
             count(engine, spawn, &total);
+        note_fresh(engine, spawn, &total);
         if (spawn->done)
             spawn->done(spawn->arg, &total, NULL);
     } else if (spawn->done) {

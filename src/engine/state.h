@@ -224,6 +224,8 @@ struct waits_state {
     struct list due;      /* their runs are to be asked for */
     struct list polled;   /* are in the question under way */
     struct list answered; /* to be told */
+    int64_t fresh_page;   /* runs of pages from this one on did not exist before fresh_mono_us */
+    int64_t fresh_mono_us;
     bool asking;
     int64_t rest_until_mono_us; /* before the next question */
 };

@@ -1,15 +1,17 @@
 /* wait.c - waiting for runs to be finished.
  *
  * What this engine settles itself is noticed at once (waits_settled). All else, what other workers do and what the
- * store decides, is found by asking: right at the beginning, and then again after intervals that grow. One question
- * covers the runs of many waits, and takes at most a tenth of the store's time. Each run that is waited for is once in
- * a map, however many wait for it; the waits are in a heap by when there is next something to do for them. */
+ * store decides, is found by asking: right at the beginning (but for runs that were made just now, of which nothing can
+ * be known), and then again after intervals that grow. One question covers the runs of many waits, and takes at most a
+ * tenth of the store's time. Each run that is waited for is once in a map, however many wait for it; the waits are in a
+ * heap by when there is next something to do for them. */
 #include "wait.h"
 
 #include "cleanup.h"
 #include "mem.h"
 
 #define POLL_FIRST_US (50 * US_PER_MS)
+#define FRESH_US (10 * US_PER_MS)
 #define POLL_LAST_US (2 * US_PER_S)
 #define POLL_REST 10 /* of what a question took */
 #define POLL_REST_MAX_US (2 * US_PER_S)
@@ -356,6 +358,7 @@ void waits_init(froe *engine) {
     list_init(&engine->waits_for_runs.due);
     list_init(&engine->waits_for_runs.polled);
     list_init(&engine->waits_for_runs.answered);
+    engine->waits_for_runs.fresh_page = INT64_MAX;
 }
 
 void waits_free(froe *engine) {
@@ -444,6 +447,18 @@ static int await_all(froe *engine, struct wait *wait) {
     return heap_add(waits, wait);
 }
 
+void waits_fresh(froe *engine, int64_t page) {
+    engine->waits_for_runs.fresh_page = page;
+    engine->waits_for_runs.fresh_mono_us = engine_mono_us(engine);
+}
+
+static bool is_fresh(const froe *engine, const struct wait *wait, int64_t now) {
+    bool fresh = now - engine->waits_for_runs.fresh_mono_us < FRESH_US;
+    for (size_t i = 0; i < wait->n && fresh; i++)
+        fresh = wait->results[i].id.page <= 0 || wait->results[i].id.page >= engine->waits_for_runs.fresh_page;
+    return fresh;
+}
+
 int wait_begin(froe *engine, const struct wait_call *call, struct wait **ret_wait) {
     if (!call->runs && call->n > 0)
         return engine_error(call->error, FROE_ERR_INVALID, "%zu runs to wait for, and no ids of them", call->n);
@@ -462,7 +477,7 @@ int wait_begin(froe *engine, const struct wait_call *call, struct wait **ret_wai
     int64_t now = engine_mono_us(engine);
     wait->done = call->done;
     wait->arg = call->arg;
-    wait->poll_at_mono_us = now;
+    wait->poll_at_mono_us = is_fresh(engine, wait, now) ? now + POLL_FIRST_US : now;
     wait->interval_us = POLL_FIRST_US;
     if (call->timeout_us == 0 || __builtin_add_overflow(now, call->timeout_us, &wait->deadline_mono_us))
         wait->deadline_mono_us = INT64_MAX;

@@ -305,6 +305,7 @@ static int load_steps(struct postgres_store *store, struct err *err) {
         return r;
     for (struct want *want = store->wants; want; want = want->next)
         wire_send(&store->wire, want->statement, &want->args, &want->answer);
+    store->loads++;
     r = wire_sync(&store->wire, store->answer_us, err);
     forget_sent(store);
     if (r == 0 && doubtful && !is_known(store, known)) {
@@ -363,17 +364,26 @@ static void free_ops(struct postgres_store *store) {
     store->n_ops = 0;
 }
 
-int pg_run_ops(struct postgres_store *store, struct err *err) {
-    if (store->n_ops == 0 || store->running)
-        return 0;
+static void put_wants_back(struct postgres_store *store, struct want *wants, struct want **end) {
+    if (!wants)
+        return;
+    *store->wants_end = wants;
+    store->wants_end = end;
+}
+
+static int run_ops(struct postgres_store *store, bool with_wants, struct err *err) {
     store->running = true;
-    struct want *later = store->wants, **later_end = store->wants_end; /* of the caller: they see what is done here */
+    struct want *callers = store->wants, **callers_end = store->wants_end;
     store->wants = NULL;
     store->wants_end = &store->wants;
     int r = pg_connect(store, err);
     for (size_t i = 0; i < store->n_ops && r == 0; i++)
         if (store->ops[i].kind == OP_SPAWN)
             r = pg_spawn_prepare(store, &store->ops[i], err);
+    if (with_wants) {
+        put_wants_back(store, callers, callers_end);
+        callers = NULL;
+    }
     for (size_t i = 0; i < store->n_ops && r == 0; i++) {
         if (store->ops[i].kind == OP_SPAWN)
             r = pg_spawn_want(store, &store->ops[i]);
@@ -382,16 +392,23 @@ int pg_run_ops(struct postgres_store *store, struct err *err) {
     }
     if (r == 0)
         r = pg_load(store, err);
+    else
+        free_wants(store);
     for (size_t i = 0; i < store->n_ops && r == 0; i++)
         r = store->ops[i].kind == OP_SPAWN ? pg_spawn(store, &store->ops[i], err)
                                            : pg_settle(store, &store->ops[i], err);
     free_ops(store);
     store->running = false;
-    if (later) {
-        *store->wants_end = later;
-        store->wants_end = later_end;
-    }
+    put_wants_back(store, callers, callers_end);
     return r;
+}
+
+int pg_run_ops(struct postgres_store *store, struct err *err) {
+    return store->n_ops == 0 || store->running ? 0 : run_ops(store, false, err);
+}
+
+int pg_run_ops_with_wants(struct postgres_store *store, struct err *err) {
+    return run_ops(store, true, err);
 }
 
 /* ---- committing ---- */
@@ -429,9 +446,12 @@ static void send_finish(struct postgres_store *store, struct args *notify, struc
                                meta->next_log,  meta->first_log, meta->history_runs, meta->history_bytes};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         args_int(finish, numbers[i]);
+    bool alone = store->others == 0;
+    args_text(finish, alone ? "on" : "off");
     wire_send(&store->wire, SQL_FINISH, finish, NULL);
     wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
-    wire_send(&store->wire, SQL_FLUSH, NULL, NULL);
+    if (!alone)
+        wire_send(&store->wire, SQL_FLUSH, NULL, NULL);
 }
 
 /* Did the batch with this number, of which the answer was lost, take effect? The lock is free only when its transaction

@@ -146,7 +146,7 @@ static int read_ahead(struct claiming *claiming, const struct candidates *candid
         r = claim_want_work(claiming, lane, runs);
         n++;
     }
-    return r < 0 ? r : pg_load(store, err);
+    return r < 0 ? r : claim_load(store, err);
 }
 
 static bool any_admissible(const struct claiming *claiming, struct lane *const *lanes, size_t n) {
@@ -295,17 +295,51 @@ static int read_early(struct claiming *claiming) {
     return r;
 }
 
+static int64_t earlier(int64_t a, int64_t b) {
+    return a == 0 || (b && b < a) ? b : a;
+}
+
+/* What is due of what this batch has changed and not written. */
+static void look_at_rows(const struct postgres_store *store, struct look *look) {
+    for (const struct page_row *page = store->rows.dirty_pages; page; page = page->next_dirty) {
+        if (page->place == PAGE_DELAYED)
+            look->delayed_due = earlier(look->delayed_due, page->not_before_utc_us);
+        look->start_due = earlier(look->start_due, page->start_by_utc_us);
+    }
+    for (const struct trouble_row *run = store->rows.dirty_troubles; run; run = run->next_dirty)
+        if (run->state == TROUBLE_WAITING && run->due_utc_us > store->now_utc_us)
+            look->retry_due = earlier(look->retry_due, run->due_utc_us);
+}
+
+/* Does what is queued. When nobody is known to have work, all that there will be to claim is likely to be made by that,
+ * and what a claim looks at is read together with what that needs: *ret_looked. */
+static int run_ops(struct claiming *claiming, struct look *look, bool *ret_looked, struct err *err) {
+    struct postgres_store *store = claiming->store;
+    *ret_looked = false;
+    if (store->n_ops == 0 || store->stale || !list_empty(&store->sched.busy))
+        return pg_run_ops(store, err);
+    want_look(store, claiming->claim->worker, look);
+    pg_want_holds(store, claiming->claim->worker);
+    uint64_t loads = store->loads;
+    int r = pg_run_ops_with_wants(store, err);
+    *ret_looked = store->loads == loads + 1; /* else some of it was written, and is not in memory only */
+    look_at_rows(store, look);
+    return r;
+}
+
 /* Looks at the clock, under the lock, until nothing is left to be done. */
-static int let_time_pass(struct claiming *claiming, struct look *look, struct err *err) {
+static int let_time_pass(struct claiming *claiming, struct look *look, bool looked, struct err *err) {
     struct postgres_store *store = claiming->store;
     uint64_t generation = store->sched.generation;
-    int r = read_early(claiming);
-    for (bool first = true; r == 0; first = false) {
-        want_look(store, claiming->claim->worker, look);
-        pg_want_holds(store, claiming->claim->worker);
-        claim_want_rates(store);
-        r = pg_load(store, err);
-        claim_keep_what_holds(claiming, generation, !first);
+    int r = looked ? 0 : read_early(claiming);
+    for (bool first = true; r == 0; first = looked = false) {
+        if (!looked) {
+            want_look(store, claiming->claim->worker, look);
+            pg_want_holds(store, claiming->claim->worker);
+            claim_want_rates(store);
+            r = pg_load(store, err);
+            claim_keep_what_holds(claiming, generation, !first);
+        }
         if (r < 0)
             return r;
         if (look->expires && look->expires <= store->now_utc_us)
@@ -318,10 +352,6 @@ static int let_time_pass(struct claiming *claiming, struct look *look, struct er
             return 0;
     }
     return r;
-}
-
-static int64_t earlier(int64_t a, int64_t b) {
-    return a == 0 || (b && b < a) ? b : a;
 }
 
 static int64_t next_due(const struct claiming *claiming, const struct look *look) {
@@ -429,9 +459,10 @@ static int claim_steps(struct claiming *claiming, bool alone, struct store_claim
         claimed->next_due_utc_us = next_due(claiming, &look);
         return take_leases(claiming, claimed);
     }
-    r = pg_run_ops(store, err);
+    bool looked;
+    r = run_ops(claiming, &look, &looked, err);
     if (r == 0)
-        r = let_time_pass(claiming, &look, err);
+        r = let_time_pass(claiming, &look, looked, err);
     if (r == 0 && look.own_expires == 0)
         return -ESTALE;
     if (r == 0)

@@ -10,6 +10,8 @@ struct lane_work {
     uint32_t want_retries, want_pages, max;
     PGresult *retries, *pages;
     int retry_at, page_at;
+    struct page_row **made; /* instead of all that: the pages that this batch has made, as the lane has no others */
+    size_t n_made, made_at;
     bool all_retries, all_pages;
     int64_t last_rank;
     bool asked;
@@ -36,8 +38,9 @@ static inline uint64_t least(uint64_t a, uint64_t b) {
 /* ---- claim_work.c ---- */
 
 struct lane_work *claim_work_of(struct claiming *claiming, struct lane *lane); /* NULL: no memory */
-/* Asks for what a lane has, for up to `max` runs; the next pg_load reads it. */
+/* Asks for what a lane has, for up to `max` runs; claim_load reads it, if there is anything to be read. */
 int claim_want_work(struct claiming *claiming, struct lane *lane, uint64_t max);
+int claim_load(struct postgres_store *store, struct err *err);
 void claim_want_retries(struct postgres_store *store, struct lane_work *work); /* more of them */
 void claim_want_pages(struct postgres_store *store, struct lane_work *work);
 /* What others have used of the rates that lanes with work depend on. One that is known to be used up stays so. */

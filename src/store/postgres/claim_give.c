@@ -93,23 +93,27 @@ static int lease_retry(struct claiming *claiming, struct hold_row *hold, struct 
     return r;
 }
 
-/* The content of a page that was read for a claim, at the row of its answer. */
+/* The content of a page: that this batch made, or that was read for the claim, at the row of its answer. */
 struct opened {
     struct packing_reader keys, rest;
     bool has_keys, has_rest;
     struct bytes input, metadata;
 };
 
-static int open_page(struct claiming *claiming, const PGresult *from, int row, const struct page_row *page,
+static int open_page(struct claiming *claiming, const struct lane_work *work, int row, const struct page_row *page,
                      struct opened *ret_opened) {
     struct postgres_store *store = claiming->store;
+    const PGresult *from = work->pages;
+    const struct page_content *made = work->made ? page->content : NULL;
     struct cached content;
-    if (!cache_get(store->cache, page->id, &content))
+    if (made)
+        content = (struct cached){buf_bytes(&made->keys), buf_bytes(&made->rest)};
+    else if (!cache_get(store->cache, page->id, &content))
         content = (struct cached){wire_bytes(from, row, 18), wire_bytes(from, row, 19)};
     ret_opened->has_keys = content.keys.n;
     ret_opened->has_rest = content.rest.n;
-    ret_opened->input = wire_bytes(from, row, 16);
-    ret_opened->metadata = wire_bytes(from, row, 17);
+    ret_opened->input = made ? made->page->input : wire_bytes(from, row, 16);
+    ret_opened->metadata = made ? made->page->metadata : wire_bytes(from, row, 17);
     int r = content.keys.n ? packing_reader_init(&ret_opened->keys, content.keys) : 0;
     return r == 0 && content.rest.n ? packing_reader_init(&ret_opened->rest, content.rest) : r;
 }
@@ -178,7 +182,7 @@ static int lease_page(struct claiming *claiming, struct hold_row *hold, struct l
     struct opened opened;
     int r = start_lease(claiming, work->lane, lease->id, page->id, n, &out, &runs);
     if (r == 0)
-        r = open_page(claiming, work->pages, row, page, &opened);
+        r = open_page(claiming, work, row, page, &opened);
     if (r == 0)
         r = copy(claiming, opened.metadata, &out->metadata);
     if (r == 0)
@@ -215,6 +219,9 @@ static struct trouble_row *next_retry(struct claiming *claiming, struct lane_wor
 
 static struct page_row *next_page(struct claiming *claiming, struct lane_work *work, bool *ret_more) {
     struct postgres_store *store = claiming->store;
+    for (; work->made_at < work->n_made; work->made_at++)
+        if (work->made[work->made_at]->n_queued)
+            return work->made[work->made_at];
     for (; work->page_at < wire_rows(work->pages); work->page_at++) {
         struct page_row *page = rows_page(&store->rows, wire_int(work->pages, work->page_at, 0));
         if (page->n_queued)
@@ -306,7 +313,7 @@ int claim_serve(struct claiming *claiming, struct lane *lane, struct hold_row *h
     int r = work ? 0 : -ENOMEM;
     if (r == 0 && runs && !work->asked) {
         r = claim_want_work(claiming, lane, runs);
-        r = r < 0 ? r : pg_load(store, err);
+        r = r < 0 ? r : claim_load(store, err);
     }
     if (r == 0)
         r = take_runs(claiming, hold, work, runs, err);

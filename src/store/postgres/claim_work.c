@@ -108,6 +108,38 @@ static void want_rates_of(struct postgres_store *store, const struct lane *lane)
     args_array_end(args);
 }
 
+static bool is_made_here(const struct page_row *page, const struct lane *lane) {
+    return page->is_new && page->lane == lane->id && page->place == PAGE_READY;
+}
+
+static int by_rank(const void *a, const void *b) {
+    int64_t x = pg_page_rank(*(struct page_row *const *)a), y = pg_page_rank(*(struct page_row *const *)b);
+    return (x > y) - (x < y);
+}
+
+/* When all that a lane has was made by this batch and is not written yet, there is nothing to read. -ENOMEM. */
+static int take_made(struct postgres_store *store, struct lane_work *work) {
+    const struct lane *lane = work->lane;
+    size_t n = 0;
+    for (const struct page_row *page = store->rows.dirty_pages; page; page = page->next_dirty)
+        n += is_made_here(page, lane);
+    if (n == 0 || n != (size_t)lane->v[LN_PAGES] || lane->v[LN_RETRIES])
+        return 0;
+    work->made = mem_calloc(n, sizeof(struct page_row *));
+    if (!work->made)
+        return -ENOMEM;
+    for (struct page_row *page = store->rows.dirty_pages; page; page = page->next_dirty)
+        if (is_made_here(page, lane))
+            work->made[work->n_made++] = page;
+    qsort(work->made, n, sizeof(struct page_row *), by_rank);
+    work->all_pages = true;
+    return 0;
+}
+
+int claim_load(struct postgres_store *store, struct err *err) {
+    return store->wants || store->want_failed ? pg_load(store, err) : 0;
+}
+
 /* Asks for what a lane has, for up to `max` runs. */
 int claim_want_work(struct claiming *claiming, struct lane *lane, uint64_t max) {
     struct postgres_store *store = claiming->store;
@@ -121,6 +153,9 @@ int claim_want_work(struct claiming *claiming, struct lane *lane, uint64_t max) 
     work->max = (uint32_t)least(max, UINT32_MAX);
     work->all_retries = lane->v[LN_RETRIES] == 0 || lane->v[LN_RETRY_DUE] > store->now_utc_us;
     work->all_pages = lane->v[LN_PAGES] == 0;
+    int r = take_made(store, work);
+    if (r < 0)
+        return r;
     if (!work->all_retries)
         claim_want_retries(store, work);
     if (!work->all_pages)
@@ -133,6 +168,7 @@ int claim_want_work(struct claiming *claiming, struct lane *lane, uint64_t max) 
 static void forget_work(struct lane_work *work) {
     PQclear(work->retries);
     PQclear(work->pages);
+    mem_free(work->made);
     *work = (struct lane_work){.lane = work->lane, .last_rank = -1, .next = work->next};
 }
 

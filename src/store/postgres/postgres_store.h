@@ -8,9 +8,10 @@
  *     BEGIN; lock; read what is needed         one round trip
  *     write; COMMIT                            another
  *
- * The COMMIT itself does not wait for the disk: a second, empty transaction in the same pipeline does (SQL_FLUSH),
- * after the lock is free. So the fsyncs of many processes share the disk, and yet nothing is acknowledged before it is
- * durable: whatever was committed before is earlier in the same log.
+ * While others are seen to write, the COMMIT itself does not wait for the disk: a second, empty transaction in the same
+ * pipeline does (SQL_FLUSH), after the lock is free. So the fsyncs of many processes share the disk, and yet nothing is
+ * acknowledged before it is durable: whatever was committed before is earlier in the same log. Who writes alone has
+ * nobody to let in, and does with one transaction.
  *
  * Memory has a copy of the small tables that decide who may run what (sched.h) and, for deduplication, fingerprints of
  * child keys (keys.h). Each batch has a number, and a row (table batch) that says which lanes it changed: under the
@@ -93,6 +94,7 @@ struct postgres_store {
     bool changed;      /* rows were written in this transaction */
     bool meta_changed; /* numbers were taken */
     unsigned others;   /* how often others were seen to write lately */
+    uint64_t loads;    /* round trips to read, so far */
     struct meta meta;
     int64_t locked_next_page;        /* as the lock found it */
     int64_t now_utc_us, now_mono_us; /* the server's time at the lock, and ours */
@@ -145,8 +147,11 @@ void pg_want_keep(struct postgres_store *store, PGresult **keep);
 int pg_load(struct postgres_store *store, struct err *err);
 /* Answers all wants without the lock, from what is committed. Memory is brought up to date before. */
 int pg_look(struct postgres_store *store, struct err *err);
-/* Does all that is queued; afterwards nothing waits but writing. Takes the lock. */
+/* Does all that is queued; afterwards nothing waits but writing. Takes the lock. The caller's wants will see what was
+ * done; */
 int pg_run_ops(struct postgres_store *store, struct err *err);
+/* or they are answered by what was before. There is something queued, and it is not being done. */
+int pg_run_ops_with_wants(struct postgres_store *store, struct err *err);
 /* Writes, commits, and makes it durable; or only ends the transaction when nothing was changed. */
 int pg_commit(struct postgres_store *store, struct err *err);
 /* The batch is gone. */

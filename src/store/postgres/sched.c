@@ -184,7 +184,7 @@ static void changed(struct sched *sched, struct lane *lane) {
             list_remove(&lane->busy);
     }
     bool has_work = lane->v[LN_QUEUED] > lane->v[LN_DELAYED] || lane->v[LN_RETRIES] > 0;
-    sched->woke |= has_work && !lane->had_work;
+    lane->woke |= has_work && !lane->had_work;
     lane->had_work = has_work;
 }
 
@@ -529,6 +529,7 @@ int sched_lane_put(struct sched *sched, int64_t id, struct workflow *workflow, s
     memcpy(lane->v, numbers, sizeof lane->v);
     count(lane, true);
     changed(sched, lane);
+    lane->woke = false; /* whoever gave it work told of it */
     if (ret_lane)
         *ret_lane = lane;
     return 0;

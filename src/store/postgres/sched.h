@@ -92,6 +92,7 @@ struct lane {
     int64_t v[LANE_NUMBERS];
     struct list busy; /* in sched.busy while it has queued runs or retries */
     bool dirty, is_new, had_work;
+    bool woke; /* got work since it was written */
     struct lane *next_dirty;
     char *packed;
     size_t packed_n, n_keys;
@@ -109,7 +110,7 @@ struct sched {
     struct lane *dirty;
     struct rate *dirty_rates;
     bool workflows_dirty;
-    bool woke; /* something may be leased that could not be before */
+    bool woke; /* something may be leased that could not be before; beside what lanes got */
     uint64_t mark;
     size_t n_known;      /* lanes that there are */
     uint64_t generation; /* how often it was freed, or a lane dropped: pointers of before are void */

@@ -132,7 +132,7 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_FINISH] = "WITH b AS (INSERT INTO @batch (number, session, lanes, workflows) VALUES ($1, $2, $3, $4))"
                    " UPDATE @meta SET batch = $1, next_page = $5, next_id = $6, next_lane = $7, next_workflow = $8,"
                    " turn = $9, next_log = $10, first_log = $11, history_runs = $12, history_bytes = $13"
-                   " WHERE one = 1",
+                   " WHERE one = 1 RETURNING set_config('synchronous_commit', $14, true)",
     [SQL_COMMIT] = "COMMIT",
     /* Writes to the log, so that its commit waits for the disk, and with that for all that was committed before. */
     [SQL_FLUSH] = "SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'froe', '')",

@@ -139,7 +139,7 @@ struct sql {
 
 /* What a connection of our own is told once, and one behind a pooler (SQL_LOCAL) for each transaction: the client's
  * part of "nobody waits for ever", plans that do not depend on an old idea of how large tables are, and that a COMMIT
- * does not wait for the disk, which SQL_FLUSH does after it. */
+ * does not wait for the disk unless SQL_FINISH says so; else SQL_FLUSH does after it. */
 extern const char schema_settings[];
 
 /* The statements for this schema. -ENOMEM. */
