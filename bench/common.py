@@ -19,11 +19,11 @@ class Failed(Exception):
 class Mock:
     """A froe-s3mock process of its own, spoken to through its admin endpoints."""
 
-    def __init__(self, program, folder, tls):
+    def __init__(self, program, folder, tls, *options):
         self.scheme = "https" if tls else "http"
         port_file = folder / f"port-{self.scheme}"
         port_file.unlink(missing_ok=True)
-        command = [program, "--port-file", port_file]
+        command = [program, "--port-file", port_file, *options]
         self.context = None
         if tls:
             command += ["--tls-cert", folder / "cert.pem", "--tls-key", folder / "key.pem"]

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Measures work on images: JPEGs of about 1 MB to 512-pixel thumbnails, WebP and JPEG.
 
-    image_bench.py --build DIR [--images N] [--rounds N]
+    image_bench.py --build DIR [--images N] [--rounds N] [--no-others]
 
 froe with its image handler, from froe-s3mock on loopback to a directory, against the same work by libvips in a bare loop (one
 process a core, no S3), and against loops over files with vipsthumbnail, ImageMagick's convert and sharp. Prints one table and
@@ -246,12 +246,12 @@ class Bench:
         photos = make_files(self.folder, self.options.images) / "jpg"
         self.bytes = sum(path.stat().st_size for path in photos.iterdir())
         tools = self.tools()
-        mock = Mock(self.mock_program, self.folder, False)
+        mock = Mock(self.mock_program, self.folder, False, "--default-checksum")
         try:
             for number in range(1, self.options.rounds + 1):
                 self.measure_files("bare", number, photos)
                 self.measure_froe(mock, number, photos)
-                for tool in tools:
+                for tool in tools if self.options.others else ():
                     self.measure_files(tool, number, photos)
         finally:
             mock.stop()
@@ -314,6 +314,7 @@ def main():
     parser.add_argument("--build", default="build", help="build directory (build)")
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-others", dest="others", action="store_false", help="froe and bare libvips alone")
     options = parser.parse_args()
     if options.images < 1 or options.rounds < 1:
         parser.error("at least one image and one round")

@@ -16,6 +16,8 @@
  * grows, that is well inside what the header promises. */
 #define PAUSE_BYTES (64 * 1024)
 _Static_assert(PAUSE_BYTES * 2 <= HANDLER_BUFFER_MAX, "the promise of HANDLER_BUFFER_MAX");
+/* Likewise where bodies go to files: what is being written, and what gathers meanwhile. */
+#define PAUSE_FILE_BYTES (128 * 1024)
 
 #define RESTART_MS 50 /* after a first worker that died at once; doubles */
 #define RESTART_MAX_MS 1000
@@ -130,13 +132,18 @@ static size_t waiting(const struct pool_job *job) {
     return job->file ? pool_file_waiting(job->file) : job->body.n - job->body_sent;
 }
 
+/* What has gathered is enough for now. */
+static bool is_full(const struct pool_job *job) {
+    return waiting(job) >= (job->file ? PAUSE_FILE_BYTES : PAUSE_BYTES);
+}
+
 static bool all_sent(const struct pool_job *job) {
     return job->finished && job->line_sent == job->line.n && (job->file || job->body_sent == job->body.n);
 }
 
 /* There is room, and the caller is to be told as soon as that may be. */
 static void owe_room(struct pool_job *job) {
-    if (job->owes_room && waiting(job) < PAUSE_BYTES)
+    if (job->owes_room && !is_full(job))
         later_add(&pool_of(job)->later, &job->later);
 }
 
@@ -415,7 +422,7 @@ static bool pool_write(struct handler_job *handler_job, struct bytes piece) {
     else if (large && job->received < job->size && list_empty(&job->ready))
         make_ready(job);
     /* With the last piece nothing more is held back: the end must come. */
-    job->owes_room = !job->over && waiting(job) >= PAUSE_BYTES && (job->file || job->received < job->size);
+    job->owes_room = !job->over && is_full(job) && (job->file || job->received < job->size);
     return !job->owes_room;
 }
 
@@ -425,6 +432,8 @@ static void pool_finish(struct handler_job *handler_job) {
         return;
     job->finished = true;
     job->owes_room = false;
+    if (job->file)
+        pool_file_flush(job->file);
     if (job->worker && job->received != job->size)
         length_is_wrong(job);
     else if (job->worker)

@@ -13,6 +13,7 @@
 
 #define NAME "froe-pool-"
 #define TRIES 10
+#define WRITE_BYTES (96 * 1024) /* gathered before a thread is woken for it; with a piece of 32 KiB still 128 KiB */
 
 struct pool_files {
     uv_loop_t *loop;
@@ -34,6 +35,7 @@ struct pool_file {
     size_t done; /* of `writing` */
     uint64_t offset;
     bool busy, freed;
+    bool flushing; /* nothing more comes: what was gathered is written, however little */
     int error;
     void (*progress)(void *arg);
     void *arg;
@@ -183,7 +185,7 @@ static void on_written(uv_fs_t *request) {
 }
 
 static void write_on(struct pool_file *file) {
-    if (file->writing.n == 0) {
+    if (file->writing.n == 0 && (file->flushing || file->gathering.n >= WRITE_BYTES)) {
         struct buf swapped = file->writing;
         file->writing = file->gathering;
         file->gathering = swapped;
@@ -224,6 +226,12 @@ int pool_file_add(struct pool_file *file, struct bytes piece) {
     if (r == 0 && !file->busy)
         write_on(file);
     return r;
+}
+
+void pool_file_flush(struct pool_file *file) {
+    file->flushing = true;
+    if (!file->error && !file->busy)
+        write_on(file);
 }
 
 size_t pool_file_waiting(const struct pool_file *file) {

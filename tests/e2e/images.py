@@ -190,8 +190,10 @@ def bombs(gallery):
     yield "gif-frames", "a.gif", gif_of(2000, 2000, 20000)
     yield "gif-outside", "a.gif", gif_of(1, 1, 3, (65535, 65535))
     yield "gif-nothing", "a.gif", gif_of(0, 0, 0)
-    if webp[12:16] == b"VP8 ":
-        webp[26:30] = struct.pack("<HH", 16383, 16383)
+    at = webp.find(b"VP8 ")  # the picture's size, and before it that of the canvas, if it has one
+    webp[at + 14:at + 18] = struct.pack("<HH", 16383, 16383)
+    if webp[12:16] == b"VP8X":
+        webp[24:30] = struct.pack("<I", 16382)[:3] * 2
     yield "webp-header", "a.webp", bytes(webp)
     for order, mark in (("<", b"II"), (">", b"MM")):
         tags = [(256, 4, 1, 200000), (257, 4, 1, 200000), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, 8),
