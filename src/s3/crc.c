@@ -1,9 +1,11 @@
-/* crc.c - table-driven CRCs whose tables the compiler works out.
+/* crc.c - table-driven CRCs whose tables the compiler works out; long inputs are folded where that can be done.
  *
  * A CRC is linear, so an entry of a table is the exclusive-or of the entries for the single bits of its index, and
  * those are one chain: each is the one before, advanced by one bit. The chain (64 constants a polynomial) is an enum,
  * where each constant may use the one before; the tables are built of it by macros. */
 #include "crc.h"
+
+#include "crc_fold.h"
 
 #define ADVANCE(c, poly) (((uint64_t)(c) >> 1) ^ (((uint64_t)(c)&1) ? (poly) : UINT64_C(0)))
 
@@ -61,10 +63,10 @@ static uint64_t load_little_endian(const unsigned char *p) {
            (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 | (uint64_t)p[7] << 56;
 }
 
-static uint32_t update_32(const uint32_t tables[8][256], uint32_t crc, struct bytes data) {
-    const unsigned char *p = (const unsigned char *)data.p;
-    size_t n = data.n;
-    crc = ~crc;
+/* ---- by tables: the register, without inversions ---- */
+
+static uint32_t tables_32(const uint32_t tables[8][256], uint32_t crc, const void *data, size_t n) {
+    const unsigned char *p = data;
     for (; n >= 8; p += 8, n -= 8) {
         uint64_t v = load_little_endian(p) ^ crc;
         crc = tables[7][v & 255] ^ tables[6][v >> 8 & 255] ^ tables[5][v >> 16 & 255] ^ tables[4][v >> 24 & 255] ^
@@ -72,21 +74,11 @@ static uint32_t update_32(const uint32_t tables[8][256], uint32_t crc, struct by
     }
     for (; n; p++, n--)
         crc = crc >> 8 ^ tables[0][(crc ^ *p) & 255];
-    return ~crc;
+    return crc;
 }
 
-uint32_t crc_32(uint32_t crc, struct bytes data) {
-    return update_32(ieee_tables, crc, data);
-}
-
-uint32_t crc_32c(uint32_t crc, struct bytes data) {
-    return update_32(castagnoli_tables, crc, data);
-}
-
-uint64_t crc_64nvme(uint64_t crc, struct bytes data) {
-    const unsigned char *p = (const unsigned char *)data.p;
-    size_t n = data.n;
-    crc = ~crc;
+static uint64_t tables_64(uint64_t crc, const void *data, size_t n) {
+    const unsigned char *p = data;
     for (; n >= 8; p += 8, n -= 8) {
         uint64_t v = load_little_endian(p) ^ crc;
         crc = nvme_tables[7][v & 255] ^ nvme_tables[6][v >> 8 & 255] ^ nvme_tables[5][v >> 16 & 255] ^
@@ -95,5 +87,38 @@ uint64_t crc_64nvme(uint64_t crc, struct bytes data) {
     }
     for (; n; p++, n--)
         crc = crc >> 8 ^ nvme_tables[0][(crc ^ *p) & 255];
-    return ~crc;
+    return crc;
+}
+
+/* ---- long inputs folded first ---- */
+
+static const struct crc_fold ieee_fold = {{0x653d982200000000, 0xcad38e8f00000000},
+                                          {0x65673b4600000000, 0x9ba54c6f00000000}};
+static const struct crc_fold castagnoli_fold = {{0x1c19243b00000000, 0x75bba45b00000000},
+                                                {0x3743f7bd00000000, 0x3171d43000000000}};
+static const struct crc_fold nvme_fold = {{0x0c32cdb31e18a84a, 0x62242240ace5045a},
+                                          {0xeadc41fd2ba3d420, 0x21e9761e252621ac}};
+
+static uint32_t update_32(const uint32_t tables[8][256], const struct crc_fold *fold, uint32_t crc, struct bytes data) {
+    unsigned char folded[CRC_FOLD_SIZE];
+    crc = ~crc;
+    if (crc_fold(fold, crc, &data, folded))
+        crc = tables_32(tables, 0, folded, sizeof folded);
+    return ~tables_32(tables, crc, data.p, data.n);
+}
+
+uint32_t crc_32(uint32_t crc, struct bytes data) {
+    return update_32(ieee_tables, &ieee_fold, crc, data);
+}
+
+uint32_t crc_32c(uint32_t crc, struct bytes data) {
+    return update_32(castagnoli_tables, &castagnoli_fold, crc, data);
+}
+
+uint64_t crc_64nvme(uint64_t crc, struct bytes data) {
+    unsigned char folded[CRC_FOLD_SIZE];
+    crc = ~crc;
+    if (crc_fold(&nvme_fold, crc, &data, folded))
+        crc = tables_64(0, folded, sizeof folded);
+    return ~tables_64(crc, data.p, data.n);
 }
