@@ -158,7 +158,7 @@ static void test_abort_at_any_time(void **state) {
         attempt_abort(&attempts[3], "right after the finish");
         attempt_start(world, &attempts[4], &large);
         feed(world, &attempts[4], bytes_of(body, 16384), 16384);
-        attempt_start(world, &attempts[5], &small);
+        attempt_start(world, &attempts[5], &late); /* likewise, where the large one is not with a worker yet */
         attempt_finish(&attempts[5]);
         attempt_abort(&attempts[5], "while it waits");
         attempt_abort(&attempts[4], "and this");
