@@ -17,7 +17,7 @@
 #define PAUSE_BYTES (64 * 1024)
 _Static_assert(PAUSE_BYTES * 2 <= HANDLER_BUFFER_MAX, "the promise of HANDLER_BUFFER_MAX");
 /* Likewise where bodies go to files: what is being written, and what gathers meanwhile. */
-#define PAUSE_FILE_BYTES (128 * 1024)
+#define PAUSE_FILE_BYTES (224 * 1024)
 
 #define RESTART_MS 50 /* after a first worker that died at once; doubles */
 #define RESTART_MAX_MS 1000

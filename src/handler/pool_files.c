@@ -13,7 +13,7 @@
 
 #define NAME "froe-pool-"
 #define TRIES 10
-#define WRITE_BYTES (96 * 1024) /* gathered before a thread is woken for it; with a piece of 32 KiB still 128 KiB */
+#define WRITE_BYTES (112 * 1024) /* gathered before a thread is woken for it; with a piece of 16 KiB still 128 KiB */
 
 struct pool_files {
     uv_loop_t *loop;

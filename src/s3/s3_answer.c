@@ -100,6 +100,11 @@ void s3_answer_metadata(const struct http_field *fields, size_t n, struct s3_hea
 /* Below that a body is over before a thread has begun with it. */
 #define LARGE_BYTES (1024 * 1024)
 
+/* A CRC costs less than to hand it over. */
+static bool is_dear(enum checksum_kind kind) {
+    return kind == CHECKSUM_MD5 || kind == CHECKSUM_SHA1 || kind == CHECKSUM_SHA256;
+}
+
 int s3_check_begin(struct s3_check *check, const struct s3_answer *answer) {
     s3_check_stop(check);
     check->kind = answer->checksum_kind;
@@ -116,7 +121,8 @@ int s3_check_begin(struct s3_check *check, const struct s3_answer *answer) {
     int r = check->sum ? 0 : checksum_new(&check->sum);
     if (r >= 0)
         r = checksum_begin(check->sum, check->kind);
-    if (r >= 0 && check->hashers && check->length != S3_SIZE_UNKNOWN && check->length >= LARGE_BYTES)
+    if (r >= 0 && check->hashers && is_dear(check->kind) && check->length != S3_SIZE_UNKNOWN &&
+        check->length >= LARGE_BYTES)
         r = hashing_new(check->hashers, check->sum, &check->hashing);
     return r;
 }
