@@ -231,7 +231,7 @@ class Bench:
         for path in self.folder.glob("image.db*"):
             path.unlink()
         config.write_text(json.dumps({  # which is YAML too
-            "bucket_prefix": BUCKET, "store": f"sqlite:{store}", "max_runs_per_bucket": 0, "timeout": "10m", "slots": 4 * self.cores,
+            "bucket_prefix": BUCKET, "store": f"sqlite:{store}", "max_runs_per_bucket": 0, "timeout": "10m",
             "rules": [{"handler": {"image": SPEC}, "output": f"{self.results}/{{stem}}.{{name}}"}]}))
         env = client_environment(mock, self.folder)
         server = mock.cpu_seconds()
