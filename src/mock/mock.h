@@ -18,7 +18,7 @@ struct mock_options {
     const char *region;             /* of buckets made without a LocationConstraint; NULL: us-east-1 */
     const char *tls_cert, *tls_key; /* PEM files; both NULL: plain HTTP */
     const char *faults;             /* initial fault orders, see README of the mock in docs/s3mock.md; NULL: none */
-    bool ignore_if_match;           /* like servers that do not know conditional deletes */
+    bool ignore_if_match;           /* like servers that do not know conditional deletes and copies */
     bool default_checksum; /* objects put without a checksum get a CRC64NVME, as on AWS; else only what was sent is
                               stored */
     uint64_t max_bytes;    /* of all bodies; 0: 4 GiB */

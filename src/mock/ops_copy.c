@@ -108,7 +108,7 @@ struct fail ops_copy_source(struct mock *mock, const struct request *request, st
     struct fail fail = read_source(head_get(&request->head, "x-amz-copy-source"), &source);
     if (!fail.status)
         fail = find(mock, request, &source, ret_bucket, ret_object, ret_version);
-    if (!fail.status && !conditions_hold(&request->head, *ret_version))
+    if (!fail.status && !mock->ignore_if_match && !conditions_hold(&request->head, *ret_version))
         fail = FAIL_PRECONDITION;
     buf_free(&source.text);
     return fail;

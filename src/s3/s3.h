@@ -210,9 +210,11 @@ typedef int64_t s3_read_fn(void *arg, uint64_t offset, void *to, size_t n);
  * as a multipart upload, a part after the other, aborted when it cannot be completed or is cancelled (one that is
  * cancelled while it begins ends when the server has answered); an abort that failed is told in the result's text.
  * Closing the client still lets an abort run, for 5 s at most. S3_OK means that S3 has it, whole and durable;
- * S3_CONFLICT, that somebody else ended the upload. No deadline: the stall limit applies. At most 10000 parts.
- * attempts and throttled are those of all requests. Needs s3:PutObject; s3:AbortMultipartUpload; and s3:GetObject where
- * the answer to the last request was lost and the object has to be looked at.
+ * S3_CONFLICT, that somebody else ended the upload. No deadline: the stall limit applies. At most 10000 parts: they are
+ * larger than part_bytes where that is not enough. Servers other than AWS are told the tags of an upload in parts once
+ * more after it, as Ceph ignores them before: for a moment the object is there without. attempts and throttled are
+ * those of all requests. Needs s3:PutObject; s3:AbortMultipartUpload; and s3:GetObject where the answer to the last
+ * request was lost and the object has to be looked at.
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html */
 #define S3_PART_BYTES (INT64_C(16) * 1024 * 1024) /* the usual part_bytes; at least 5 MiB, at most 5 GiB on AWS */
 int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, s3_read_fn *read,
@@ -228,12 +230,15 @@ int s3_probe_put(struct s3_client *client, struct bytes bucket, struct bytes key
 
 /* Copies an object as it is (metadata and tags with it) inside S3, of that very ETag (empty: of any; 412 otherwise:
  * S3_PRECONDITION; S3_NO_KEY: the source is gone) and version (empty: the current). Above 5 GiB, which one request
- * cannot copy, in parts of the copy's own. An answer of 200 with an error in it is that error. With a content type or
- * metadata in `options` (may be NULL) these replace all that the source has of both; with tags, those replace its
- * tags. The storage class is that of `options`, else STANDARD, not the source's. The request goes to the region of the
- * destination. No deadline: the stall limit applies. Needs s3:GetObject (s3:GetObjectVersion) and s3:GetObjectTagging
- * (s3:GetObjectVersionTagging) on the source, s3:PutObject and s3:PutObjectTagging on the destination, and above 5 GiB
- * s3:AbortMultipartUpload. https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html */
+ * cannot copy, in parts of the copy's own. An answer of 200 with an error in it is that error. Servers that are not AWS
+ * may ignore the ETag: there the source is looked at before and after, so that S3_OK means a copy of that very object
+ * all the same; but what took its place just then may have been copied when the call ends with S3_PRECONDITION (not
+ * above 5 GiB). With a content type or metadata in `options` (may be NULL) these replace all that the source has of
+ * both; with tags, those replace its tags. The storage class is that of `options`, else STANDARD, not the source's. The
+ * request goes to the region of the destination. No deadline: the stall limit applies. Needs s3:GetObject
+ * (s3:GetObjectVersion) and s3:GetObjectTagging (s3:GetObjectVersionTagging) on the source, s3:PutObject and
+ * s3:PutObjectTagging on the destination, and above 5 GiB s3:AbortMultipartUpload.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_CopyObject.html */
 struct s3_copy_source {
     struct bytes bucket, key, version_id, etag;
     uint64_t size;

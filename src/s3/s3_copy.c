@@ -22,9 +22,8 @@ static int check_source(const struct s3_copy_source *source) {
     return s3_ask_check_object(source->bucket, source->key);
 }
 
-static int copy_whole(struct s3_client *client, const struct s3_copy_source *source, struct bytes bucket,
-                      struct bytes key, const struct s3_put_options *options, s3_put_fn *done, void *arg,
-                      struct s3_call **ret_call) {
+int s3_copy_whole(struct s3_client *client, const struct s3_copy_source *source, struct bytes bucket, struct bytes key,
+                  const struct s3_put_options *options, s3_put_fn *done, void *arg, struct s3_call **ret_call) {
     size_t bytes, headers;
     _cleanup_buf_ struct buf from = {0};
     struct s3_call *call;
@@ -59,8 +58,8 @@ int s3_copy(struct s3_client *client, const struct s3_copy_source *source, struc
             const struct s3_put_options *options, s3_put_fn *done, void *arg, struct s3_call **ret_call) {
     if (s3_ask_check_object(bucket, key) < 0 || check_source(source) < 0)
         return -EINVAL;
-    if (source->size > client->copy_max)
+    if (source->size > client->copy_max || s3_copy_must_be_looked_after(client, source))
         return s3_upload_start(client, bucket, key, source->size, client->copy_part, NULL, source, options, done, arg,
                                ret_call);
-    return copy_whole(client, source, bucket, key, options, done, arg, ret_call);
+    return s3_copy_whole(client, source, bucket, key, options, done, arg, ret_call);
 }

@@ -150,6 +150,12 @@ void s3_endpoint_free(struct s3_endpoint *endpoint) {
     *endpoint = (struct s3_endpoint){0};
 }
 
+bool s3_endpoint_is_aws(const struct s3_endpoint *endpoint) {
+    struct bytes host = bytes_str(endpoint->authority);
+    return !endpoint->authority || (endpoint->tls && (bytes_ends(host, BYTES(".amazonaws.com")) ||
+                                                      bytes_ends(host, BYTES(".amazonaws.com.cn"))));
+}
+
 static bool is_virtual(const struct s3_endpoint *endpoint, struct bytes bucket) {
     switch (endpoint->addressing) {
     case S3_ADDRESS_PATH:

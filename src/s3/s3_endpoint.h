@@ -17,6 +17,8 @@ struct s3_endpoint {
 /* Reads `endpoint` and `addressing`. -EINVAL with a text, -ENOMEM. */
 int s3_endpoint_init(struct s3_endpoint *endpoint, const struct s3_options *options, struct err *err);
 void s3_endpoint_free(struct s3_endpoint *endpoint);
+/* Is it AWS itself, by no endpoint or by a name of its own? What it is known to do need not be looked after. */
+bool s3_endpoint_is_aws(const struct s3_endpoint *endpoint);
 
 struct s3_url {             /* places in the text of a URL */
     size_t host_at, host_n; /* as the Host header will say */

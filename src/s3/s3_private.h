@@ -1,6 +1,7 @@
 /* s3_private.h - what the files of the client share: s3.c (the client), s3_call.c (a call from start to end, over its
  * attempts), s3_ask.c (building a call), s3_ops.c (what is made of each operation's answer, and the small operations),
- * s3_put.c (storing an object), s3_body.c (the bodies that are sent), s3_upload.c (calls that are several requests). */
+ * s3_put.c (storing an object), s3_body.c (the bodies that are sent), s3_copy.c and s3_tags.c, s3_upload.c and
+ * s3_upload_copy.c (calls that are several requests). */
 #pragma once
 
 #include "http.h"
@@ -44,7 +45,7 @@ enum s3_op {
     S3_OP_ABORT_UPLOAD,
 };
 
-struct s3_upload; /* s3_upload.c */
+struct s3_upload; /* s3_upload.h */
 
 /* Fields of an object beside its type and metadata, in the order of s3_standard_names. */
 #define S3_STANDARD_N 5
@@ -225,6 +226,7 @@ const char *s3_body_check(struct s3_call *call, const struct s3_answer *answer);
 
 /* ---- s3_put.c ---- */
 /* Checks, and tells how many bytes and headers s3_put_add needs. -EINVAL. */
+#define S3_PUT_MAX (UINT64_C(5) * 1024 * 1024 * 1024) /* bytes of one request, AWS "Uploading objects" */
 int s3_put_check(const struct s3_put_options *options, size_t *ret_bytes, size_t *ret_headers);
 void s3_put_add(struct s3_call *call, const struct s3_put_options *options); /* its headers */
 /* Of a copy: are type and metadata other ones than the source's? */
@@ -235,6 +237,17 @@ static inline bool s3_put_replaces(const struct s3_put_options *options) {
 /* ---- s3_copy.c ---- */
 /* Appends "bucket/key?versionId=..." as x-amz-copy-source wants it. -ENOMEM. */
 int s3_copy_add_source(struct buf *out, const struct s3_copy_source *source);
+int s3_copy_whole(struct s3_client *client, const struct s3_copy_source *source, struct bytes bucket, struct bytes key,
+                  const struct s3_put_options *options, s3_put_fn *done, void *arg, struct s3_call **ret_call);
+
+/* ---- s3_upload_copy.c ---- */
+/* Is it named by an ETag that the server may ignore? */
+bool s3_copy_must_be_looked_after(const struct s3_client *client, const struct s3_copy_source *source);
+
+/* ---- s3_tags.c ---- */
+/* As s3_put_tags, of "name=value&...", percent-encoded. */
+int s3_put_tags_of_query(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
+                         struct bytes query, s3_tags_fn *done, void *arg, struct s3_call **ret_call);
 
 /* ---- s3_upload.c ---- */
 #define S3_PARTS_MAX 10000 /* AWS "Multipart upload limits" */

@@ -5,7 +5,6 @@
 
 #define METADATA_PREFIX "x-amz-meta-"
 #define STORAGE_CLASS_MAX 64
-#define PUT_MAX (UINT64_C(5) * 1024 * 1024 * 1024) /* bytes of one request, AWS "Uploading objects" */
 
 /* ---- how it is stored ---- */
 
@@ -104,7 +103,7 @@ int s3_put(struct s3_client *client, struct bytes bucket, struct bytes key, stru
 int s3_put_stream(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, s3_read_fn *read,
                   const struct s3_put_options *options, uint64_t part_bytes, s3_put_fn *done, void *arg,
                   struct s3_call **ret_call) {
-    if (!read || part_bytes == 0 || part_bytes > PUT_MAX)
+    if (!read || part_bytes == 0 || part_bytes > S3_PUT_MAX)
         return -EINVAL;
     if (size > part_bytes)
         return s3_upload_start(client, bucket, key, size, part_bytes, read, NULL, options, done, arg, ret_call);

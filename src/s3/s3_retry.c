@@ -67,6 +67,7 @@ static const struct {
     OF_CODE("AllAccessDisabled", S3_DENIED, S3_REMEDY_NONE),
     OF_CODE("AccountProblem", S3_DENIED, S3_REMEDY_NONE),
     OF_CODE("InvalidObjectState", S3_ARCHIVED, S3_REMEDY_NONE),
+    OF_CODE("ObjectNotInActiveTierError", S3_ARCHIVED, S3_REMEDY_NONE), /* of a copy's source */
     OF_CODE("InvalidAccessKeyId", S3_CREDENTIALS, S3_REMEDY_NONE),
     OF_CODE("SignatureDoesNotMatch", S3_CREDENTIALS, S3_REMEDY_NONE),
     OF_CODE("InvalidToken", S3_CREDENTIALS, S3_REMEDY_NONE),

@@ -81,3 +81,38 @@ int s3_put_tags(struct s3_client *client, struct bytes bucket, struct bytes key,
         s3_call_start(call, true, ret_call);
     return r;
 }
+
+/* ---- of a query ---- */
+
+static int read_pair(struct bytes pair, struct buf *text, size_t ends[2]) {
+    const char *equals = pair.n ? memchr(pair.p, '=', pair.n) : NULL;
+    size_t name_n = equals ? (size_t)(equals - pair.p) : pair.n, skip = equals ? name_n + 1 : name_n;
+    int r = text_add_unpercent(text, bytes_of(pair.p, name_n), true);
+    ends[0] = text->n;
+    if (r == 0)
+        r = text_add_unpercent(text, bytes_of(pair.p + skip, pair.n - skip), true);
+    ends[1] = text->n;
+    return r;
+}
+
+int s3_put_tags_of_query(struct s3_client *client, struct bytes bucket, struct bytes key, struct bytes version_id,
+                         struct bytes query, s3_tags_fn *done, void *arg, struct s3_call **ret_call) {
+    _cleanup_buf_ struct buf text = {0};
+    size_t ends[S3_TAGS_MAX][2], n = 0, at = 0;
+    struct s3_tag tags[S3_TAGS_MAX];
+    int r = buf_reserve(&text, query.n); /* so that it stays where it is */
+    while (r == 0 && query.n) {
+        const char *amp = memchr(query.p, '&', query.n);
+        size_t pair_n = amp ? (size_t)(amp - query.p) : query.n, skip = amp ? pair_n + 1 : pair_n;
+        r = n == S3_TAGS_MAX ? -EINVAL : read_pair(bytes_of(query.p, pair_n), &text, ends[n]);
+        if (r == 0)
+            n++;
+        query = bytes_of(query.p + skip, query.n - skip);
+    }
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        tags[i] = (struct s3_tag){bytes_of(text.p + at, ends[i][0] - at),
+                                  bytes_of(text.p + ends[i][0], ends[i][1] - ends[i][0])};
+        at = ends[i][1];
+    }
+    return r < 0 ? r : s3_put_tags(client, bucket, key, version_id, tags, n, done, arg, ret_call);
+}

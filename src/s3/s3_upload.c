@@ -1,13 +1,14 @@
 /* s3_upload.c - multipart uploads: one call to the caller, several requests to S3, each a call of its own.
  *
  *     put:   CREATE -> PUT PART ... -> COMPLETE
- *     copy:  HEAD -> GET TAGS -> CREATE -> COPY PART ... -> COMPLETE     (a copy in parts takes over nothing by itself)
- *     both:  what fails or is cancelled after CREATE: ABORT
+ *     copy:  CREATE -> COPY PART ... -> COMPLETE     (and what s3_upload_copy.c does before and between)
+ *     both:  -> PUT TAGS, where there are some and the server is not AWS: others ignore those that CREATE told (Ceph)
+ *            what fails or is cancelled after CREATE: ABORT
  *     probe: CREATE -> ABORT
  *
  * https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html. An answer to CREATE that is lost on the way
  * leaves an upload whose id nobody knows; only a lifecycle rule of the bucket can clear that. */
-#include "s3_private.h"
+#include "s3_upload.h"
 
 #include "mem.h"
 #include "text.h"
@@ -18,35 +19,13 @@
 #define ABORT_TEXT_MAX 400
 #define COMPOSITE_MAX (S3_CRC32_TEXT + 8) /* "<crc32>-<parts>" */
 
-struct s3_upload {
-    struct s3_call *call;  /* the caller's */
-    struct s3_call *child; /* the request under way */
-    uint64_t size, part_bytes;
-    uint32_t part, parts; /* the one under way, from 1; how many there are */
-    s3_read_fn *read;     /* NULL: it is a copy, or a probe */
-    bool probe;           /* nothing is to be stored */
-    struct s3_copy_source source;
-    struct bytes source_text;      /* as x-amz-copy-source */
-    struct s3_put_options options; /* views into `texts` */
-    struct s3_header *metadata;
-    struct bytes standard[S3_STANDARD_N];
-    struct buf texts, tagging;
-    struct buf id;       /* of the upload; empty: there is none */
-    struct buf document; /* that completes it */
-    struct buf crcs, md5s;
-    enum s3_status status; /* what it came to */
-    struct buf left;       /* words on an abort that failed */
-};
-
 static void on_step(struct s3_call *child, const struct s3_result *result);
-static void on_head(void *arg, const struct s3_result *result, const struct s3_object_info *info);
-static void on_tags(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n);
 
 void s3_upload_free(struct s3_upload *upload) {
     if (!upload)
         return;
-    struct buf *bufs[] = {&upload->texts, &upload->tagging, &upload->id,  &upload->document,
-                          &upload->crcs,  &upload->md5s,    &upload->left};
+    struct buf *bufs[] = {&upload->texts,    &upload->tagging, &upload->etag, &upload->id,
+                          &upload->document, &upload->crcs,    &upload->md5s, &upload->left};
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         buf_free(bufs[i]);
     mem_free(upload->metadata);
@@ -65,9 +44,8 @@ static struct bytes keep(struct s3_upload *upload, struct bytes text) {
     return bytes_of(upload->texts.p + at, text.n);
 }
 
-/* Copies the options, and what a HEAD told of the source. */
-static int take_options(struct s3_upload *upload, const struct s3_put_options *options,
-                        const struct bytes standard[S3_STANDARD_N]) {
+int s3_upload_take_options(struct s3_upload *upload, const struct s3_put_options *options,
+                           const struct bytes standard[S3_STANDARD_N]) {
     size_t total = options->content_type.n + options->storage_class.n + options->tagging.n;
     for (size_t i = 0; i < options->n_metadata; i++)
         total += options->metadata[i].name.n + options->metadata[i].value.n;
@@ -107,7 +85,8 @@ static void end(struct s3_upload *upload) {
     s3_call_end(upload->call, upload->status); /* frees the upload, too */
 }
 
-static int ask(struct s3_upload *upload, enum s3_op op, size_t args_n, size_t n_headers, struct s3_call **ret_child) {
+int s3_upload_ask(struct s3_upload *upload, enum s3_op op, size_t args_n, size_t n_headers,
+                  struct s3_call **ret_child) {
     struct s3_call *call = upload->call, *child;
     int r = s3_ask(call->client, op, call->bucket.n + call->key.n + upload->id.n + args_n, n_headers, &child);
     if (r < 0)
@@ -122,9 +101,14 @@ static int ask(struct s3_upload *upload, enum s3_op op, size_t args_n, size_t n_
     return 0;
 }
 
-static void start(struct s3_upload *upload, struct s3_call *child, bool with_deadline) {
+int s3_upload_send(struct s3_upload *upload, struct s3_call *child, int r, bool with_deadline) {
+    if (r < 0) {
+        s3_call_release(child);
+        return r;
+    }
     upload->child = child;
     s3_call_start(child, with_deadline, NULL);
+    return r;
 }
 
 static void leave(struct s3_upload *upload, const char *why) {
@@ -134,8 +118,8 @@ static void leave(struct s3_upload *upload, const char *why) {
 
 static void give_up(struct s3_upload *upload) {
     struct s3_call *child;
-    if (upload->id.n && ask(upload, S3_OP_ABORT_UPLOAD, 0, 0, &child) == 0) {
-        start(upload, child, true);
+    if (upload->id.n && s3_upload_ask(upload, S3_OP_ABORT_UPLOAD, 0, 0, &child) == 0) {
+        s3_upload_send(upload, child, 0, true);
         return;
     }
     if (upload->id.n)
@@ -152,12 +136,12 @@ static void take_end(struct s3_upload *upload, const struct s3_result *result) {
     buf_add_str(&call->message, result->text); /* without memory there are just fewer words */
 }
 
-static void fail(struct s3_upload *upload, const struct s3_result *result) {
+void s3_upload_fail(struct s3_upload *upload, const struct s3_result *result) {
     take_end(upload, result);
     give_up(upload);
 }
 
-static void fail_here(struct s3_upload *upload, enum s3_status status, const char *why) {
+void s3_upload_fail_here(struct s3_upload *upload, enum s3_status status, const char *why) {
     struct buf text = {0};
     struct s3_call *call = upload->call;
     int r = buf_printf(&text, "%s ", s3_op_verb(call->op));
@@ -169,17 +153,17 @@ static void fail_here(struct s3_upload *upload, enum s3_status status, const cha
         r = text_add_printable(&text, call->key);
     if (r >= 0)
         r = buf_printf(&text, ": %s", why);
-    fail(upload, &(struct s3_result){.status = status, .code = "", .text = r < 0 ? why : text.p});
+    s3_upload_fail(upload, &(struct s3_result){.status = status, .code = "", .text = r < 0 ? why : text.p});
     buf_free(&text);
 }
 
-static void fail_code(struct s3_upload *upload, int r) {
+void s3_upload_fail_code(struct s3_upload *upload, int r) {
     if (r == -ECANCELED)
-        fail_here(upload, S3_CANCELLED, "cancelled");
+        s3_upload_fail_here(upload, S3_CANCELLED, "cancelled");
     else if (r == -ENOMEM)
-        fail_here(upload, S3_NO_MEMORY, "out of memory");
+        s3_upload_fail_here(upload, S3_NO_MEMORY, "out of memory");
     else
-        fail_here(upload, S3_BAD_REQUEST, "the request cannot be made");
+        s3_upload_fail_here(upload, S3_BAD_REQUEST, "the request cannot be made");
 }
 
 /* A cancelled CREATE is waited for: once it is sent, only its answer tells what there is to abort. */
@@ -195,14 +179,14 @@ void s3_upload_cancel(struct s3_call *call) {
 
 /* ---- the requests ---- */
 
-static int create(struct s3_upload *upload) {
+int s3_upload_create(struct s3_upload *upload) {
     size_t bytes, headers, more = 0;
     int r = s3_put_check(&upload->options, &bytes, &headers);
     for (size_t i = 0; i < S3_STANDARD_N; i++)
         more += upload->standard[i].n;
     struct s3_call *child;
     if (r >= 0)
-        r = ask(upload, S3_OP_CREATE_UPLOAD, bytes + more, headers + S3_STANDARD_N + 1, &child);
+        r = s3_upload_ask(upload, S3_OP_CREATE_UPLOAD, bytes + more, headers + S3_STANDARD_N + 1, &child);
     if (r < 0)
         return r;
     s3_ask_param(child, BYTES("uploads"), BYTES_NONE);
@@ -212,74 +196,39 @@ static int create(struct s3_upload *upload) {
         if (upload->standard[i].n)
             s3_ask_header(child, bytes_str(s3_standard_names[i]), s3_ask_keep(child, upload->standard[i]));
     s3_put_add(child, &upload->options);
-    r = s3_body_take(child, BYTES_NONE, false);
-    if (r < 0)
-        s3_call_release(child);
-    else
-        start(upload, child, true);
-    return r;
+    return s3_upload_send(upload, child, s3_body_take(child, BYTES_NONE, false), true);
 }
 
 static int put_part(struct s3_upload *upload, uint64_t from, uint64_t n) {
     struct s3_call *child;
-    int r = ask(upload, S3_OP_PUT_PART, sizeof child->number + s3_body_room(n), 1, &child);
+    int r = s3_upload_ask(upload, S3_OP_PUT_PART, sizeof child->number + s3_body_room(n), 1, &child);
     if (r < 0)
         return r;
     snprintf(child->number, sizeof child->number, "%u", upload->part);
     s3_ask_param(child, BYTES("partNumber"), bytes_str(child->number));
-    r = s3_body_read(child, upload->read, upload->call->arg, from, n);
-    if (r < 0)
-        s3_call_release(child);
-    else
-        start(upload, child, false);
-    return r;
+    return s3_upload_send(upload, child, s3_body_read(child, upload->read, upload->call->arg, from, n), false);
 }
 
-static int copy_part(struct s3_upload *upload, uint64_t from, uint64_t n) {
-    char range[64];
-    struct s3_call *child;
-    int range_n =
-        snprintf(range, sizeof range, "bytes=%llu-%llu", (unsigned long long)from, (unsigned long long)(from + n - 1));
-    int r = ask(upload, S3_OP_COPY_PART, sizeof child->number + sizeof range, 3, &child);
-    if (r < 0)
-        return r;
-    snprintf(child->number, sizeof child->number, "%u", upload->part);
-    s3_ask_param(child, BYTES("partNumber"), bytes_str(child->number));
-    s3_ask_header(child, BYTES("x-amz-copy-source"), upload->source_text);
-    s3_ask_header(child, BYTES("x-amz-copy-source-range"), s3_ask_keep(child, bytes_of(range, (size_t)range_n)));
-    if (upload->source.etag.n)
-        s3_ask_header(child, BYTES("x-amz-copy-source-if-match"), upload->source.etag);
-    r = s3_body_take(child, BYTES_NONE, false);
-    if (r < 0)
-        s3_call_release(child);
-    else
-        start(upload, child, false);
-    return r;
-}
-
-static int complete(struct s3_upload *upload) {
+int s3_upload_complete(struct s3_upload *upload) {
     int r = buf_add_str(&upload->document, "</CompleteMultipartUpload>");
     struct s3_call *child;
     if (r >= 0)
-        r = ask(upload, S3_OP_COMPLETE_UPLOAD, 0, 1, &child);
+        r = s3_upload_ask(upload, S3_OP_COMPLETE_UPLOAD, 0, 1, &child);
     if (r < 0)
         return r;
     s3_ask_header(child, BYTES("content-type"), BYTES("application/xml"));
-    r = s3_body_take(child, buf_bytes(&upload->document), false);
-    if (r < 0)
-        s3_call_release(child);
-    else
-        start(upload, child, false);
-    return r;
+    return s3_upload_send(upload, child, s3_body_take(child, buf_bytes(&upload->document), false), false);
 }
 
 static int next_part(struct s3_upload *upload) {
+    if (upload->part == upload->parts && s3_upload_copy_must_look(upload))
+        return s3_upload_copy_look(upload);
     if (upload->part == upload->parts)
-        return complete(upload);
+        return s3_upload_complete(upload);
     uint64_t from = upload->part * upload->part_bytes, left = upload->size - from;
     uint64_t n = left < upload->part_bytes ? left : upload->part_bytes;
     upload->part++;
-    return upload->read ? put_part(upload, from, n) : copy_part(upload, from, n);
+    return upload->read ? put_part(upload, from, n) : s3_upload_copy_part(upload, from, n);
 }
 
 /* ---- their answers ---- */
@@ -323,29 +272,55 @@ static bool composite_fits(const struct s3_upload *upload, struct bytes told) {
     return bytes_equal(told, bytes_of(want, S3_CRC32_TEXT + (size_t)n));
 }
 
-static void done(struct s3_upload *upload, struct bytes etag, struct bytes version_id) {
+int s3_upload_stored(struct s3_upload *upload, struct bytes etag, struct bytes version_id) {
     struct s3_call *call = upload->call;
-    if (buf_reserve(&call->kept, etag.n + version_id.n) < 0) {
-        upload->id.n = 0; /* it is stored: there is nothing to abort */
-        fail_code(upload, -ENOMEM);
-        return;
-    }
-    call->http_status = 200;
+    upload->id.n = 0; /* there is nothing to abort */
+    if (buf_reserve(&call->kept, etag.n + version_id.n) < 0)
+        return -ENOMEM;
     buf_add_bytes(&call->kept, etag);
     buf_add_bytes(&call->kept, version_id);
     call->info.etag = bytes_of(call->kept.p, etag.n);
     call->info.version_id = bytes_of(call->kept.p + etag.n, version_id.n);
+    return call->cancelled ? -ECANCELED : 0;
+}
+
+void s3_upload_succeed(struct s3_upload *upload) {
+    upload->call->http_status = 200;
     upload->status = S3_OK;
     end(upload);
 }
 
-static void completed(struct s3_upload *upload, const struct s3_call *child) {
-    if (!composite_fits(upload, child->xml.crc32)) {
-        upload->id.n = 0;
-        fail_here(upload, S3_CORRUPT, "the server got parts with another checksum");
+static void on_tagged(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n) {
+    struct s3_upload *upload = arg;
+    (void)tags;
+    (void)n;
+    s3_upload_count(upload, result);
+    if (result->status == S3_OK)
+        s3_upload_succeed(upload);
+    else
+        s3_upload_fail(upload, result);
+}
+
+static void completed(struct s3_upload *upload, struct bytes etag, struct bytes version_id) {
+    struct s3_call *call = upload->call;
+    bool tags = upload->options.tagging.n && !s3_endpoint_is_aws(&call->client->endpoint);
+    int r = s3_upload_stored(upload, etag, version_id);
+    if (r >= 0 && tags)
+        r = s3_put_tags_of_query(call->client, call->bucket, call->key, call->info.version_id, upload->options.tagging,
+                                 on_tagged, upload, &upload->child);
+    if (r < 0)
+        s3_upload_fail_code(upload, r);
+    else if (!tags)
+        s3_upload_succeed(upload);
+}
+
+static void on_completed(struct s3_upload *upload, const struct s3_call *child) {
+    if (composite_fits(upload, child->xml.crc32)) {
+        completed(upload, child->info.etag, child->info.version_id);
         return;
     }
-    done(upload, child->info.etag, child->info.version_id);
+    upload->id.n = 0;
+    s3_upload_fail_here(upload, S3_CORRUPT, "the server got parts with another checksum");
 }
 
 /* ---- a COMPLETE that finds no upload: it may be the second, and the first have worked ---- */
@@ -368,14 +343,12 @@ static void on_look(void *arg, const struct s3_result *result, const struct s3_o
     struct s3_upload *upload = arg;
     char want[64];
     size_t n = expected_etag(upload, want, sizeof want);
-    upload->child = NULL;
-    upload->call->attempts += result->attempts;
-    upload->call->throttled += result->throttled;
+    s3_upload_count(upload, result);
     upload->id.n = 0;
     if (info && n && info->size == upload->size && bytes_equal(info->etag, bytes_of(want, n)))
-        done(upload, info->etag, info->version_id);
+        completed(upload, info->etag, info->version_id);
     else
-        fail_here(upload, S3_CONFLICT, "somebody else ended its upload");
+        s3_upload_fail_here(upload, S3_CONFLICT, "somebody else ended its upload");
 }
 
 static bool may_have_worked(const struct s3_call *child, const struct s3_result *result) {
@@ -395,7 +368,7 @@ static void aborted(struct s3_upload *upload, const struct s3_result *result) {
 
 /* ---- from step to step ---- */
 
-static void count(struct s3_upload *upload, const struct s3_result *result) {
+void s3_upload_count(struct s3_upload *upload, const struct s3_result *result) {
     upload->child = NULL;
     upload->call->attempts += result->attempts;
     upload->call->throttled += result->throttled;
@@ -412,123 +385,45 @@ static void go_on(struct s3_upload *upload, int r) {
     if (r >= 0)
         r = next_part(upload);
     if (r < 0)
-        fail_code(upload, r);
+        s3_upload_fail_code(upload, r);
 }
 
 static void on_step(struct s3_call *child, const struct s3_result *result) {
     struct s3_upload *upload = child->arg;
     struct s3_call *call = upload->call;
-    count(upload, result);
+    s3_upload_count(upload, result);
     if (child->op == S3_OP_ABORT_UPLOAD) {
         aborted(upload, result);
     } else if (may_have_worked(child, result) && !call->cancelled &&
                s3_head(call->client, call->bucket, call->key, BYTES_NONE, on_look, upload, &upload->child) == 0) {
         return;
     } else if (result->status != S3_OK) {
-        fail(upload, result);
+        s3_upload_fail(upload, result);
     } else if (child->op == S3_OP_COMPLETE_UPLOAD) {
-        completed(upload, child);
+        on_completed(upload, child);
     } else {
         go_on(upload, child->op == S3_OP_CREATE_UPLOAD ? created(upload, child) : stored_part(upload, child));
     }
 }
 
-/* ---- what a copy takes over ---- */
-
-static int ask_tags(struct s3_upload *upload) {
-    const struct s3_copy_source *source = &upload->source;
-    if (upload->options.tagging.n)
-        return create(upload);
-    return s3_get_tags(upload->call->client, source->bucket, source->key, source->version_id, on_tags, upload,
-                       &upload->child);
-}
-
-static void on_head(void *arg, const struct s3_result *result, const struct s3_object_info *info) {
-    struct s3_upload *upload = arg;
-    const struct s3_call *child = upload->child;
-    struct s3_put_options options = upload->options;
-    int r = 0;
-    count(upload, result);
-    if (!info) {
-        fail(upload, result);
-        return;
-    }
-    if (info->size != upload->size || (upload->source.etag.n && !bytes_equal(info->etag, upload->source.etag))) {
-        fail_here(upload, S3_PRECONDITION, "the source was overwritten");
-        return;
-    }
-    if (!s3_put_replaces(&upload->options)) {
-        options.content_type = info->content_type;
-        options.metadata = info->metadata;
-        options.n_metadata = info->n_metadata;
-        r = take_options(upload, &options, child->standard);
-    }
-    if (r >= 0 && upload->call->cancelled)
-        r = -ECANCELED;
-    if (r >= 0)
-        r = ask_tags(upload);
-    if (r < 0)
-        fail_code(upload, r);
-}
-
-static void on_tags(void *arg, const struct s3_result *result, const struct s3_tag *tags, size_t n) {
-    struct s3_upload *upload = arg;
-    int r = 0;
-    count(upload, result);
-    if (result->status != S3_OK && result->status != S3_NOT_SUPPORTED) {
-        fail(upload, result);
-        return;
-    }
-    for (size_t i = 0; r >= 0 && i < n; i++) {
-        r = buf_add_str(&upload->tagging, i ? "&" : "");
-        if (r >= 0)
-            r = text_add_percent(&upload->tagging, tags[i].name, false);
-        if (r >= 0)
-            r = buf_add_byte(&upload->tagging, '=');
-        if (r >= 0)
-            r = text_add_percent(&upload->tagging, tags[i].value, false);
-    }
-    upload->options.tagging = buf_bytes(&upload->tagging);
-    if (r >= 0 && upload->call->cancelled)
-        r = -ECANCELED;
-    if (r >= 0)
-        r = create(upload);
-    if (r < 0)
-        fail_code(upload, r);
-}
-
 /* ---- its beginning ---- */
-
-static int take_source(struct s3_upload *upload, const struct s3_copy_source *source, struct bytes source_text) {
-    struct s3_call *call = upload->call;
-    upload->source = (struct s3_copy_source){
-        .bucket = s3_ask_keep(call, source->bucket),
-        .key = s3_ask_keep(call, source->key),
-        .version_id = s3_ask_keep(call, source->version_id),
-        .etag = s3_ask_keep(call, source->etag),
-        .size = source->size,
-    };
-    upload->source_text = s3_ask_keep(call, source_text);
-    return s3_head(call->client, upload->source.bucket, upload->source.key, upload->source.version_id, on_head, upload,
-                   &upload->child);
-}
 
 int s3_upload_start(struct s3_client *client, struct bytes bucket, struct bytes key, uint64_t size, uint64_t part_bytes,
                     s3_read_fn *read, const struct s3_copy_source *source, const struct s3_put_options *options,
                     s3_put_fn *done_fn, void *arg, struct s3_call **ret_call) {
     static const struct s3_put_options none = {0};
     size_t bytes, headers;
-    if (source && (size - 1) / S3_PARTS_MAX >= part_bytes)
-        part_bytes = (size - 1) / S3_PARTS_MAX + 1;
-    if (s3_ask_check_object(bucket, key) < 0 || s3_put_check(options, &bytes, &headers) < 0 ||
-        (size - 1) / part_bytes >= S3_PARTS_MAX)
+    uint64_t last = size ? size - 1 : 0; /* its place; an empty object is copied in one */
+    if (last / S3_PARTS_MAX >= part_bytes)
+        part_bytes = last / S3_PARTS_MAX + 1;
+    if (s3_ask_check_object(bucket, key) < 0 || s3_put_check(options, &bytes, &headers) < 0 || part_bytes > S3_PUT_MAX)
         return -EINVAL;
     _cleanup_buf_ struct buf text = {0};
     struct s3_call *call;
     int r = source ? s3_copy_add_source(&text, source) : 0;
     size_t of_source = source ? source->bucket.n + source->key.n + source->version_id.n + source->etag.n + text.n : 0;
     if (r >= 0)
-        r = s3_ask(client, S3_OP_UPLOAD, bucket.n + key.n + of_source, 0, &call);
+        r = s3_ask(client, source ? S3_OP_COPY : S3_OP_UPLOAD, bucket.n + key.n + of_source, 0, &call);
     if (r < 0)
         return r;
     struct s3_upload *upload = call->upload = mem_zalloc(sizeof *upload);
@@ -538,16 +433,16 @@ int s3_upload_start(struct s3_client *client, struct bytes bucket, struct bytes 
     }
     *upload = (struct s3_upload){
         .call = call, .size = size, .part_bytes = part_bytes, .read = read, .probe = !read && !source};
-    upload->parts = (uint32_t)((size - 1) / part_bytes + 1);
+    upload->parts = (uint32_t)(last / part_bytes + 1);
     call->to.put = done_fn;
     call->arg = arg;
     call->bucket = s3_ask_keep(call, bucket);
     call->key = s3_ask_keep(call, key);
     call->stage = S3_STAGE_UPLOAD;
     call->start_mono_us = clock_mono_us(client->clock);
-    r = take_options(upload, options ? options : &none, NULL);
+    r = s3_upload_take_options(upload, options ? options : &none, NULL);
     if (r >= 0)
-        r = source ? take_source(upload, source, buf_bytes(&text)) : create(upload);
+        r = source ? s3_upload_copy_start(upload, source, buf_bytes(&text)) : s3_upload_create(upload);
     if (r < 0)
         s3_call_release(call);
     else if (ret_call)

@@ -1,10 +1,15 @@
 """The S3 client's operations for results, against each server, seen with boto3's eyes; and the fake's with boto3 as its client."""
 import pathlib
+import re
+import signal
+import socket
 import subprocess
+import threading
 
 import boto3.s3.transfer
 import botocore.exceptions
 import pytest
+from servers import wait_for
 
 PART = 5 * 1024 * 1024
 LARGE = 2 * PART + 12345
@@ -15,15 +20,39 @@ def body(size):
     return (period * (size // 251 + 1))[:size]
 
 
+class Store:
+    """The program s3_store, on a server."""
+
+    def __init__(self, program, server):
+        self.program, self.server = program, server
+
+    def begin(self, *words, endpoint=None):
+        env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **self.server.env()}
+        if endpoint:
+            env["AWS_ENDPOINT_URL"] = endpoint
+        return subprocess.Popen([self.program, *map(str, words)], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def __call__(self, *words, endpoint=None):
+        with self.begin(*words, endpoint=endpoint) as process:
+            try:
+                out, err = process.communicate(timeout=120)
+            finally:
+                process.kill()
+        return out.decode().strip(), err.decode()
+
+
+def store_on(request, server):
+    return Store(pathlib.Path(request.config.getoption("--build")).resolve() / "tests/unit/s3/s3_store", server)
+
+
 @pytest.fixture
 def store(request, server):
-    program = pathlib.Path(request.config.getoption("--build")).resolve() / "tests/unit/s3/s3_store"
+    return store_on(request, server)
 
-    def run(*words):
-        env = {"PATH": "/usr/bin:/bin", "HOME": "/nonexistent", **server.env()}
-        done = subprocess.run([program, *map(str, words)], capture_output=True, env=env, timeout=120, check=False)
-        return done.stdout.decode().strip(), done.stderr.decode()
-    return run
+
+@pytest.fixture
+def fake_store(request, fake):
+    return store_on(request, fake)
 
 
 def tags_of(server, bucket, key):
@@ -64,6 +93,33 @@ def test_a_copy_takes_metadata_and_tags_with_it(server, store, prefix):
 
 
 @pytest.mark.needs("multipart")
+def test_a_copy_of_what_came_in_parts_is_of_that_very_object(server, store, prefix):
+    """Its copy may have another ETag; and servers that do not know the condition must not matter."""
+    bucket = prefix + "a"
+    server.make_bucket(bucket)
+    etag = store("put", bucket, "k", LARGE, PART)[0].split()[1]
+    answer, text = store("copy", bucket, "k", bucket, "copy", etag)
+    assert answer == f"ok {server.s3.head_object(Bucket=bucket, Key='copy')['ETag']}", text
+    assert server.body(bucket, "copy") == body(LARGE)
+    server.s3.put_object(Bucket=bucket, Key="k", Body=b"another")
+    assert store("copy", bucket, "k", bucket, "other", etag)[0] == "precondition failed"
+    assert server.keys(bucket) == ["copy", "k"]
+
+
+@pytest.mark.needs("multipart", "versioning")
+def test_tags_of_what_came_in_parts_are_its_versions(server, store, prefix):
+    bucket = prefix + "a"
+    server.make_bucket(bucket, "Enabled")
+    for n in (1, 2):
+        answer, text = store("put", bucket, "k", PART + n, PART, f"n={n}")
+        assert answer.startswith("ok "), text
+    versions = server.s3.list_object_versions(Bucket=bucket)["Versions"]
+    found = {version["Size"]: server.s3.get_object_tagging(Bucket=bucket, Key="k", VersionId=version["VersionId"])["TagSet"]
+             for version in versions}
+    assert found == {PART + n: [{"Key": "n", "Value": str(n)}] for n in (1, 2)}
+
+
+@pytest.mark.needs("multipart")
 def test_tags_are_put_and_got(server, store, prefix):
     server.make_bucket(prefix + "a")
     server.s3.put_object(Bucket=prefix + "a", Key="k", Body=b"")
@@ -72,6 +128,80 @@ def test_tags_are_put_and_got(server, store, prefix):
     assert answer == "ok", text
     assert tags_of(server, prefix + "a", "k") == {"name 1": "a+b=c", "ü": ""}
     assert sorted(store("get-tags", prefix + "a", "k")[0].split(" ", 1)[1].replace("name 1", "name1").split()) == ["name1=a+b=c", "ü="]
+
+
+def test_a_bucket_in_another_region_is_found(fake, fake_store, prefix):
+    here, there = prefix + "here", prefix + "there"
+    fake.make_bucket(here)
+    fake.make_bucket(there, region="eu-west-1")
+    elsewhere = fake.client(region="eu-west-1")
+    for key, size in (("small", 100000), ("large", LARGE)):
+        answer, text = fake_store("put", there, key, size, PART, "t=1")
+        assert answer.startswith("ok "), text
+        assert elsewhere.get_object(Bucket=there, Key=key)["Body"].read() == body(size)
+        assert fake_store("get-tags", there, key)[0] == "ok t=1"
+    etag = fake.s3.put_object(Bucket=here, Key="k", Body=b"hello")["ETag"]
+    assert fake_store("copy", here, "k", there, "copy", etag)[0] == f"ok {etag}"
+    assert fake_store("put-tags", there, "copy", "a", "b")[0] == "ok"
+    assert elsewhere.get_object_tagging(Bucket=there, Key="copy")["TagSet"] == [{"Key": "a", "Value": "b"}]
+
+
+def read_request(connection, whole):
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += connection.recv(65536)
+    head, _, rest = got.partition(b"\r\n\r\n")
+    missing = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(rest)
+    while whole and missing > 0:
+        piece = connection.recv(1 << 20)
+        rest += piece
+        missing -= len(piece)
+    return head, rest
+
+
+def test_a_redirect_that_comes_before_the_body_loses_none_of_it(fake_store):
+    """Servers answer from the head alone, and close with most of the body unread."""
+    seen = []
+
+    def serve(listener):
+        for number in range(2):
+            with listener.accept()[0] as connection:
+                seen.append(read_request(connection, number))
+                connection.sendall(b"HTTP/1.1 307 x\r\nx-amz-bucket-region: eu-west-1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+                                   if number == 0 else b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener], daemon=True)
+        thread.start()
+        answer, text = fake_store("put", "bucket", "key", LARGE, 2 * LARGE, endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}")
+        assert answer == 'ok "e"', text
+        thread.join(60)
+    assert b"/us-east-1/s3/" in seen[0][0] and b"/eu-west-1/s3/" in seen[1][0]
+    assert seen[1][1] == body(LARGE)
+
+
+def parts_of_uploads(server, bucket):
+    uploads = server.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+    return sum(len(server.s3.list_parts(Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]).get("Parts", []))
+               for upload in uploads)
+
+
+def test_what_a_killed_upload_leaves_is_seen_by_nobody(fake, fake_store, prefix, patience):
+    """docs/output.md, "In a bucket": its parts stay, and the next attempt has an upload of its own."""
+    bucket = prefix + "a"
+    fake.make_bucket(bucket)
+    fake.misbehave(f"latency op=upload-part bucket={bucket} ms=60000 after-n=1")
+    with fake_store.begin("put", bucket, "k", LARGE, PART) as killed:
+        wait_for("its first part", lambda: parts_of_uploads(fake, bucket) == 1, 60 * patience)
+        killed.kill()
+        assert killed.wait() == -signal.SIGKILL
+    fake.behave()
+    assert fake.keys(bucket) == []
+    assert fake_store("put", bucket, "k", LARGE, PART)[0].startswith("ok ")
+    assert fake.body(bucket, "k") == body(LARGE)
+    left = fake.s3.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [upload["Key"] for upload in left] == ["k"]
+    fake.s3.abort_multipart_upload(Bucket=bucket, Key="k", UploadId=left[0]["UploadId"])
+    assert fake.body(bucket, "k") == body(LARGE)
 
 
 def refused(call, **arguments):

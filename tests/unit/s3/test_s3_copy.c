@@ -82,6 +82,7 @@ static void a_copy_that_fails_says_why(void **state) {
         {404, "<Error><Code>NoSuchBucket</Code></Error>", S3_NO_BUCKET, 1},
         {403, "<Error><Code>AccessDenied</Code></Error>", S3_DENIED, 1},
         {403, "<Error><Code>InvalidObjectState</Code></Error>", S3_ARCHIVED, 1},
+        {403, "<Error><Code>ObjectNotInActiveTierError</Code></Error>", S3_ARCHIVED, 1},
         {400, "<Error><Code>InvalidRequest</Code></Error>", S3_BAD_REQUEST, 1},
         {200, "<Error><Code>InternalError</Code></Error>", S3_SERVER, 3},
         {200, "  \n<Error><Code>SlowDown</Code></Error>", S3_THROTTLED, 3},
@@ -93,7 +94,8 @@ static void a_copy_that_fails_says_why(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct seen s = {0};
-        struct s3_copy_source source = {.bucket = BYTES("src"), .key = BYTES("k"), .etag = BYTES("\"e\"")};
+        struct s3_copy_source source = {
+            .bucket = BYTES("src"), .key = BYTES("k"), .version_id = BYTES("v"), .etag = BYTES("\"e\"")};
         for (uint32_t n = 0; n < cases[i].attempts; n++)
             script_add_body(world.server, cases[i].status, "", cases[i].body);
         copy(&s, &source, NULL);

@@ -1,9 +1,8 @@
-/* test_s3_upload.c - multipart uploads, copies and tags against the fake server: what comes out whole, and what is left
+/* test_s3_upload.c - multipart uploads against the fake server: what comes out whole, and what is left
  * behind when any of the requests fails. */
 #include "mem.h"
-#include "mock.h"
-#include "s3_private.h"
-#include "s3_world.h"
+#include "mock_world.h"
+#include "s3_signed.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,115 +11,123 @@
 
 #include <cmocka.h>
 
-#define PART 1000
-#define SIZE 3500  /* four parts */
 #define REQUESTS 6 /* that one upload takes: its beginning, four parts, its end */
-
-/* A body whose bytes follow from their places, and what came of storing it. */
-struct source {
-    struct seen seen; /* the first: the callbacks' one argument is both */
-    uint64_t size;
-    uint64_t fails_at; /* the first byte that cannot be read; 0: none */
-};
-
-static struct mock *mock;
-
-static char byte_at(uint64_t at) {
-    return (char)('a' + at * 7 % 23);
-}
-
-static int64_t read_source(void *arg, uint64_t offset, void *to, size_t n) {
-    const struct source *source = arg;
-    assert_true(offset + n <= source->size);
-    if (source->fails_at && offset + n > source->fails_at)
-        return -EIO;
-    for (size_t i = 0; i < n; i++)
-        ((char *)to)[i] = byte_at(offset + i);
-    return (int64_t)n;
-}
-
-static struct s3_options mock_client_options(void) {
-    static char url[64];
-    struct s3_options o = world_options();
-    snprintf(url, sizeof url, "http://127.0.0.1:%u", mock_port(mock));
-    o.endpoint = url;
-    o.stall_timeout_us = 10 * US_PER_S;
-    o.retry_base_us = 10;
-    return o;
-}
-
-static void start_mock(const char *faults) {
-    struct err err = {0};
-    const struct mock_options options = {.faults = faults, .min_part = PART};
-    if (mock)
-        mock_stop(mock);
-    mock = NULL;
-    assert_int_equal(mock_start(&options, &mock, &err), 0);
-    assert_int_equal(mock_put(mock, BUCKET, BYTES("other"), BYTES("x"), NULL), 0);
-    world.provider.keys.access_key_id = BYTES("test");
-    world.provider.keys.secret_access_key = BYTES("test");
-    world_use(mock_client_options());
-}
-
-static int stop_mock(void **state) {
-    int r = world_teardown(state);
-    mock_stop(mock);
-    mock = NULL;
-    return r;
-}
-#define MOCK_TEST(name) cmocka_unit_test_setup_teardown(name, world_setup, stop_mock)
-
-static int begin(struct source *source, const struct s3_put_options *options) {
-    world.busy = true;
-    int r = s3_put_stream(world.client, BUCKET, KEY, source->size, read_source, options, PART, seen_put, source,
-                          &source->seen.call);
-    world.busy = false;
-    return r;
-}
-
-static void put(struct source *source, const struct s3_put_options *options) {
-    assert_int_equal(begin(source, options), 0);
-    seen_finish(&source->seen);
-}
-
-static bool exists(void) {
-    struct seen s = {0};
-    world_call(&s, HEAD);
-    bool is = s.status == S3_OK;
-    assert_true(is || s.status == S3_NO_KEY);
-    seen_free(&s);
-    return is;
-}
-
-static void check_stored(uint64_t size) {
-    struct seen s = {0};
-    world_call(&s, GET);
-    assert_int_equal(s.status, S3_OK);
-    assert_int_equal(s.body.n, size);
-    for (uint64_t i = 0; i < size; i++)
-        assert_int_equal(s.body.p[i], byte_at(i));
-    seen_free(&s);
-}
 
 static void parts_become_one_object(void **state) {
     static const struct {
         uint64_t size;
         const char *parts;
     } cases[] = {{1000, ""}, {1001, "-2\""}, {2000, "-2\""}, {3500, "-4\""}, {100000, "-100\""}};
-    start_mock(NULL);
+    mock_world_start(NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct source source = {.size = cases[i].size};
-        put(&source, NULL);
+        source_put(&source, NULL);
         assert_string_equal(source.seen.text, "");
         assert_int_equal(source.seen.status, S3_OK);
         assert_non_null(strstr(source.seen.out.p, cases[i].parts));
         assert_int_equal(mock_uploads(mock), 0);
-        check_stored(cases[i].size);
+        mock_world_check(cases[i].size);
         seen_free(&source.seen);
     }
     assert_int_equal(world_counters().put, 1);
-    struct source large = {.size = PART * UINT64_C(10000) + 1};
-    assert_int_equal(begin(&large, NULL), -EINVAL);
+}
+
+/* No more than 10000 of them: they grow. */
+static void parts_grow_with_a_large_body(void **state) {
+    static const struct {
+        uint64_t size, part;
+        const char *length;
+    } cases[] = {
+        {PART * UINT64_C(10000), PART, "1000"},
+        {PART * UINT64_C(10000) + 1, PART, "1001"},
+        {PART * UINT64_C(20000), PART, "2000"},
+        {PART * UINT64_C(20000) + 1, PART, "2001"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_use(world_options());
+        size_t first = world.server->n_requests;
+        script_add_body(world.server, 200, "",
+                        "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>");
+        world_add_error(403, "", "AccessDenied", "");
+        script_add_body(world.server, 200, "", ""); /* the abort's */
+        struct source source = {.size = cases[i].size};
+        source_put(&source, NULL);
+        assert_int_equal(source.seen.status, S3_DENIED);
+        assert_string_equal(script_target(world.server, first + 1), "PUT /bucket-1/key?partNumber=1&uploadId=u");
+        assert_string_equal(script_header(world.server, first + 1, "Content-Length"), cases[i].length);
+        assert_string_equal(script_target(world.server, first + 2), "DELETE /bucket-1/key?uploadId=u");
+        seen_free(&source.seen);
+    }
+    struct source source = {.size = 10000 * S3_PUT_MAX + 1};
+    assert_int_equal(source_begin(&source, NULL), -EINVAL);
+}
+
+static void a_bucket_elsewhere_is_found_before_any_part(void **state) {
+    world_add_error(301, "x-amz-bucket-region: eu-west-1\r\n", "PermanentRedirect", "");
+    script_add_body(world.server, 200, "",
+                    "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>");
+    script_add_body(world.server, 200, "ETag: \"1\"\r\n", "");
+    script_add_body(world.server, 200, "ETag: \"2\"\r\n", "");
+    script_add_body(world.server, 200, "",
+                    "<CompleteMultipartUploadResult><ETag>\"e-2\"</ETag></CompleteMultipartUploadResult>");
+    struct source source = {.size = 2 * PART};
+    source_put(&source, NULL);
+    assert_int_equal(source.seen.status, S3_OK);
+    assert_string_equal(source.seen.out.p, "\"e-2\" ");
+    signed_check(0, "us-east-1");
+    for (size_t i = 1; i < 5; i++)
+        signed_check(i, "eu-west-1");
+    assert_int_equal(world_counters().redirects, 1);
+    assert_non_null(strstr(world.server->requests[4].p,
+                           "<Part><PartNumber>1</PartNumber><ETag>&quot;1&quot;</ETag><ChecksumCRC32>"));
+    seen_free(&source.seen);
+}
+
+/* Keys that expire in the middle are renewed, and the upload goes on; those that cannot be renewed end it. */
+static void keys_may_expire_at_any_request(void **state) {
+    char order[200];
+    for (int n = 0; n < REQUESTS; n++) {
+        for (int renews = 0; renews < 2; renews++) {
+            snprintf(
+                order, sizeof order,
+                "user access=AKIDNEW secret=test; error op=upload status=400 code=ExpiredToken after-n=%d count=%d", n,
+                renews ? 1 : 2);
+            mock_world_start(order);
+            world.provider.renews = renews;
+            struct source source = {.size = SIZE};
+            source_put(&source, NULL);
+            assert_int_equal(source.seen.status, renews ? S3_OK : S3_CREDENTIALS);
+            assert_int_equal(world.provider.refused > 0, true);
+            assert_int_equal(mock_uploads(mock), 0);
+            assert_int_equal(mock_world_exists(), renews);
+            seen_free(&source.seen);
+        }
+    }
+}
+
+static void tags_are_put_again_where_they_may_be_ignored(void **state) {
+    struct s3_put_options options = {.tagging = BYTES("t=1%202&u=&%C3%A9=a+b")};
+    struct source source = {.size = SIZE};
+    mock_world_start(NULL);
+    source_put(&source, &options);
+    assert_int_equal(source.seen.status, S3_OK);
+    assert_non_null(strstr(source.seen.out.p, "-4"));
+    assert_int_equal(world_counters().tagging, 1);
+    mock_world_check_tags("t=1 2;u=;\xc3\xa9=a b;");
+    seen_free(&source.seen);
+    mock_world_start("error op=put-tagging status=403 code=AccessDenied");
+    source_put(&source, &options);
+    assert_int_equal(source.seen.status, S3_DENIED);
+    assert_non_null(strstr(source.seen.text, "PUT tags of bucket-1/key: 403 AccessDenied"));
+    assert_int_equal(mock_uploads(mock), 0);
+    seen_free(&source.seen);
+    mock_world_start(NULL); /* one request tells all by itself */
+    source.size = PART;
+    source_put(&source, &options);
+    assert_int_equal(source.seen.status, S3_OK);
+    assert_int_equal(world_counters().tagging, 0);
+    mock_world_check_tags("t=1 2;u=;\xc3\xa9=a b;");
+    seen_free(&source.seen);
 }
 
 static void it_is_stored_as_the_options_say(void **state) {
@@ -132,9 +139,9 @@ static void it_is_stored_as_the_options_say(void **state) {
                                            .n_metadata = 1};
     static const uint64_t sizes[] = {10, SIZE};
     for (size_t i = 0; i < 2; i++) {
-        start_mock(NULL);
+        mock_world_start(NULL);
         struct source source = {.size = sizes[i]};
-        put(&source, &options);
+        source_put(&source, &options);
         assert_int_equal(source.seen.status, S3_OK);
         seen_free(&source.seen);
         struct seen s = {0};
@@ -158,16 +165,16 @@ static void any_request_may_fail(void **state) {
             for (int times = 1; times <= 3; times += 2) {
                 snprintf(order, sizeof order, "%s op=create-upload,upload-part,complete-upload count=%d after-n=%d",
                          faults[kind], times == 1 ? 1 : 1000, n);
-                start_mock(order);
+                mock_world_start(order);
                 struct source source = {.size = SIZE};
-                put(&source, NULL);
+                source_put(&source, NULL);
                 assert_int_equal(source.seen.status == S3_OK, times == 1);
                 assert_int_equal(source.seen.throttled, kind == 1 ? times : 0);
                 assert_null(strstr(source.seen.text, "left behind"));
                 assert_int_equal(mock_uploads(mock), 0);
-                assert_int_equal(exists(), times == 1);
+                assert_int_equal(mock_world_exists(), times == 1);
                 if (times == 1)
-                    check_stored(SIZE);
+                    mock_world_check(SIZE);
                 else
                     assert_non_null(strstr(source.seen.text, " of bucket-1/key"));
                 seen_free(&source.seen);
@@ -180,14 +187,14 @@ static void a_lost_answer_to_a_part_or_the_end_changes_nothing(void **state) {
     char order[200];
     for (int n = 1; n < REQUESTS; n++) {
         snprintf(order, sizeof order, "reset op=upload applied=yes count=1 after-n=%d", n);
-        start_mock(order);
+        mock_world_start(order);
         struct source source = {.size = SIZE};
-        put(&source, NULL);
+        source_put(&source, NULL);
         assert_string_equal(source.seen.text, "");
         assert_int_equal(source.seen.status, S3_OK);
         assert_non_null(strstr(source.seen.out.p, "-4\""));
         assert_int_equal(mock_uploads(mock), 0);
-        check_stored(SIZE);
+        mock_world_check(SIZE);
         seen_free(&source.seen);
     }
 }
@@ -198,12 +205,12 @@ static void an_error_in_a_200_is_an_error(void **state) {
     for (size_t i = 0; i < 3; i++) {
         for (int times = 1; times <= 3; times += 2) {
             snprintf(order, sizeof order, "badxml op=complete-upload how=%s count=%d", how[i], times);
-            start_mock(order);
+            mock_world_start(order);
             struct source source = {.size = SIZE};
-            put(&source, NULL);
+            source_put(&source, NULL);
             /* cut and junk: it was completed, which only a look tells */
             assert_int_equal(source.seen.status, i > 0 || times == 1 ? S3_OK : S3_SERVER);
-            assert_int_equal(exists(), source.seen.status == S3_OK);
+            assert_int_equal(mock_world_exists(), source.seen.status == S3_OK);
             assert_int_equal(mock_uploads(mock), 0);
             seen_free(&source.seen);
         }
@@ -211,39 +218,39 @@ static void an_error_in_a_200_is_an_error(void **state) {
 }
 
 static void an_abort_that_fails_is_told(void **state) {
-    start_mock("error op=upload-part status=403 code=AccessDenied after-n=1; error op=abort-upload status=500");
+    mock_world_start("error op=upload-part status=403 code=AccessDenied after-n=1; error op=abort-upload status=500");
     struct source source = {.size = SIZE};
-    put(&source, NULL);
+    source_put(&source, NULL);
     assert_int_equal(source.seen.status, S3_DENIED);
     assert_int_equal(source.seen.http_status, 403);
     assert_string_equal(source.seen.code, "AccessDenied");
     assert_non_null(strstr(source.seen.text, "PUT part of bucket-1/key (part 2): 403"));
     assert_non_null(strstr(source.seen.text, "its upload is left behind: ABORT upload of bucket-1/key: 500"));
     assert_int_equal(mock_uploads(mock), 1);
-    assert_false(exists());
+    assert_false(mock_world_exists());
     seen_free(&source.seen);
 }
 
 static void a_body_that_cannot_be_read_leaves_nothing(void **state) {
-    start_mock(NULL);
+    mock_world_start(NULL);
     for (uint64_t at = 1; at < SIZE; at += 700) {
         struct source source = {.size = SIZE, .fails_at = at};
-        put(&source, NULL);
+        source_put(&source, NULL);
         assert_int_equal(source.seen.status, S3_BAD_REQUEST);
         assert_non_null(strstr(source.seen.text, "cannot be read"));
         assert_int_equal(mock_uploads(mock), 0);
-        assert_false(exists());
+        assert_false(mock_world_exists());
         seen_free(&source.seen);
     }
 }
 
 static void cancelled_after_any_request(void **state) {
-    start_mock(NULL);
+    mock_world_start(NULL);
     for (uint64_t n = 0; n < REQUESTS; n++) {
         for (int later = 0; later < 3; later++) {
             struct source source = {.size = SIZE};
             uint64_t before = world_counters().upload;
-            assert_int_equal(begin(&source, NULL), 0);
+            assert_int_equal(source_begin(&source, NULL), 0);
             while (world_counters().upload - before < n + 1 && !source.seen.dones)
                 uv_run(&world.loop, UV_RUN_ONCE);
             for (int i = 0; i < later && !source.seen.dones; i++)
@@ -264,9 +271,9 @@ static void cancelled_after_any_request(void **state) {
 
 static void closing_clears_up(void **state) {
     for (uint64_t n = 1; n < REQUESTS - 1; n++) { /* while it begins, nobody knows what to clear up */
-        start_mock(NULL);
+        mock_world_start(NULL);
         struct source source = {.size = SIZE};
-        assert_int_equal(begin(&source, NULL), 0);
+        assert_int_equal(source_begin(&source, NULL), 0);
         while (world_counters().upload < n + 1)
             uv_run(&world.loop, UV_RUN_ONCE);
         world_close_client();
@@ -304,7 +311,7 @@ static void without_memory_it_fails_whole(void **state) {
         int r = s3_client_new(&world.loop, &o, &world.client, &err);
         bool made = r == 0;
         if (made)
-            r = s3_put_stream(world.client, BUCKET, KEY, source.size, read_source, NULL, PART, seen_put, &source,
+            r = s3_put_stream(world.client, BUCKET, KEY, source.size, source_read, NULL, PART, seen_put, &source,
                               &source.seen.call);
         if (r == 0)
             seen_finish(&source.seen);
@@ -351,106 +358,23 @@ static void a_probe_tells_and_leaves_nothing(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct seen s = {0};
-        start_mock(cases[i].faults);
+        mock_world_start(cases[i].faults);
         probe(&s, i % 2 ? &tagged : NULL);
         assert_non_null(strstr(s.text, cases[i].text));
         assert_int_equal(s.status, cases[i].status);
         assert_int_equal(mock_uploads(mock), cases[i].left);
-        assert_false(exists());
+        assert_false(mock_world_exists());
         seen_free(&s);
-    }
-}
-
-/* ---- copies ---- */
-
-static void put_source(struct seen *s) {
-    static char body[SIZE];
-    for (size_t i = 0; i < SIZE; i++)
-        body[i] = byte_at(i);
-    const struct s3_header metadata = {BYTES("m"), BYTES("n")};
-    assert_int_equal(s3_put(world.client, BUCKET, BYTES("a b/\xc3\xa9+%?"), bytes_of(body, SIZE), BYTES("a/b"),
-                            &metadata, 1, seen_put, s, NULL),
-                     0);
-    seen_finish(s);
-    assert_int_equal(s->status, S3_OK);
-    s->out.n = 34; /* the ETag alone */
-    const struct s3_tag tags[] = {{BYTES("t 1"), BYTES("a+b")}, {BYTES("u"), BYTES_NONE}};
-    struct seen t = {0};
-    assert_int_equal(
-        s3_put_tags(world.client, BUCKET, BYTES("a b/\xc3\xa9+%?"), BYTES_NONE, tags, 2, seen_tags, &t, NULL), 0);
-    seen_finish(&t);
-    assert_int_equal(t.status, S3_OK);
-    seen_free(&t);
-}
-
-static void copies_in_one_and_in_parts(void **state) {
-    for (int in_parts = 0; in_parts < 2; in_parts++) {
-        for (int replaces = 0; replaces < 2; replaces++) {
-            start_mock(NULL);
-            struct seen s = {0}, t = {0};
-            put_source(&s);
-            if (in_parts) {
-                world.client->copy_max = 2 * PART;
-                world.client->copy_part = PART;
-            }
-            struct s3_copy_source source = {
-                .bucket = BUCKET, .key = BYTES("a b/\xc3\xa9+%?"), .etag = buf_bytes(&s.out), .size = SIZE};
-            struct s3_put_options options = {.content_type = BYTES("c/d"), .tagging = BYTES("only=this")};
-            assert_int_equal(
-                s3_copy(world.client, &source, BUCKET, KEY, replaces ? &options : NULL, seen_put, &t, &t.call), 0);
-            seen_finish(&t);
-            assert_string_equal(t.text, "");
-            assert_int_equal(t.status, S3_OK);
-            assert_int_equal(strstr(t.out.p, "-4\"") != NULL, in_parts);
-            seen_free(&t);
-            check_stored(SIZE);
-            world_call(&t, HEAD);
-            assert_non_null(strstr(t.out.p, replaces ? " c/d " : " a/b "));
-            assert_int_equal(strstr(t.out.p, " m=n") != NULL, !replaces);
-            seen_free(&t);
-            assert_int_equal(s3_get_tags(world.client, BUCKET, KEY, BYTES_NONE, seen_tags, &t, NULL), 0);
-            seen_finish(&t);
-            assert_string_equal(t.out.p, replaces ? "only=this;" : "t 1=a+b;u=;");
-            seen_free(&t);
-            /* somebody overwrote it */
-            source.etag = BYTES("\"00000000000000000000000000000000\"");
-            assert_int_equal(s3_copy(world.client, &source, BUCKET, BYTES("k2"), NULL, seen_put, &t, &t.call), 0);
-            seen_finish(&t);
-            assert_int_equal(t.status, S3_PRECONDITION);
-            seen_free(&t);
-            source.key = BYTES("gone");
-            assert_int_equal(s3_copy(world.client, &source, BUCKET, BYTES("k2"), NULL, seen_put, &t, &t.call), 0);
-            seen_finish(&t);
-            assert_int_equal(t.status, S3_NO_KEY);
-            seen_free(&t);
-            assert_int_equal(mock_uploads(mock), 0);
-            seen_free(&s);
-        }
-    }
-}
-
-static void a_copy_in_parts_may_fail_anywhere(void **state) {
-    char order[200];
-    for (int n = 0; n < REQUESTS; n++) {
-        snprintf(order, sizeof order, "error op=upload status=500 count=3 after-n=%d", n);
-        start_mock(order);
-        struct seen s = {0}, t = {0};
-        put_source(&s);
-        world.client->copy_max = world.client->copy_part = PART;
-        struct s3_copy_source source = {.bucket = BUCKET, .key = BYTES("a b/\xc3\xa9+%?"), .size = SIZE};
-        assert_int_equal(s3_copy(world.client, &source, BUCKET, KEY, NULL, seen_put, &t, &t.call), 0);
-        seen_finish(&t);
-        assert_int_equal(t.status, S3_SERVER);
-        assert_int_equal(mock_uploads(mock), 0);
-        assert_false(exists());
-        seen_free(&s);
-        seen_free(&t);
     }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         MOCK_TEST(parts_become_one_object),
+        WORLD_TEST(parts_grow_with_a_large_body),
+        WORLD_TEST(a_bucket_elsewhere_is_found_before_any_part),
+        MOCK_TEST(keys_may_expire_at_any_request),
+        MOCK_TEST(tags_are_put_again_where_they_may_be_ignored),
         MOCK_TEST(it_is_stored_as_the_options_say),
         MOCK_TEST(any_request_may_fail),
         MOCK_TEST(a_lost_answer_to_a_part_or_the_end_changes_nothing),
@@ -461,8 +385,6 @@ int main(void) {
         MOCK_TEST(a_probe_tells_and_leaves_nothing),
         MOCK_TEST(closing_clears_up),
         WORLD_TEST(without_memory_it_fails_whole),
-        MOCK_TEST(copies_in_one_and_in_parts),
-        MOCK_TEST(a_copy_in_parts_may_fail_anywhere),
     };
     return cmocka_run_group_tests_name("s3 upload", tests, NULL, NULL);
 }
