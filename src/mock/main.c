@@ -22,7 +22,7 @@ static const char usage[] =
     "      --tls-cert FILE      PEM certificate chain: speak HTTPS; needs --tls-key\n"
     "      --tls-key FILE       PEM private key\n"
     "      --fault ORDER        misbehave, e.g. \"latency op=get ms=30\"; may be given more than once\n"
-    "      --ignore-if-match    delete whatever If-Match says, as some servers do\n"
+    "      --ignore-if-match    delete and copy whatever conditions say, as some servers do\n"
     "      --default-checksum   give objects that come without a checksum a CRC64NVME, as AWS does\n"
     "      --max-bytes N        most bytes of bodies to hold (4294967296)\n"
     "      --min-part-size N    least bytes of an upload's parts but the last (5242880)\n"

@@ -13,6 +13,7 @@ What a server can do is told by names, so that a test says what it needs and a s
     null_version_id      a GET tells that it reads the version `null` of a bucket with versions
     suspended_versions   suspending versioning keeps the versions that are there
     multipart            objects can be uploaded in parts
+    lifecycle            buckets have lifecycle rules
     faults               misbehaves on order, and tells what it was asked (the fake alone)
 """
 import json
@@ -166,7 +167,7 @@ class FakeServer(Server):
 
 class MotoServer(Server):
     name = "moto"
-    can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "storage_class", "multipart"})
+    can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "storage_class", "multipart", "lifecycle"})
 
     def __init__(self, folder, build, wrapper=()):
         port = rgw.free_port()
@@ -195,7 +196,7 @@ class MotoServer(Server):
 
 class RgwServer(Server):
     name = "rgw"
-    can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "suspended_versions", "multipart"})
+    can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "suspended_versions", "multipart", "lifecycle"})
 
     @staticmethod
     def start(folder):

@@ -1,4 +1,5 @@
 """The S3 client's operations for results, against each server, seen with boto3's eyes; and the fake's with boto3 as its client."""
+import json
 import pathlib
 import re
 import signal
@@ -202,6 +203,16 @@ def test_what_a_killed_upload_leaves_is_seen_by_nobody(fake, fake_store, prefix,
     assert [upload["Key"] for upload in left] == ["k"]
     fake.s3.abort_multipart_upload(Bucket=bucket, Key="k", UploadId=left[0]["UploadId"])
     assert fake.body(bucket, "k") == body(LARGE)
+
+
+@pytest.mark.needs("lifecycle")
+def test_the_rule_that_the_page_gives_is_one(server, prefix):
+    page = (pathlib.Path(__file__).parents[2] / "docs/output.md").read_text(encoding="utf-8")
+    rules = json.loads(re.search(r"--lifecycle-configuration '(.*?)'", page, re.DOTALL)[1])
+    server.make_bucket(prefix + "a")
+    server.s3.put_bucket_lifecycle_configuration(Bucket=prefix + "a", LifecycleConfiguration=rules)
+    rule, = server.s3.get_bucket_lifecycle_configuration(Bucket=prefix + "a")["Rules"]
+    assert rule["Status"] == "Enabled" and rule["AbortIncompleteMultipartUpload"] == {"DaysAfterInitiation": 1}
 
 
 def refused(call, **arguments):

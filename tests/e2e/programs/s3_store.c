@@ -96,5 +96,9 @@ int main(int n, char **words) {
     }
     uv_run(&loop, UV_RUN_DEFAULT);
     aws_settings_free(&settings);
+    if (uv_loop_close(&loop) < 0) {
+        fprintf(stderr, "something is left on the loop\n");
+        return 2;
+    }
     return run.ok ? 0 : 1;
 }
