@@ -1,11 +1,12 @@
 /* s3loop.c - the yardstick of `make bench`: froe's own S3 client in a bare loop of GET and DELETE, with nothing around
  * it.
  *
- *     s3loop PREFIX SLOTS [HASH-THREADS]
+ *     s3loop PREFIX SLOTS
  *
  * Lists every bucket whose name starts with PREFIX into memory, then reads and deletes (by If-Match) each object, SLOTS
- * at once, buckets in turn. Each body's checksum is compared; without threads for that all is done on one. Prints one
- * line of JSON: objects, seconds and CPU seconds of that second part alone. Settings come from the AWS variables. */
+ * at once, buckets in turn, all on one thread, the checksums of bodies too. Prints one line of JSON: objects, seconds
+ * and CPU seconds of that second part alone.
+ * Settings come from the AWS variables. */
 #include "bytes.h"
 #include "clock.h"
 #include "mem.h"
@@ -174,10 +175,9 @@ static void buckets_listed(void *arg, const struct s3_result *result, const stru
 }
 
 int main(int argc, char **argv) {
-    uint64_t slots, threads = 0;
-    if (argc < 3 || argc > 4 || text_parse_u64(bytes_str(argv[2]), &slots) < 0 || slots < 1 || slots > 10000 ||
-        (argc == 4 && (text_parse_u64(bytes_str(argv[3]), &threads) < 0 || threads > 64)))
-        die("usage: s3loop PREFIX SLOTS [HASH-THREADS]");
+    uint64_t slots;
+    if (argc != 3 || text_parse_u64(bytes_str(argv[2]), &slots) < 0 || slots < 1 || slots > 10000)
+        die("usage: s3loop PREFIX SLOTS");
     uv_loop_t uv;
     struct err err = {0};
     struct aws_settings settings;
@@ -190,8 +190,7 @@ int main(int argc, char **argv) {
                                        .region = settings.region,
                                        .ca_bundle = settings.ca_bundle,
                                        .credentials = credentials,
-                                       .max_connections = loop.slots + 8,
-                                       .hash_threads = (uint32_t)threads};
+                                       .max_connections = loop.slots + 8};
     if (s3_client_new(&uv, &options, &loop.s3, &err) < 0 ||
         s3_list_buckets(loop.s3, bytes_str(argv[1]), BYTES_NONE, buckets_listed, &loop, NULL) < 0)
         die(err.text);

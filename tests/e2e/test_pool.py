@@ -120,17 +120,37 @@ def test_crashes_every_50th(fake, froe, prefix, worker):
 @pytest.mark.core
 @pytest.mark.parametrize("how, words", [
     ("crash", "SIGKILL"), ("garbage", "'hello'"), ("chatter", "'loading'"), ("huge", "64 KiB"), ("exit", "exit status 7"),
-    ("wrong-id", "not for the object"), ("unread", "without having read the whole body"), ("hang", "timed out")])
+    ("wrong-id", "not for the object"), ("status", "none of ok, retry and fail"), ("close", "without an answer"),
+    ("unread", "without having read the whole body"), ("hang", "timed out")])
 def test_one_bad_object(fake, froe, prefix, worker, how, words):
     """It is parked with its reason, and the others are not held up."""
     fill(fake, prefix + "1", 40, 200_000 if how == "unread" else 1024)
     began = time.monotonic()
-    froe.once("--pool", "--timeout", f"{2 * froe.patience}s", "--retries", 1, "--backoff", "50ms",
+    timeout = 10 if how == "close" else 2  # one that closed its stdout is given 2 s to end
+    froe.once("--pool", "--timeout", f"{timeout * froe.patience}s", "--retries", 1, "--backoff", "50ms",
               program=worker.program("bad", "k/7", how), expect=PARKED)
     assert time.monotonic() - began < 30 * froe.patience
     [one] = froe.parked()
     assert one["key"] == "k/7" and one["attempts"] == 2 and words in one["error"], one
     assert fake.keys(prefix + "1") == ["k/7"] and len(set(worker.keys("done")) - {"k/7"}) == 39
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("how, attempts", [("retry", 2), ("fail", 2), ("final", 1)])
+def test_verdicts(fake, froe, prefix, worker, how, attempts):
+    fill(fake, prefix + "1", 20)
+    froe.once("--pool", "--retries", 1, "--backoff", "50ms", program=worker.program("bad", "k/7", how), expect=PARKED)
+    [one] = froe.parked()
+    assert one["key"] == "k/7" and one["attempts"] == attempts and one["error"] == f"it is {how}", one
+    assert fake.keys(prefix + "1") == ["k/7"]
+
+
+def test_words_after_an_answer(fake, froe, prefix, worker):
+    """They cost the worker its place, and no object anything."""
+    fill(fake, prefix + "1", 20)
+    result = froe.once("--pool", "--pool-workers", 1, "--retries", 0, program=worker.program("bad", "k/7", "after"))
+    assert fake.keys(prefix + "1") == [] and sorted(worker.keys("done")) == sorted(f"k/{i}" for i in range(20))
+    assert result.said("attempt failed") == [] and len(worker.pids()) == 2
 
 
 def test_dies_at_once(fake, froe, prefix):

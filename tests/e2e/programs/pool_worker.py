@@ -2,7 +2,8 @@
 """A worker of a pool that writes down what it did, and misbehaves: pool_worker.py LOG [BEHAVIOUR...]
 
     crash-every N    dies with each Nth object of its own, before it answers
-    bad KEY HOW      with that key: crash, garbage, hang, chatter, huge, exit, wrong-id, unread, short, more
+    bad KEY HOW      with that key: crash, garbage, hang, chatter, huge, exit, close, wrong-id, status, unread, after, short, more,
+                     or an answer that is not ok: retry, fail, final
     slow SECONDS     reads a little of each body, and then nothing for that long
     results          gives each body back
     sleep SECONDS    with each object
@@ -73,11 +74,20 @@ for line in stdin:
         sys.exit(7)
     elif how == "wrong-id":
         write('{"id":0,"status":"ok"}\n')
+    elif how == "status":
+        write(json.dumps({"id": job["id"], "status": "done"}) + "\n")
+    elif how == "close":
+        os.close(1)
+        signal.pause()
+    elif how in ("retry", "fail", "final"):
+        answer = {"id": job["id"], "status": "fail" if how == "final" else how, "reason": "it is " + how}
+        write(json.dumps(answer | ({"final": True} if how == "final" else {})) + "\n")
+        continue
     time.sleep(options.get("sleep", 0))
     answer = {"id": job["id"], "status": "ok"}
     if "results" in options:
         answer["result_bytes"] = len(body)
-    write(json.dumps(answer) + "\n")
+    write(json.dumps(answer) + "\n" + ("bye\n" if how == "after" else ""))
     if "results" in options:
         stdout.write(body[:-1] if how == "short" else body + b"x" if how == "more" else body)
         stdout.flush()
