@@ -234,26 +234,27 @@ static int write_result(const struct task *task, size_t at, VipsImage *image, st
 static int make_group(const struct task *task, size_t first, bool *done, struct image_answer *answer) {
     const struct image_spec *spec = task->tool->spec;
     size_t n = 0;
-    VipsImage *image = NULL;
+    VipsImage *image = NULL, *kept = NULL;
     if (make(task, first, wants_frames(task, &spec->outputs[first]), &image, answer) < 0)
         return -1;
     for (size_t i = first; i < spec->n_outputs; i++)
         n += same_pixels(task, &spec->outputs[first], &spec->outputs[i]);
     int r = 0;
     if (n > 1) {
-        VipsImage *kept = vips_image_copy_memory(image);
-        g_object_unref(image);
-        image = kept;
-        if (!image) {
+        kept = vips_image_copy_memory(image);
+        if (!kept) {
             blame(task, IMAGE_NONE, answer);
-            return -1;
+            r = -1;
         }
     }
     for (size_t i = first; i < spec->n_outputs && r == 0; i++)
         if (same_pixels(task, &spec->outputs[first], &spec->outputs[i])) {
             done[i] = true;
-            r = write_result(task, i, image, answer);
+            r = write_result(task, i, kept ? kept : image, answer);
         }
+    /* The first not before the copy: what libvips 8.14 reads of HEIF's metadata ends with it, though the copy refers to
+     * it. */
+    g_clear_object(&kept);
     g_object_unref(image);
     return r;
 }

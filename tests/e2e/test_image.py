@@ -220,12 +220,14 @@ def test_animations(ask, gallery, folder, kind, target):
             assert abs(red - 50 * i) < 30, (more, i, red)
 
 
-def test_several_results_of_one_read(ask, gallery, folder):
+@pytest.mark.core
+@pytest.mark.parametrize("kind", ["jpeg", "avif"])
+def test_several_results_of_one_read(ask, gallery, folder, kind):
     outputs = [{"name": "small", "width": 30}, {"name": "large", "width": 90, "format": "webp"},
                {"name": "again", "width": 30, "format": "webp"}, {"name": "square", "width": 30, "height": 30, "fit": "cover"}]
-    results = ask({"outputs": outputs, "format": "png"}, gallery.get("jpeg"))
+    results = ask({"outputs": outputs, "format": "png"}, gallery.get(kind))
     assert [path.suffix for path in results] == [".png", ".webp", ".webp", ".png"]
-    alone = [ask({"format": "png"} | {k: v for k, v in one.items() if k != "name"}, gallery.get("jpeg"))[0] for one in outputs]
+    alone = [ask({"format": "png"} | {k: v for k, v in one.items() if k != "name"}, gallery.get(kind))[0] for one in outputs]
     for together, single in zip(results, alone):
         assert pixels(together, folder) == pixels(single, folder)
 
