@@ -14,6 +14,12 @@ static bool discards(const struct options *options, const struct config_rule *ru
     return rule->handler == CONFIG_HANDLER_DISCARD;
 }
 
+static bool makes_images(const struct options *options, const struct config_rule *rule) {
+    if (!rule || rule->handler == CONFIG_HANDLER_GENERAL)
+        return options->image && !options->program && !options->plugin && !options->discard;
+    return rule->handler == CONFIG_HANDLER_IMAGE;
+}
+
 const struct config_outputs *config_outputs_of(const struct options *options, const struct config_rule *rule) {
     const struct config_outputs *outputs = rule && rule->outputs ? rule->outputs : options->outputs;
     return outputs && outputs->n > 0 && !discards(options, rule) ? outputs : NULL;
@@ -59,6 +65,14 @@ static int check_drained(const struct options *options, const struct config_outp
     return 0;
 }
 
+/* Each object would fail, after all the work on it. */
+static int check_images_land(const struct options *options, const struct config_rule *rule, struct err *err) {
+    if (!makes_images(options, rule) || config_outputs_of(options, rule))
+        return 0;
+    return refuse(options, rule ? rule->node : doc_get(options->doc->root, "image"), err,
+                  "images are made of the objects, and nothing says where they go: say output");
+}
+
 int config_outputs_settle(const struct options *options, const char *endpoint, struct err *err) {
     const struct config_outputs *general = options->outputs;
     const struct config_rules *rules = options->rules;
@@ -66,12 +80,16 @@ int config_outputs_settle(const struct options *options, const char *endpoint, s
         return refuse(options, general->items[0].node, err,
                       "discarding makes no results, so there is nothing for an output");
     int r = check_drained(options, general, options->then, endpoint, err);
+    if (r == 0 && !rules)
+        r = check_images_land(options, NULL, err);
     for (size_t i = 0; rules && i < rules->n && r == 0; i++) {
         const struct config_rule *rule = &rules->rules[i];
         if (rule->outputs && rule->outputs->n > 0 && discards(options, rule))
             return refuse(options, rule->outputs->items[0].node, err,
                           "discarding makes no results, so there is nothing for an output of this rule");
         r = check_drained(options, rule->outputs, rule->then, endpoint, err);
+        if (r == 0)
+            r = check_images_land(options, rule, err);
     }
     return r;
 }

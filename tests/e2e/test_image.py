@@ -499,6 +499,17 @@ def test_config_check_asks_froe_image(froe, folder, program):
         check({"format": name}, DRAINED if name in formats["write"] else USAGE)
 
 
+@pytest.mark.parametrize("config", [{"image": {"width": 3}}, {"image": {"width": 3}, "output": "none"},
+                                    {"rules": [{"handler": {"image": {"width": 3}}}]},
+                                    {"image": {"width": 3}, "rules": [{"buckets": "b", "output": "none"}]}])
+def test_images_that_go_nowhere_are_refused(froe, folder, prefix, config):
+    path = folder / "c.yaml"
+    path.write_text(yaml.safe_dump({"bucket_prefix": prefix} | config))
+    for command in (("config", "check", path), ("run", "--once", "--config", path)):
+        result = froe.run(*command, plain=True)
+        assert result.code == USAGE and "nothing says where they go" in result.stderr, result
+
+
 def test_without_froe_image(fake, froe, prefix, folder):
     """A froe that is alone says what it lacks."""
     alone = folder / "froe"
