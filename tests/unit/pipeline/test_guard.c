@@ -259,8 +259,12 @@ static void test_lease_lost_between_head_and_delete(void **state) {
 
 static void test_lease_lost_before_the_probe(void **state) {
     struct world *world = asking(state);
+    froe_task *task = world_object(world, "bucket-1", "a");
+    struct s3_call *get = fake_call(&world->s3, FAKE_GET);
+    fake_get_info(get, "\"e1\"", "", 0);
+    fake_end(get, S3_OK);
     world->engine.lost = true;
-    froe_task *task = processed(world, "a", "");
+    world_job_end(world, world_job(world), HANDLER_OK, "");
     assert_int_equal(task->end, FAKE_AGAIN);
     assert_int_equal(world->s3.sent[FAKE_PROBE], 0);
     assert_true(task->checkpoint.n > 0);
