@@ -41,6 +41,11 @@ struct bytes bytes_trim(struct bytes text) {
     return text;
 }
 
+struct bytes bytes_unquoted(struct bytes etag) {
+    bool quoted = etag.n >= 2 && etag.p[0] == '"' && etag.p[etag.n - 1] == '"';
+    return quoted ? bytes_of(etag.p + 1, etag.n - 2) : etag;
+}
+
 void buf_free(struct buf *buf) {
     mem_free(buf->p);
     *buf = (struct buf){.max = buf->max};

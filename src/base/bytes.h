@@ -44,6 +44,7 @@ static inline bool bytes_ends(struct bytes text, struct bytes suffix) {
 
 bool bytes_equal_nocase(struct bytes a, struct bytes b); /* ASCII letters only */
 struct bytes bytes_trim(struct bytes text);              /* without leading and trailing space, tab, CR, LF */
+struct bytes bytes_unquoted(struct bytes etag);          /* without the quotes (") around it, if it has both */
 
 /* A growing buffer that the holder owns. All-zero is a valid empty buffer without a limit; buf_init sets one. `p` is
  * NULL until something was appended and is then always followed by a NUL that is not counted, so that text can go to C

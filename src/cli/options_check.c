@@ -63,14 +63,18 @@ static int check_handler(const struct options *options, struct err *err) {
     return err_set(err, -EINVAL, "a program and --discard exclude each other");
 }
 
+static int check_pool(const struct options *options, struct err *err) {
+    if (!options->pool || options->program || options->plugin)
+        return 0;
+    return err_set(err, -EINVAL, "--pool needs the program of its workers: froe run ... --pool -- PROGRAM [ARG...]");
+}
+
 static int check_run(const struct options *options, struct err *err) {
     int r = options->dry_run ? 0 : check_handler(options, err);
-    if (r < 0)
-        return r;
-    if (!options->dry_run && options->pool && !options->program && !options->plugin)
-        return err_set(err, -EINVAL,
-                       "--pool needs the program of its workers: froe run ... --pool -- PROGRAM [ARG...]");
-    r = config_outputs_settle(options, "", err);
+    if (r == 0 && !options->dry_run)
+        r = check_pool(options, err);
+    if (r == 0)
+        r = config_outputs_settle(options, "", err);
     if (r < 0)
         return r;
     if (options->rules)
@@ -148,9 +152,14 @@ static int check_config(const struct options *options, struct err *err) {
     if (is(options, "check") && !options->config)
         return err_set(err, -EINVAL, "which file? froe config check FILE, or set FROE_CONFIG");
     r = check_handler(options, err);
+    /* A file with rules says what is done, and is held to all that a run of it is. Without them it may be about other
+     * things alone, and the program be given on the command line. */
+    bool runs = is(options, "check") && options->rules && !options->dry_run;
+    if (r == 0 && runs)
+        r = check_pool(options, err);
     if (r == 0)
         r = config_outputs_settle(options, "", err);
-    return r == 0 && options->rules ? config_rules_settle(options, false, err) : r;
+    return r == 0 && options->rules ? config_rules_settle(options, runs, err) : r;
 }
 
 static int check_workflows(const struct options *options, struct err *err) {

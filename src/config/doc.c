@@ -4,6 +4,7 @@
 #include "cleanup.h"
 #include "nearest.h"
 #include "text.h"
+#include "uri.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -121,6 +122,12 @@ static bool is_known(struct bytes key, const char *const *known) {
     return false;
 }
 
+int doc_add_key(struct buf *buf, const struct doc_node *key) {
+    _cleanup_buf_ struct buf shown = {0};
+    int r = uri_add_shown(&shown, key->text.p);
+    return r < 0 ? r : text_add_printable(buf, bytes_of(shown.p, shown.n < 64 ? shown.n : 64));
+}
+
 int doc_check_keys(const struct doc *doc, const struct doc_node *map, const char *const *known, const char *where,
                    struct err *err) {
     const char *space = where[0] ? " " : "";
@@ -128,8 +135,7 @@ int doc_check_keys(const struct doc *doc, const struct doc_node *map, const char
         if (is_known(entry->key->text, known))
             continue;
         _cleanup_buf_ struct buf shown = {0};
-        if (text_add_printable(&shown,
-                               bytes_of(entry->key->text.p, entry->key->text.n < 64 ? entry->key->text.n : 64)) < 0)
+        if (doc_add_key(&shown, entry->key) < 0)
             return err_set(err, -ENOMEM, "out of memory");
         struct nearest nearest = {.name = entry->key->text};
         for (const char *const *name = known; *name; name++)

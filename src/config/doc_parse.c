@@ -70,11 +70,15 @@ static int not_yaml(struct parse *parse) {
 }
 
 static int check_new(struct parse *parse, const struct doc_node *map, const struct doc_node *key) {
-    for (const struct doc_node *entry = map->first; entry; entry = entry->next)
-        if (bytes_equal(entry->key->text, key->text))
-            return doc_error(parse->doc, key, parse->err, "the key '%.64s' stands twice; it was first given in line %u",
-                             key->text.p, entry->key->line);
-    return 0;
+    const struct doc_node *entry = map->first;
+    while (entry && !bytes_equal(entry->key->text, key->text))
+        entry = entry->next;
+    _cleanup_buf_ struct buf shown = {0};
+    if (entry && doc_add_key(&shown, key) < 0)
+        return no_memory(parse);
+    return entry ? doc_error(parse->doc, key, parse->err, "the key '%s' stands twice; it was first given in line %u",
+                             shown.p ? shown.p : "", entry->key->line)
+                 : 0;
 }
 
 /* Puts the node where one is due. */

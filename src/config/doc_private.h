@@ -5,3 +5,7 @@
 
 /* Memory that lives as long as the document; NULL when there is none. */
 void *doc_alloc(struct doc *doc, size_t n);
+
+/* Appends a key as an error shows it: printable, its beginning, and without the password of a store's URI that was
+ * written where a key belongs. -ENOMEM. */
+int doc_add_key(struct buf *buf, const struct doc_node *key);

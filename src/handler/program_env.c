@@ -55,12 +55,6 @@ static struct bytes until_nul(struct bytes value) {
     return bytes_of(value.p, value.n ? strnlen(value.p, value.n) : 0);
 }
 
-static struct bytes without_quotes(struct bytes etag) {
-    if (etag.n >= 2 && bytes_starts(etag, BYTES("\"")) && bytes_ends(etag, BYTES("\"")))
-        return bytes_of(etag.p + 1, etag.n - 2);
-    return etag;
-}
-
 /* Appends "NAME=value" and its NUL. */
 static int add(struct buf *text, const char *name, struct bytes value) {
     int r = buf_printf(text, "%s=", name);
@@ -127,7 +121,7 @@ static int add_object(struct buf *text, const struct handler_object *object) {
     if (r == 0)
         r = add_number(text, "FROE_SIZE", object->size);
     if (r == 0)
-        r = add(text, "FROE_ETAG", without_quotes(object->etag));
+        r = add(text, "FROE_ETAG", bytes_unquoted(object->etag));
     if (r == 0)
         r = add(text, "FROE_VERSION_ID", object->version_id);
     if (r == 0)

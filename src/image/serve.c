@@ -2,6 +2,7 @@
 #include "serve.h"
 
 #include "cleanup.h"
+#include "fd.h"
 #include "text.h"
 #include "watchdog.h"
 
@@ -86,25 +87,13 @@ static int add_answer(struct buf *line, uint64_t id, const struct image_answer *
     return r < 0 ? r : buf_add_str(line, "}\n");
 }
 
-static int write_all(int fd, struct bytes data) {
-    while (data.n > 0) {
-        ssize_t n = write(fd, data.p, data.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data = bytes_of(data.p + n, data.n - (size_t)n);
-    }
-    return 0;
-}
-
 static int send_answer(const struct image_server *server, uint64_t id, const struct image_answer *answer) {
     _cleanup_buf_ struct buf line = {0};
     int r = add_answer(&line, id, answer);
     if (r == 0)
-        r = write_all(server->output_fd, buf_bytes(&line));
+        r = fd_write(server->output_fd, buf_bytes(&line));
     for (size_t i = 0; i < answer->n_parts && r == 0; i++)
-        r = write_all(server->output_fd, bytes_of(answer->parts[i].data, answer->parts[i].n));
+        r = fd_write(server->output_fd, bytes_of(answer->parts[i].data, answer->parts[i].n));
     return r;
 }
 

@@ -162,11 +162,6 @@ static int add_extension(const struct piece *piece, struct bytes extension, bool
     return 0;
 }
 
-static struct bytes unquoted(struct bytes etag) {
-    bool quoted = etag.n >= 2 && etag.p[0] == '"' && etag.p[etag.n - 1] == '"';
-    return quoted ? bytes_of(etag.p + 1, etag.n - 2) : etag;
-}
-
 static int add_piece(const struct piece *piece, bool first, const struct key_object *object, struct bytes name,
                      struct bytes extension, struct buf *key, struct err *err) {
     struct bytes base = key_base(object->key);
@@ -188,7 +183,7 @@ static int add_piece(const struct piece *piece, bool first, const struct key_obj
     case NAME:
         return buf_add_bytes(key, name);
     case ETAG:
-        return buf_add_bytes(key, unquoted(object->etag));
+        return buf_add_bytes(key, bytes_unquoted(object->etag));
     case VERSION:
         return buf_add_bytes(key, object->version_id);
     case DATE:

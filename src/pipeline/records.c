@@ -33,17 +33,11 @@ static int add_name(struct buf *name, struct bytes bucket, struct bytes key) {
     return r < 0 ? r : add_hash(name, key);
 }
 
-/* A listing and a GET may differ in the quotes. */
-static struct bytes unquoted(struct bytes etag) {
-    bool quoted = etag.n >= 2 && etag.p[0] == '"' && etag.p[etag.n - 1] == '"';
-    return quoted ? bytes_of(etag.p + 1, etag.n - 2) : etag;
-}
-
 int records_put(struct pipeline *pipeline, struct bytes bucket, struct bytes key, struct bytes etag) {
     _cleanup_buf_ struct buf name = {0}, value = {0};
     int r = add_name(&name, bucket, key);
     if (r == 0 && etag.n > 0)
-        r = add_hash(&value, unquoted(etag));
+        r = add_hash(&value, bytes_unquoted(etag));
     if (r == 0 && froe_value_put(pipeline->options.engine, name.p, value.p, value.n, NULL, NULL, NULL) != FROE_OK)
         r = -ENOMEM;
     return r;
@@ -60,7 +54,7 @@ int records_get(struct pipeline *pipeline, struct bytes bucket, struct bytes key
 
 bool records_match(struct bytes record, struct bytes etag) {
     _cleanup_buf_ struct buf value = {0};
-    return etag.n > 0 && record.n > 0 && add_hash(&value, unquoted(etag)) == 0 &&
+    return etag.n > 0 && record.n > 0 && add_hash(&value, bytes_unquoted(etag)) == 0 &&
            bytes_equal(buf_bytes(&value), record);
 }
 

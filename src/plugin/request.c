@@ -2,6 +2,7 @@
 #include "host.h"
 
 #include "mem.h"
+#include "text.h"
 
 #include <jansson.h>
 
@@ -11,25 +12,14 @@ static int refuse(struct err *err) {
 
 /* The exact key, whatever its bytes are. */
 static int decode(const char *url, char **ret_key, size_t *ret_n) {
-    size_t n = 0;
-    char *key = mem_alloc(strlen(url) + 1);
-    if (!key)
-        return -ENOMEM;
-    for (const char *at = url; *at; n++) {
-        unsigned byte;
-        if (*at != '%') {
-            key[n] = *at++;
-        } else if (sscanf(at, "%%%2x", &byte) == 1) {
-            key[n] = (char)byte;
-            at += 3;
-        } else {
-            mem_free(key);
-            return -EPROTO;
-        }
+    struct buf key = {0};
+    int r = text_add_unpercent(&key, bytes_str(url), false);
+    if (r < 0) {
+        buf_free(&key);
+        return r == -ENOMEM ? r : -EPROTO;
     }
-    key[n] = '\0';
-    *ret_key = key;
-    *ret_n = n;
+    *ret_n = key.n;
+    *ret_key = buf_detach(&key);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "host.h"
 
 #include "cleanup.h"
+#include "fd.h"
 #include "text.h"
 
 #include <inttypes.h>
@@ -134,25 +135,13 @@ static int add_answer(struct buf *line, uint64_t id, int end, const froe_plugin_
     return r < 0 ? r : buf_add_str(line, "}\n");
 }
 
-static int write_all(int fd, struct bytes data) {
-    while (data.n > 0) {
-        ssize_t n = write(fd, data.p, data.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -errno;
-        data = bytes_of(data.p + n, data.n - (size_t)n);
-    }
-    return 0;
-}
-
 static int answer(int fd, uint64_t id, int end, const froe_plugin_call *call) {
     _cleanup_buf_ struct buf line = {0};
     int r = add_answer(&line, id, end, call);
     if (r == 0)
-        r = write_all(fd, buf_bytes(&line));
+        r = fd_write(fd, buf_bytes(&line));
     for (size_t i = 0; r == 0 && end == FROE_PLUGIN_OK && i < call->n_results; i++)
-        r = write_all(fd, bytes_of(call->results[i].data, call->results[i].n));
+        r = fd_write(fd, bytes_of(call->results[i].data, call->results[i].n));
     return r;
 }
 

@@ -64,11 +64,6 @@ const char *rule_when_source(const struct rule_when *when) {
     return when->source;
 }
 
-static struct bytes without_quotes(struct bytes etag) {
-    bool quoted = etag.n >= 2 && etag.p[0] == '"' && etag.p[etag.n - 1] == '"';
-    return quoted ? bytes_of(etag.p + 1, etag.n - 2) : etag;
-}
-
 /* Strings of the language are UTF-8. `spare` has room for all that are not, so what it holds does not move. */
 static struct cel_value string(struct buf *spare, struct bytes text) {
     struct cel_value value = {.kind = CEL_STRING, .text = text};
@@ -94,7 +89,7 @@ static bool stands_before(const struct rule_object *object, size_t n) {
 static void set_listed(const struct rule_object *object, struct buf *spare, struct cel_value *values) {
     values[BUCKET] = string(spare, object->bucket);
     values[KEY] = string(spare, object->key);
-    values[ETAG] = string(spare, without_quotes(object->etag));
+    values[ETAG] = string(spare, bytes_unquoted(object->etag));
     if (object->size <= INT64_MAX)
         values[SIZE] = (struct cel_value){.kind = CEL_INT, .integer = (int64_t)object->size};
     int64_t utc_us = object->modified_utc_us;

@@ -131,6 +131,26 @@ def test_check(froe, write):
     assert result.code == USAGE and "FROE_CONFIG" in result.stderr
 
 
+def test_check_wants_a_handler_for_each_rule(froe, write):
+    """As a run does, and in its words; a handler for all may come by the command line there as here."""
+    path = write("bucket_prefix: in-\nrules:\n  - keys: a\n    handler: discard\n  - keys: b\n")
+    for args in (["config", "check", path], ["run", "--once", "--config", path]):
+        result = froe.run(*args, plain=True)
+        assert (result.code, result.stderr) == (
+            USAGE, f"froe: {path}:5:5: this rule has no handler, and there is neither a program nor discard for all\n")
+    for more in (["--discard"], ["--", "cat"], ["--dry-run"]):
+        assert froe.run("config", "check", path, *more, plain=True).code == DRAINED
+    assert froe.run("config", "show", "--config", path, plain=True).code == DRAINED  # what there is can be seen before
+
+
+def test_no_password_of_a_key_is_shown(froe, write):
+    path = write("postgres://u:sEcReT@h: 3\n")
+    for args in (["config", "check", path], ["config", "show", "--config", path], ["run", "--once", "--discard", "--config", path]):
+        result = froe.run(*args, plain=True)
+        assert result.code == USAGE and f"{path}:1:1: unknown key 'postgres://u:***@h'" in result.stderr
+        assert "sEcReT" not in result.stdout + result.stderr
+
+
 @pytest.fixture(scope="module")
 def schema(request):
     program = pathlib.Path(request.config.getoption("--build"), "src/cli/froe").resolve()

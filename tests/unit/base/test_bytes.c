@@ -41,6 +41,13 @@ static void test_views(void **state) {
     assert_true(bytes_equal(bytes_trim(BYTES(" \t\r\n a b \n")), BYTES("a b")));
     assert_int_equal(bytes_trim(BYTES(" \t ")).n, 0);
     assert_int_equal(bytes_trim(BYTES_NONE).n, 0);
+
+    assert_true(bytes_equal(bytes_unquoted(BYTES("\"a\"")), BYTES("a")));
+    assert_int_equal(bytes_unquoted(BYTES("\"\"")).n, 0);
+    static const char *const as_they_are[] = {"", "\"", "a", "\"a", "a\"", "W/\"a\""};
+    for (size_t i = 0; i < sizeof as_they_are / sizeof as_they_are[0]; i++)
+        assert_true(bytes_equal(bytes_unquoted(bytes_str(as_they_are[i])), bytes_str(as_they_are[i])));
+    assert_int_equal(bytes_unquoted(BYTES_NONE).n, 0);
 }
 
 static void test_buf_appends(void **state) {

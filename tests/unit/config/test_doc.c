@@ -170,6 +170,33 @@ static void test_known_keys(void **state) {
     doc_free(doc);
 }
 
+/* A store's URI that stands where a key belongs, as where "store:" was forgotten. */
+static void test_no_password_is_shown(void **state) {
+    static const char *const known[] = {"slots", "store", NULL};
+    static const struct {
+        const char *text, *shown;
+    } cases[] = {
+        {"postgres://u:pw@h: 3", "unknown key 'postgres://u:***@h'; there are slots, store"},
+        {"? postgres://h/d?password=pw&a=b\n: 3", "unknown key 'postgres://h/d?password=***&a=b'; "},
+        /* What ends the password stands behind what is shown of a key. */
+        {"postgres://u:pwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpwpw@h/d: 3",
+         "unknown key 'postgres://u:***@h/d'; "},
+        {"postgres://u:pw@h: 3\npostgres://u:pw@h: 4", "the key 'postgres://u:***@h' stands twice; "},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct doc *doc = NULL;
+        struct err err = {0};
+        int r = doc_parse("f", bytes_str(cases[i].text), &doc, &err);
+        if (r == 0)
+            r = doc_check_keys(doc, doc->root, known, "", &err);
+        assert_int_equal(r, -EINVAL);
+        assert_null(strstr(err.text, "pw"));
+        if (!strstr(err.text, cases[i].shown))
+            fail_msg("'%s' gives: %s", cases[i].text, err.text);
+        doc_free(doc);
+    }
+}
+
 static void test_files(void **state) {
     char path[] = "/tmp/test_doc.XXXXXX";
     int fd = mkstemp(path);
@@ -204,13 +231,10 @@ static void test_any_allocation_may_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tree),
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_known_keys),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_any_allocation_may_fail),
+        cmocka_unit_test(test_tree),       cmocka_unit_test(test_empty),
+        cmocka_unit_test(test_refused),    cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_known_keys), cmocka_unit_test(test_no_password_is_shown),
+        cmocka_unit_test(test_files),      cmocka_unit_test(test_any_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
