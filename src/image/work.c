@@ -230,17 +230,28 @@ static int write_result(const struct task *task, size_t at, VipsImage *image, st
     return 0;
 }
 
+/* Before 8.16 libvips's writer of animated WebP forgets its encoder, some times the size of a frame, when reading fails
+ * under it: one broken GIF after the other would fill memory. */
+static bool is_read_before(const struct task *task, const struct image_output *output, VipsImage *image) {
+    bool forgets = vips_version(0) < 8 || (vips_version(0) == 8 && vips_version(1) < 16);
+    return forgets && target_of(task, output) == IMAGE_WEBP && vips_image_get_page_height(image) < image->Ysize;
+}
+
 /* All outputs that have the same pixels as this one; with several, the pixels are kept. */
 static int make_group(const struct task *task, size_t first, bool *done, struct image_answer *answer) {
     const struct image_spec *spec = task->tool->spec;
     size_t n = 0;
+    bool keep = false;
     VipsImage *image = NULL, *kept = NULL;
     if (make(task, first, wants_frames(task, &spec->outputs[first]), &image, answer) < 0)
         return -1;
     for (size_t i = first; i < spec->n_outputs; i++)
-        n += same_pixels(task, &spec->outputs[first], &spec->outputs[i]);
+        if (same_pixels(task, &spec->outputs[first], &spec->outputs[i])) {
+            n++;
+            keep = keep || n > 1 || is_read_before(task, &spec->outputs[i], image);
+        }
     int r = 0;
-    if (n > 1) {
+    if (keep) {
         kept = vips_image_copy_memory(image);
         if (!kept) {
             blame(task, IMAGE_NONE, answer);

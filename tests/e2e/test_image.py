@@ -286,6 +286,14 @@ def test_flipped_bits(program, request, gallery):
 
 
 @pytest.mark.core
+def test_broken_animations(program, request, gallery):
+    """What libvips's writers hold when reading fails under them is let go: the leak sanitizer looks at the end."""
+    flips = [one for one in images.flips(gallery, random.Random(SEED)) if one[1].endswith((".gif", ".webp"))]
+    answers, _ = fed(program, request, gallery, SPEC, flips)
+    assert sum(answer["status"] == "fail" for answer in answers.values()) > 20
+
+
+@pytest.mark.core
 @pytest.mark.timeout(300)
 def test_strangers(program, request, gallery):
     answers, _ = fed(program, request, gallery, SPEC, images.strangers(gallery, random.Random(SEED)))
