@@ -573,7 +573,7 @@ def test_killed_between_result_and_delete(server, froe, bucket, results, out, ki
             bodies |= more
             server.raw.fill(bucket, more.items())
     print(f"{server.name}: {len(bodies)} objects, {kills} kills, {between} of them between a result and its delete")
-    assert kills == 30 and between >= 10, (kills, between)
+    assert kills == 30 and between >= 20, (kills, between)
     if server.name == "fake":
         server.behave()
     froe.once("--output", output, *then, program=["cat"], timeout=90)
