@@ -46,7 +46,7 @@ static ssize_t read_at(int fd, void *to, size_t n, uint64_t offset) {
 }
 
 static int open_memory(void) {
-    return must_fail() ? -1 : memfd_create("froe-spool", MFD_CLOEXEC);
+    return must_fail() ? -1 : memfd_create("froe-spool", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 }
 
 static int open_tmpfile(const char *directory) {
@@ -55,6 +55,14 @@ static int open_tmpfile(const char *directory) {
 
 static int open_named(char *template) {
     return must_fail() ? -1 : mkostemp(template, O_CLOEXEC);
+}
+
+static int seal(int fd) {
+    return must_fail() ? -1 : fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW);
+}
+
+static int open_again(const char *path) {
+    return must_fail() ? -1 : open(path, O_RDONLY | O_CLOEXEC);
 }
 
 /* ---- pieces ---- */
@@ -102,7 +110,7 @@ static int open_unlinked(const char *directory) {
     return fd;
 }
 
-static int open_file(const char *directory) {
+int spool_open_file(const char *directory) {
     int fd = open_tmpfile(directory);
     if (fd >= 0)
         return fd;
@@ -132,7 +140,7 @@ static void give_back(struct spool *spool) {
 
 /* With what is in memory so far. */
 static int move_to_file(struct spool *spool) {
-    _cleanup_close_ int fd = open_file(spool->directory);
+    _cleanup_close_ int fd = spool_open_file(spool->directory);
     if (fd < 0)
         return fd;
     int r = copy(spool->fd, fd, spool->n);
@@ -148,13 +156,21 @@ static int move_to_file(struct spool *spool) {
 
 /* ---- memory ---- */
 
+static uint64_t in_pages(uint64_t n) {
+    return (n + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+static bool has_room(const struct budget *budget, uint64_t more) {
+    return budget->used_bytes <= budget->max_bytes && more <= budget->max_bytes - budget->used_bytes;
+}
+
 /* Counts so much more of the budget, if there is room for it. */
 static bool reserve(struct spool *spool, size_t more) {
     struct budget *budget = spool->budget;
     if (!budget || more > SPOOL_MEMORY_MAX || spool->n + more > SPOOL_MEMORY_MAX)
         return false;
-    uint64_t counted = (spool->n + more + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES, added = counted - spool->counted;
-    if (budget->used_bytes > budget->max_bytes || added > budget->max_bytes - budget->used_bytes)
+    uint64_t counted = in_pages(spool->n + more), added = counted - spool->counted;
+    if (!has_room(budget, added))
         return false;
     budget->used_bytes += added;
     spool->counted = counted;
@@ -181,6 +197,14 @@ void spool_init(struct spool *spool, struct budget *budget, const char *director
     *spool = (struct spool){.budget = budget, .directory = directory, .fd = -1};
 }
 
+bool spool_fits(const struct budget *budget, uint64_t n) {
+    return budget && n <= SPOOL_MEMORY_MAX && has_room(budget, in_pages(n));
+}
+
+static int not_kept(const struct spool *spool, int r, struct err *err) {
+    return err_set(err, r, "cannot write to a file in '%s' (TMPDIR): %s", spool->directory, err_errno_text(r));
+}
+
 int spool_add(struct spool *spool, struct bytes piece, struct err *err) {
     if (piece.n == 0)
         return 0;
@@ -189,7 +213,7 @@ int spool_add(struct spool *spool, struct bytes piece, struct err *err) {
         if (r == 0)
             r = write_all(spool->fd, piece, spool->n);
         if (r < 0)
-            return err_set(err, r, "cannot write to a file in '%s' (TMPDIR): %s", spool->directory, err_errno_text(r));
+            return not_kept(spool, r, err);
     }
     spool->n += piece.n;
     return 0;
@@ -199,6 +223,29 @@ int64_t spool_read(const struct spool *spool, uint64_t offset, void *to, size_t 
     if (spool->fd < 0 || offset >= spool->n)
         return 0;
     return read_all(spool->fd, offset, to, spool->n - offset < n ? (size_t)(spool->n - offset) : n);
+}
+
+/* By its own name: another description of it, so with an offset of its own. */
+int spool_reopen(int fd, int *ret_fd) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int again = open_again(path);
+    if (again < 0)
+        return -errno;
+    *ret_fd = again;
+    return 0;
+}
+
+int spool_open(struct spool *spool, int *ret_fd, struct err *err) {
+    if (spool->fd < 0)
+        spool->fd = open_memory();
+    if (spool->fd < 0) {
+        int r = move_to_file(spool);
+        if (r < 0)
+            return not_kept(spool, r, err);
+    }
+    int r = spool->in_file || seal(spool->fd) == 0 ? spool_reopen(spool->fd, ret_fd) : -errno;
+    return r < 0 ? err_set(err, r, "cannot hand out what was gathered: %s", err_errno_text(r)) : 0;
 }
 
 void spool_free(struct spool *spool) {

@@ -33,8 +33,18 @@ void spool_init(struct spool *spool, struct budget *budget, const char *director
 /* Appends. A negative errno (-ENOSPC, -EMFILE ...) with a text that names the directory; then the spool is only to be
  * freed. */
 int spool_add(struct spool *spool, struct bytes piece, struct err *err);
+/* Would so many bytes stay in memory now? */
+bool spool_fits(const struct budget *budget, uint64_t n);
 /* Up to `n` bytes from `offset`; fewer only at the end. A negative errno. */
 int64_t spool_read(const struct spool *spool, uint64_t offset, void *to, size_t n);
+/* What is in it, for another process: a new descriptor that can be read only, stands at the beginning and is
+ * close-on-exec. What is in memory is sealed (F_SEAL_WRITE, _SHRINK, _GROW), so that nobody changes it any more;
+ * nothing is to be added from now on. May be called again. A negative errno with a text. */
+int spool_open(struct spool *spool, int *ret_fd, struct err *err);
+/* A file without a name, close-on-exec. A negative errno. */
+int spool_open_file(const char *directory);
+/* As spool_open for any file that this process has open. A negative errno. */
+int spool_reopen(int fd, int *ret_fd);
 /* Closes, gives its bytes back to the budget; empty again. */
 void spool_free(struct spool *spool);
 

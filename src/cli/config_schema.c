@@ -35,7 +35,7 @@ static json_t *of_kind(const struct option *option) {
     case KIND_LOG:
         return json_pack("{s:[s,s]}", "enum", "text", "json");
     case KIND_POOL_BODY:
-        return json_pack("{s:[s,s]}", "enum", "inline", "path");
+        return json_pack("{s:[s,s,s]}", "enum", "inline", "path", "memfd");
     case KIND_CONFINE: /* YAML 1.1 has other words for booleans */
         return json_pack("{s:[s,s,s,s,b,b]}", "enum", "no", "basic", "yes", "best-effort", 1, 0);
     case KIND_DIRECTORIES:

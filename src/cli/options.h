@@ -7,6 +7,7 @@
 #include "bytes.h"
 #include "confine.h"
 #include "err.h"
+#include "handler.h"
 #include "log.h"
 
 #include <stdio.h>
@@ -82,7 +83,8 @@ struct options {
     struct config_outputs *outputs; /* owned, config_output.h; NULL: none were given */
     struct config_then *then;       /* likewise; NULL: delete */
     bool once, dry_run, discard, all, json, help;
-    bool pool, pool_path;                /* the latter: bodies as files */
+    bool pool;
+    enum handler_pool_body pool_body;
     uint32_t pool_workers, pool_recycle; /* 0: as many as cores; never */
     int64_t pool_memory_bytes;           /* 0: no limit */
     int64_t memory_bytes;                /* of results */

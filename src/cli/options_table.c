@@ -56,14 +56,15 @@ const struct option option_table[] = {
      "instead of a program: a function in a shared object, see docs/plugin.md"},
     {"pool-workers", "FROE_POOL_WORKERS", "N", KIND_U32, FOR_RUN, OPTION_AT(pool_workers), 0, 1000, "0",
      "how many of them at most; 0: as many as cores"},
-    {"pool-body", "FROE_POOL_BODY", "inline|path", KIND_POOL_BODY, FOR_RUN, OPTION_AT(pool_path), 0, 0, "inline",
-     "how they get a body: on their standard input, or as the path of a file under TMPDIR"},
+    {"pool-body", "FROE_POOL_BODY", "inline|path|memfd", KIND_POOL_BODY, FOR_RUN, OPTION_AT(pool_body), 0, 0, "inline",
+     "how they get a body: on their standard input, as the path of a file under TMPDIR, or as a descriptor\n"
+     "of memory within --memory, else of a file without a name"},
     {"pool-recycle", "FROE_POOL_RECYCLE", "N", KIND_U32, FOR_RUN, OPTION_AT(pool_recycle), 0, 1000000000, "0",
      "replace each after so many objects; 0: never"},
     {"pool-memory", "FROE_POOL_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(pool_memory_bytes), 0, UINT64_C(1) << 50,
      "0", "or when it has more than so much memory resident after an object; 0: never"},
     {"memory", "FROE_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(memory_bytes), 0, UINT64_C(1) << 50, "512MiB",
-     "what results may take of it before they are stored; what is more goes into files under TMPDIR"},
+     "what results, and bodies of --pool-body memfd, may take of it; what is more goes into files under TMPDIR"},
     {"confine", "FROE_CONFINE", "no|basic|yes|best-effort", KIND_CONFINE, FOR_RUN | FOR_CHECK, OPTION_AT(confine.level),
      0, 0, "basic",
      "what programs may not do; yes: no network, no writing, no reading of credentials;\n"

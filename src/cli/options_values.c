@@ -136,6 +136,17 @@ static int set_confine(struct options_confine *confine, const char *value, const
     return refuse_word(value, "is not no, basic, yes or best-effort", words, origin, err);
 }
 
+static int set_pool_body(enum handler_pool_body *place, const char *value, const char *origin, struct err *err) {
+    static const char *const words[] = {
+        [HANDLER_POOL_INLINE] = "inline", [HANDLER_POOL_PATH] = "path", [HANDLER_POOL_MEMFD] = "memfd", NULL};
+    for (size_t i = 0; words[i]; i++)
+        if (strcmp(value, words[i]) == 0) {
+            *place = (enum handler_pool_body)i;
+            return 0;
+        }
+    return refuse_word(value, "is not inline, path or memfd", words, origin, err);
+}
+
 static int add_directory(struct options_confine *confine, const char *value, const char *origin, struct err *err) {
     if (value[0] != '/')
         return err_set(err, -EINVAL, "%s: '%.200s' is no absolute path of a directory", origin, value);
@@ -329,11 +340,7 @@ int option_set(struct options *options, const struct option *option, const char 
         return refuse_word(value, "is not debug, info, warn or error", names, origin, err);
     }
     case KIND_POOL_BODY:
-        if (strcmp(value, "inline") != 0 && strcmp(value, "path") != 0)
-            return refuse_word(value, "is neither inline nor path", (const char *[]){"inline", "path", NULL}, origin,
-                               err);
-        *(bool *)place = value[0] == 'p';
-        return 0;
+        return set_pool_body(place, value, origin, err);
     case KIND_CONFINE:
         return set_confine(&options->confine, value, origin, err);
     case KIND_DIRECTORIES:

@@ -96,14 +96,15 @@ static int open_program(struct plan *plan, const struct wish *wish, struct handl
 
 static int open_pool(struct plan *plan, const struct wish *wish, struct handler **ret_handler, struct err *err) {
     /* Images as files: a worker that waits for a download is a core that does nothing. */
-    bool path = plan->options->pool_path || wish->kind == CONFIG_HANDLER_IMAGE;
+    bool image = wish->kind == CONFIG_HANDLER_IMAGE;
     const struct handler_pool_options options = {
         .argv = (const char *const *)wish->words,
         .confine = &wish->confine,
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
         .workers = plan->options->pool_workers,
-        .body = path ? HANDLER_POOL_PATH : HANDLER_POOL_INLINE,
+        .body = image ? HANDLER_POOL_PATH : plan->options->pool_body,
+        .budget = &plan->plans->budget,
         .results = wish->results,
         .recycle_objects = plan->options->pool_recycle,
         .recycle_bytes = plan->options->pool_memory_bytes,

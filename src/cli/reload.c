@@ -35,8 +35,9 @@ static bool same(const struct options *a, const struct options *b, const struct 
     const void *x = (const char *)a + option->offset, *y = (const char *)b + option->offset;
     switch (option->kind) {
     case KIND_FLAG:
-    case KIND_POOL_BODY:
         return *(const bool *)x == *(const bool *)y;
+    case KIND_POOL_BODY:
+        return a->pool_body == b->pool_body;
     case KIND_U32:
         return *(const uint32_t *)x == *(const uint32_t *)y;
     case KIND_U64:

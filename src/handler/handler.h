@@ -174,15 +174,17 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
  *
  * A body is whole for a worker only when it was verified: of one that is streamed the last byte is held back until
  * handler_finish. Bodies below 64 KiB are handed over when they are verified, larger ones are streamed; with
- * HANDLER_POOL_PATH each is first written to a private file, whose path is handed over. A job for which no worker is
- * free waits, with its body held back, in the order in which the bodies became ready.
+ * HANDLER_POOL_PATH each is first written to a private file, whose path is handed over, with HANDLER_POOL_MEMFD it is
+ * gathered in a file without a name, in memory up to SPOOL_MEMORY_MAX and sealed there, of which a descriptor that can
+ * only be read comes over a socket that the worker has as descriptor 3 (pool_channel.h), before the line. A job for
+ * which no worker is free waits, with its body held back, in the order in which the bodies became ready.
  *
  * End: what the worker says: "ok" OK, "retry" AGAIN, "fail" FAILED. FAILED too when it ends, writes what is no answer,
- * says ok without having read the whole body, or has results that are not as announced, more than max_bytes, or not
- * wanted here; it is then killed and another takes its place. A retry or fail may come before the body's end, at the
- * same price. FAILED when the body's file or the results cannot be written, and when the length of a body that is to be
- * streamed was not known beforehand. NOT_RUN when no worker can be started or result be kept now (processes, memory,
- * descriptors), or the spawner died. `early` is never called.
+ * says ok without having read the whole body or received its descriptor, or has results that are not as announced, more
+ * than max_bytes, or not wanted here; it is then killed and another takes its place. A retry or fail may come before
+ * the body's end, at the same price. FAILED when the body's file or the results cannot be written, and when the length
+ * of a body that is to be streamed was not known beforehand. NOT_RUN when no worker can be started or result be kept
+ * now (processes, memory, descriptors), or the spawner died. `early` is never called.
  *
  * A worker that exits before it has read anything of an object, having answered for others, has not failed it: the
  * object goes to another. Workers that end before their first answer are started again ever more slowly, up to a second
@@ -190,6 +192,7 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
 enum handler_pool_body {
     HANDLER_POOL_INLINE, /* after the line */
     HANDLER_POOL_PATH,   /* in a file; the directory is a private one under TMPDIR, else /tmp */
+    HANDLER_POOL_MEMFD,  /* in memory within `budget`, else in a file without a name there: a descriptor is sent */
 };
 struct handler_pool_options {
     const char *const *argv;       /* NULL-terminated; argv[0] is looked up in PATH */
@@ -198,6 +201,7 @@ struct handler_pool_options {
     int64_t kill_grace_us;         /* between the end of its input, SIGTERM and SIGKILL; 0: SIGKILL at once on abort */
     uint32_t workers;              /* at most so many at work; 0: as many as this process may use cores */
     enum handler_pool_body body;
+    struct budget *budget;                 /* of HANDLER_POOL_MEMFD, borrowed; NULL: all in files */
     const struct handler_results *results; /* NULL: an answer with results fails its object */
     const char *description;               /* copied; NULL: of argv */
     uint32_t recycle_objects;              /* a worker is replaced after so many; 0: never */

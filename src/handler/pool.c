@@ -7,8 +7,8 @@
 
 #include "cleanup.h"
 #include "later.h"
+#include "pool_crew.h"
 #include "pool_files.h"
-#include "pool_worker.h"
 #include "program_command.h"
 #include "program_env.h"
 
@@ -19,32 +19,23 @@ _Static_assert(PAUSE_BYTES * 2 <= HANDLER_BUFFER_MAX, "the promise of HANDLER_BU
 /* Likewise where bodies go to files: what is being written, and what gathers meanwhile. */
 #define PAUSE_FILE_BYTES (224 * 1024)
 
-#define RESTART_MS 50 /* after a first worker that died at once; doubles */
-#define RESTART_MAX_MS 1000
 #define REASON_MAX 512
 
 struct pool {
     struct handler handler;
     struct later later;
-    uv_timer_t restart;
+    struct pool_crew crew;
     struct program_command command;
     struct program_env env;
-    struct pool_worker_kind kind;
     struct confined *confined; /* NULL: nothing is taken from workers */
-    struct pool_files *files;  /* NULL: bodies are sent inline */
-    uint32_t max_workers, recycle_objects;
-    int64_t recycle_bytes;
-    struct list all, idle; /* workers; the last used is idle's first */
-    size_t n_workers;
-    struct list ready; /* jobs that wait for a worker */
+    enum handler_pool_body body;
+    struct pool_files *files; /* NULL: bodies are sent inline */
+    struct list ready;        /* jobs that wait for a worker */
     size_t n_jobs;
     uint64_t last_id;
-    unsigned deaths;        /* of workers before their first answer, since the last answer of any */
-    uint64_t not_before_ms; /* no worker is started earlier; by uv_now */
-    bool lost;              /* the spawner is dead */
     bool closing;
     char scratch[POOL_SCRATCH_BYTES];
-    unsigned open; /* of later, restart, files: not yet closed */
+    unsigned open; /* of later, the crew, files: not yet closed */
     void (*closed)(void *arg);
     void *closed_arg;
 };
@@ -169,15 +160,6 @@ static void on_worker_room(struct pool_worker *worker) {
 
 /* ---- who works on what ---- */
 
-static struct pool_worker *take_idle(struct pool *pool) {
-    for (struct list *link; (link = list_pop_front(&pool->idle));) {
-        struct pool_worker *worker = LIST_ENTRY(link, struct pool_worker, idle);
-        if (pool_worker_usable(worker))
-            return worker;
-    }
-    return NULL;
-}
-
 static void fail_ready(struct pool *pool, enum handler_end end, const char *text) {
     while (!list_empty(&pool->ready))
         decide_and_end(LIST_ENTRY(pool->ready.next, struct pool_job, ready), end, text);
@@ -185,54 +167,39 @@ static void fail_ready(struct pool *pool, enum handler_end end, const char *text
 
 static void cannot_start(struct pool *pool, int r) {
     _cleanup_buf_ struct buf text = {0};
-    pool->lost = r == -EPIPE;
-    if (pool->n_workers > 0 && !pool->lost)
-        return; /* these will do for now */
     bool our_fault = r != -E2BIG;
     if (buf_printf(&text, "cannot start a worker: %s",
-                   pool->lost ? "the process that starts programs died" : err_errno_text(r)) < 0)
+                   r == -EPIPE ? "the process that starts programs died" : err_errno_text(r)) < 0)
         buf_add_str(&text, "cannot start a worker");
     fail_ready(pool, our_fault ? HANDLER_NOT_RUN : HANDLER_FAILED, text.n ? text.p : "out of memory");
 }
 
-static void on_restart(uv_timer_t *timer);
-
-/* Those that are on their way out have their place taken, but only once over. */
-static bool has_place(const struct pool *pool) {
-    size_t active = 0;
-    LIST_EACH (link, &pool->all)
-        active += !LIST_ENTRY(link, struct pool_worker, all)->ending;
-    return active < pool->max_workers && pool->n_workers < 2 * (size_t)pool->max_workers;
+/* What goes ahead of the line. */
+static int send_body(struct pool_job *job, struct pool_worker *worker) {
+    _cleanup_close_ int fd = -1;
+    if (pool_of(job)->body != HANDLER_POOL_MEMFD)
+        return 0;
+    int r = pool_file_open(job->file, &fd);
+    return r < 0 ? r : pool_worker_send(worker, fd);
 }
 
-static struct pool_worker *start_worker(struct pool *pool) {
-    if (!has_place(pool))
-        return NULL;
-    uint64_t now_ms = uv_now(pool->kind.loop);
-    if (now_ms < pool->not_before_ms) {
-        uv_timer_start(&pool->restart, on_restart, pool->not_before_ms - now_ms, 0);
-        return NULL;
-    }
-    struct pool_worker *worker;
-    int r = pool_worker_new(&pool->kind, pool, &worker);
-    if (r < 0) {
-        cannot_start(pool, r);
-        return NULL;
-    }
-    list_push_back(&pool->all, &worker->all);
-    pool->n_workers++;
-    return worker;
+static void cannot_give(struct pool_job *job, int r) {
+    struct err err = {0};
+    err_set(&err, r, "cannot hand the object to a worker: %s", err_errno_text(r));
+    decide_and_end(job, HANDLER_NOT_RUN, r == -ENOMEM ? "out of memory" : err.text);
 }
 
 static void give(struct pool_job *job, struct pool_worker *worker) {
     struct pool *pool = pool_of(job);
     buf_reset(&job->line);
     job->line_sent = job->body_sent = 0;
-    int r = pool_add_request(&job->line, pool->last_id + 1, job->finished ? job->received : job->size,
+    int r = pool_add_request(&job->line, pool->last_id + 1, job->finished ? job->received : job->size, pool->body,
                              job->file ? pool_file_path(job->file) : NULL, buf_bytes(&job->object));
+    if (r == 0)
+        r = send_body(job, worker);
     if (r < 0) {
-        list_push_front(&pool->idle, &worker->idle);
-        decide_and_end(job, HANDLER_NOT_RUN, "out of memory");
+        pool_crew_put_back(&pool->crew, worker);
+        cannot_give(job, r);
         return;
     }
     job->worker = worker;
@@ -243,17 +210,18 @@ static void give(struct pool_job *job, struct pool_worker *worker) {
 
 static void dispatch(struct pool *pool) {
     while (!list_empty(&pool->ready)) {
-        struct pool_worker *worker = take_idle(pool);
-        if (!worker)
-            worker = start_worker(pool);
+        int r;
+        struct pool_worker *worker = pool_crew_take(&pool->crew, &r);
+        if (r < 0)
+            cannot_start(pool, r);
         if (!worker)
             return;
         give(LIST_ENTRY(list_pop_front(&pool->ready), struct pool_job, ready), worker);
     }
 }
 
-static void on_restart(uv_timer_t *timer) {
-    dispatch(timer->data);
+static void on_again(void *arg) {
+    dispatch(arg);
 }
 
 static void make_ready(struct pool_job *job) {
@@ -278,21 +246,18 @@ static void add_verdict_text(struct pool_worker *worker, const struct pool_answe
     text->p[text->n] = '\0';
 }
 
-static bool worn_out(const struct pool *pool, const struct pool_worker *worker) {
-    if (pool->recycle_objects && worker->answers >= pool->recycle_objects)
-        return true;
-    return pool->recycle_bytes && pool_worker_resident(worker) > pool->recycle_bytes;
-}
-
 static void on_answered(struct pool_worker *worker, const struct pool_answer *answer) {
     static const enum handler_end ends[] = {
         [POOL_OK] = HANDLER_OK, [POOL_RETRY] = HANDLER_AGAIN, [POOL_FAIL] = HANDLER_FAILED};
     struct pool *pool = worker->arg;
     struct pool_job *job = worker->job;
-    bool whole = all_sent(job) && pool_worker_unread(worker) == 0;
-    pool->deaths = 0;
+    bool received = pool_worker_received(worker);
+    bool whole = all_sent(job) && pool_worker_unread(worker) == 0 && received;
+    pool->crew.deaths = 0;
     if (!whole && answer->status == POOL_OK) {
-        pool_worker_fault(worker, HANDLER_FAILED, "the worker answered without having read the whole body");
+        pool_worker_fault(worker, HANDLER_FAILED,
+                          received ? "the worker answered without having read the whole body"
+                                   : "the worker answered without having received the body's descriptor");
         return;
     }
     _cleanup_buf_ struct buf text = {.max = HANDLER_TEXT_MAX};
@@ -306,20 +271,9 @@ static void on_answered(struct pool_worker *worker, const struct pool_answer *an
     }
     worker->job = NULL;
     job->worker = NULL;
-    if (worn_out(pool, worker))
-        pool_worker_retire(worker);
-    else if (pool_worker_usable(worker))
-        list_push_front(&pool->idle, &worker->idle);
+    pool_crew_answered(&pool->crew, worker);
     dispatch(pool);
     end_with(job, ends[answer->status], text.n ? text.p : "", answer->results);
-}
-
-static void after_early_death(struct pool *pool) {
-    uint64_t wait_ms = RESTART_MS;
-    for (unsigned i = 0; i < pool->deaths && wait_ms < RESTART_MAX_MS; i++)
-        wait_ms *= 2;
-    pool->deaths++;
-    pool->not_before_ms = uv_now(pool->kind.loop) + (wait_ms < RESTART_MAX_MS ? wait_ms : RESTART_MAX_MS);
 }
 
 static void close_when_empty(struct pool *pool);
@@ -327,12 +281,7 @@ static void close_when_empty(struct pool *pool);
 static void on_ended(struct pool_worker *worker, const struct pool_worker_exit *exit) {
     struct pool *pool = worker->arg;
     struct pool_job *job = worker->job;
-    list_remove(&worker->all);
-    list_remove(&worker->idle);
-    pool->n_workers--;
-    pool->lost = pool->lost || exit->lost;
-    if (exit->young)
-        after_early_death(pool);
+    pool_crew_ended(&pool->crew, worker, exit);
     if (job) {
         job->worker = NULL;
         if (exit->unread && !job->consumed && !job->over && !job->aborted) {
@@ -362,16 +311,21 @@ static void on_turn(struct later_item *item) {
     }
 }
 
+static void cannot_write(struct pool_job *job, int r) {
+    bool ours = r == -EMFILE || r == -ENFILE;
+    struct err err = {0};
+    err_set(&err, r, "cannot write the body to a file in %s: %s", pool_files_directory(pool_of(job)->files),
+            err_errno_text(r));
+    decide_and_end(job, ours ? HANDLER_NOT_RUN : HANDLER_FAILED, err.text);
+}
+
 static void on_file_progress(void *arg) {
     struct pool_job *job = arg;
     if (job->over || job->aborted)
         return;
     int r = pool_file_error(job->file);
     if (r < 0) {
-        struct err err = {0};
-        err_set(&err, r, "cannot write the body to a file in %s: %s", pool_files_directory(pool_of(job)->files),
-                err_errno_text(r));
-        decide_and_end(job, HANDLER_FAILED, err.text);
+        cannot_write(job, r);
     } else if (job->finished) {
         make_ready(job);
     } else {
@@ -383,7 +337,7 @@ static void length_is_wrong(struct pool_job *job) {
     struct err err = {0};
     err_set(&err, -EPROTO,
             "the body is not as long as was said beforehand: %llu bytes of %llu (a length that is not known needs "
-            "--pool-body path)",
+            "--pool-body path or memfd)",
             (unsigned long long)job->received, (unsigned long long)job->size);
     decide_and_end(job, HANDLER_FAILED, err.text);
     if (job->worker)
@@ -405,7 +359,12 @@ static bool pool_write(struct handler_job *handler_job, struct bytes piece) {
     struct pool_job *job = (struct pool_job *)handler_job;
     if (job->over || job->aborted || piece.n == 0)
         return true;
-    if (take_piece(job, piece) < 0) {
+    int r = take_piece(job, piece);
+    if (r < 0 && r != -ENOMEM) {
+        cannot_write(job, r);
+        return true;
+    }
+    if (r < 0) {
         decide_and_end(job, HANDLER_NOT_RUN, "out of memory while gathering the body");
         if (job->worker)
             pool_worker_fault(job->worker, HANDLER_NOT_RUN, "out of memory");
@@ -477,7 +436,7 @@ static int start_failed(int r, struct err *err) {
 static int pool_start(struct handler *handler, const struct handler_object *object, const struct handler_events *events,
                       void *arg, struct handler_job **ret_job, struct err *err) {
     struct pool *pool = (struct pool *)handler;
-    if (pool->lost)
+    if (pool->crew.lost)
         return start_failed(-EPIPE, err);
     struct pool_job *job = mem_zalloc(sizeof *job);
     if (!job)
@@ -489,7 +448,7 @@ static int pool_start(struct handler *handler, const struct handler_object *obje
     buf_init(&job->object, POOL_REQUEST_MAX);
     int r = pool_add_object(&job->object, object);
     if (r == 0 && pool->files)
-        r = pool_file_new(pool->files, on_file_progress, job, &job->file);
+        r = pool_file_new(pool->files, object->size, on_file_progress, job, &job->file);
     if (r < 0) {
         buf_free(&job->object);
         mem_free(job);
@@ -530,14 +489,15 @@ static void on_part_closed(void *arg) {
 }
 
 static void on_timer_closed(uv_handle_t *timer) {
-    on_part_closed(timer->data);
+    struct pool_crew *crew = timer->data;
+    on_part_closed(crew->arg);
 }
 
 static void close_when_empty(struct pool *pool) {
-    if (!pool->closing || pool->n_workers > 0)
+    if (!pool->closing || pool->crew.n_workers > 0)
         return;
     pool->open = pool->files ? 3 : 2;
-    uv_close((uv_handle_t *)&pool->restart, on_timer_closed);
+    uv_close((uv_handle_t *)&pool->crew.restart, on_timer_closed);
     later_close(&pool->later, on_part_closed, pool);
     if (pool->files)
         pool_files_close(TAKE_PTR(pool->files), on_part_closed, pool);
@@ -548,8 +508,7 @@ static void pool_close(struct handler *handler, void (*closed)(void *arg), void 
     pool->closing = true;
     pool->closed = closed;
     pool->closed_arg = arg;
-    LIST_EACH (link, &pool->all)
-        pool_worker_retire(LIST_ENTRY(link, struct pool_worker, all));
+    pool_crew_retire(&pool->crew);
     close_when_empty(pool);
 }
 
@@ -567,18 +526,22 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
     if (!pool)
         return err_set(err, -ENOMEM, "out of memory");
     pool->handler.ops = &ops;
-    pool->max_workers = options->workers ? options->workers : uv_available_parallelism();
-    pool->recycle_objects = options->recycle_objects;
-    pool->recycle_bytes = options->recycle_bytes;
-    list_init(&pool->all);
-    list_init(&pool->idle);
+    pool_crew_init(&pool->crew);
+    pool->crew.max_workers = options->workers ? options->workers : uv_available_parallelism();
+    pool->crew.recycle_objects = options->recycle_objects;
+    pool->crew.recycle_bytes = options->recycle_bytes;
+    pool->body = options->body;
+    pool->crew.again = on_again;
+    pool->crew.arg = pool;
     list_init(&pool->ready);
     char what[64];
-    snprintf(what, sizeof what, "pool of %u:", (unsigned)pool->max_workers);
+    snprintf(what, sizeof what, "pool of %u:", (unsigned)pool->crew.max_workers);
     int r = program_command_init(&pool->command, what, options->argv, err);
     /* Before the view of the file system is made, which may know only what is there then. */
     if (r == 0 && options->body == HANDLER_POOL_PATH)
         r = pool_files_new(loop, &pool->files, err);
+    if (r == 0 && options->body == HANDLER_POOL_MEMFD)
+        r = pool_files_new_nameless(loop, options->budget, &pool->files, err);
     if (r == 0 && options->confine) {
         struct confine confine = *options->confine;
         confine.cpu_per_object = true;
@@ -597,7 +560,7 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
         r = program_env_build(&pool->env, NULL, &envp);
     if (r < 0)
         return err_set(err, r, "out of memory");
-    pool->kind = (struct pool_worker_kind){
+    pool->crew.kind = (struct pool_worker_kind){
         .loop = loop,
         .spawner = options->spawner,
         .file = pool->command.file,
@@ -606,6 +569,7 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
         .kill_grace_ms = (uint64_t)((options->kill_grace_us > 0 ? options->kill_grace_us : 0) + 999) / 1000,
         .results = options->results,
         .scratch = pool->scratch,
+        .channel = options->body == HANDLER_POOL_MEMFD,
         .confined = pool->confined,
         .cpu_s = options->confine ? options->confine->cpu_s : 0,
         .room = on_worker_room,
@@ -613,8 +577,7 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
         .ended = on_ended,
     };
     later_init(&pool->later, loop);
-    uv_timer_init(loop, &pool->restart); /* cannot fail */
-    pool->restart.data = pool;
+    pool_crew_begin(&pool->crew);
     *ret_handler = &TAKE_PTR(pool)->handler;
     return 0;
 }

@@ -3,7 +3,6 @@
 
 #include "cleanup.h"
 #include "list.h"
-#include "spool.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,7 +17,9 @@
 struct pool_files {
     uv_loop_t *loop;
     char *directory;
-    int lock_fd; /* of the directory itself */
+    bool nameless;
+    struct budget *budget; /* of the nameless */
+    int lock_fd;           /* of the directory itself; -1: it is not froe's own */
     uint64_t next;
     size_t n_files; /* not yet removed */
     bool closing;
@@ -29,8 +30,10 @@ struct pool_files {
 struct pool_file {
     struct pool_files *files;
     uv_fs_t request;
-    int fd;
-    char *path;
+    int fd;     /* -1: see `memory` */
+    char *path; /* NULL: nameless */
+    bool small; /* in `memory`; nothing of the rest is used */
+    struct spool memory;
     struct buf writing, gathering;
     size_t done; /* of `writing` */
     uint64_t offset;
@@ -98,6 +101,17 @@ static int make_directory(struct pool_files *files, const char *parent) {
     return -EBUSY;
 }
 
+int pool_files_new_nameless(uv_loop_t *loop, struct budget *budget, struct pool_files **ret_files, struct err *err) {
+    _cleanup_free_ struct pool_files *files = mem_zalloc(sizeof *files);
+    char *directory = files ? mem_strdup(spool_directory()) : NULL;
+    if (!directory)
+        return err_set(err, -ENOMEM, "out of memory");
+    *files =
+        (struct pool_files){.loop = loop, .directory = directory, .nameless = true, .budget = budget, .lock_fd = -1};
+    *ret_files = TAKE_PTR(files);
+    return 0;
+}
+
 int pool_files_new(uv_loop_t *loop, struct pool_files **ret_files, struct err *err) {
     const char *parent = spool_directory();
     _cleanup_free_ struct pool_files *files = mem_zalloc(sizeof *files);
@@ -117,8 +131,10 @@ static void close_when_empty(struct pool_files *files) {
         return;
     void (*closed)(void *arg) = files->closed;
     void *arg = files->arg;
-    rmdir(files->directory);
-    close(files->lock_fd);
+    if (files->lock_fd >= 0) {
+        rmdir(files->directory);
+        close(files->lock_fd);
+    }
     mem_free(files->directory);
     mem_free(files);
     closed(arg);
@@ -147,10 +163,14 @@ static void on_removed(uv_fs_t *request) {
     close_when_empty(files);
 }
 
-/* Removing a large file takes its time, so that is not done here. */
+/* Removing a large file takes its time, so that is not done here. One without a name goes when it is closed. */
 static void remove_file(struct pool_file *file) {
     buf_free(&file->writing);
     buf_free(&file->gathering);
+    if (!file->path) {
+        uv_fs_close(file->files->loop, &file->request, file->fd, on_removed);
+        return;
+    }
     close(file->fd);
     uv_fs_unlink(file->files->loop, &file->request, file->path, on_removed);
 }
@@ -198,10 +218,8 @@ static void write_on(struct pool_file *file) {
     uv_fs_write(file->files->loop, &file->request, file->fd, &piece, 1, (int64_t)file->offset, on_written);
 }
 
-int pool_file_new(struct pool_files *files, void (*progress)(void *arg), void *arg, struct pool_file **ret_file) {
-    _cleanup_free_ struct pool_file *file = mem_zalloc(sizeof *file);
-    if (!file)
-        return -ENOMEM;
+static int open_named(struct pool_file *file) {
+    struct pool_files *files = file->files;
     _cleanup_buf_ struct buf path = {0};
     int r = buf_printf(&path, "%s/%" PRIu64, files->directory, files->next++);
     if (r < 0)
@@ -209,8 +227,32 @@ int pool_file_new(struct pool_files *files, void (*progress)(void *arg), void *a
     file->fd = open(path.p, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (file->fd < 0)
         return -errno;
-    file->files = files;
     file->path = buf_detach(&path);
+    return 0;
+}
+
+/* Of an unknown size it is taken to be small, as most are. */
+static int open_nameless(struct pool_file *file, uint64_t size) {
+    const struct pool_files *files = file->files;
+    if (spool_fits(files->budget, size)) {
+        file->small = true;
+        spool_init(&file->memory, files->budget, files->directory);
+        return 0;
+    }
+    file->fd = spool_open_file(files->directory);
+    return file->fd < 0 ? file->fd : 0;
+}
+
+int pool_file_new(struct pool_files *files, uint64_t size, void (*progress)(void *arg), void *arg,
+                  struct pool_file **ret_file) {
+    _cleanup_free_ struct pool_file *file = mem_zalloc(sizeof *file);
+    if (!file)
+        return -ENOMEM;
+    file->files = files;
+    file->fd = -1;
+    int r = files->nameless ? open_nameless(file, size) : open_named(file);
+    if (r < 0)
+        return r;
     file->progress = progress;
     file->arg = arg;
     file->request.data = file;
@@ -222,6 +264,8 @@ int pool_file_new(struct pool_files *files, void (*progress)(void *arg), void *a
 int pool_file_add(struct pool_file *file, struct bytes piece) {
     if (file->error || piece.n == 0)
         return 0;
+    if (file->small)
+        return spool_add(&file->memory, piece, NULL);
     int r = buf_add_bytes(&file->gathering, piece);
     if (r == 0 && !file->busy)
         write_on(file);
@@ -246,9 +290,19 @@ const char *pool_file_path(const struct pool_file *file) {
     return file->path;
 }
 
+int pool_file_open(struct pool_file *file, int *ret_fd) {
+    return file->small ? spool_open(&file->memory, ret_fd, NULL) : spool_reopen(file->fd, ret_fd);
+}
+
 void pool_file_free(struct pool_file *file) {
     if (!file)
         return;
+    if (file->small) {
+        spool_free(&file->memory);
+        file->files->n_files--;
+        mem_free(file);
+        return;
+    }
     file->freed = true;
     if (!file->busy)
         remove_file(file);

@@ -2,6 +2,7 @@
 #include "pool_protocol.h"
 
 #include "cleanup.h"
+#include "pool_channel.h"
 #include "stderr_tail.h"
 #include "text.h"
 
@@ -80,11 +81,14 @@ int pool_add_object(struct buf *text, const struct handler_object *object) {
     return r < 0 ? r : buf_add_byte(text, '}');
 }
 
-int pool_add_request(struct buf *text, uint64_t id, uint64_t size, const char *path, struct bytes object) {
+int pool_add_request(struct buf *text, uint64_t id, uint64_t size, enum handler_pool_body body, const char *path,
+                     struct bytes object) {
     int r = buf_printf(text, "{\"id\":%" PRIu64 ",\"body_bytes\":%" PRIu64 ",\"size\":%" PRIu64 ",", id,
-                       path ? 0 : size, size);
-    if (r == 0 && path)
+                       body == HANDLER_POOL_INLINE ? size : 0, size);
+    if (r == 0 && body == HANDLER_POOL_PATH)
         r = add_member(text, "path", bytes_str(path));
+    if (r == 0 && body == HANDLER_POOL_MEMFD)
+        r = buf_printf(text, "\"socket\":%d,", POOL_CHANNEL_FD);
     if (r == 0)
         r = buf_add_bytes(text, object);
     return r < 0 ? r : buf_add_byte(text, '\n');

@@ -15,8 +15,10 @@
 /* Appends the members about the object, ending in '}', without a newline: what pool_add_request begins is added later,
  * when it is known. -ENOMEM, -E2BIG over the buffer's limit. */
 int pool_add_object(struct buf *text, const struct handler_object *object);
-/* Appends the whole line. `size` is the body's real length; with a `path` (NULL: none) no byte of it follows. */
-int pool_add_request(struct buf *text, uint64_t id, uint64_t size, const char *path, struct bytes object);
+/* Appends the whole line. `size` is the body's real length; a byte of it follows only with HANDLER_POOL_INLINE. `path`
+ * is that of HANDLER_POOL_PATH. */
+int pool_add_request(struct buf *text, uint64_t id, uint64_t size, enum handler_pool_body body, const char *path,
+                     struct bytes object);
 
 enum pool_status { POOL_OK, POOL_RETRY, POOL_FAIL };
 

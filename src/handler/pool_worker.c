@@ -5,6 +5,7 @@
 #include "pool_worker.h"
 
 #include "cleanup.h"
+#include "pool_channel.h"
 #include "program_end.h"
 
 #include <fcntl.h>
@@ -41,7 +42,13 @@ static void close_fd(uv_poll_t *poll, int *fd) {
     close(TAKE_FD(*fd));
 }
 
+static void close_channel(struct pool_worker *worker) {
+    cleanup_close_fd(&worker->channel_fd);
+    worker->channel_fd = -1;
+}
+
 static void let_go(struct pool_worker *worker) {
+    close_channel(worker);
     close_fd(&worker->input_poll, &worker->input_fd);
     close_fd(&worker->output_poll, &worker->output_fd);
     close_fd(&worker->stderr_poll, &worker->stderr_fd);
@@ -65,14 +72,20 @@ static void signal_after_grace(struct pool_worker *worker, int signal) {
     uv_timer_start(&worker->timer, on_timer, worker->kind->kill_grace_ms, 0);
 }
 
-void pool_worker_retire(struct pool_worker *worker) {
-    if (worker->killed || !worker->spawned)
-        return;
-    worker->ending = worker->killed = true;
+/* It sees the end of its input, wherever it waits. */
+static void close_input(struct pool_worker *worker) {
+    close_channel(worker);
     if (worker->input_fd >= 0) {
         close_fd(&worker->input_poll, &worker->input_fd);
         spawner_release(worker->spawned);
     }
+}
+
+void pool_worker_retire(struct pool_worker *worker) {
+    if (worker->killed || !worker->spawned)
+        return;
+    worker->ending = worker->killed = true;
+    close_input(worker);
     signal_after_grace(worker, SIGTERM);
 }
 
@@ -124,6 +137,19 @@ void pool_worker_begin(struct pool_worker *worker, uint64_t id) {
     worker->id = id;
     worker->written = 0;
     worker->tail.total = 0;
+}
+
+int pool_worker_send(struct pool_worker *worker, int fd) {
+    int r = pool_channel_send(worker->channel_fd, fd);
+    if (r != -EPIPE)
+        return r;
+    close_input(worker); /* a line without its body must not reach it */
+    on_closed_end(worker);
+    return 0;
+}
+
+bool pool_worker_received(const struct pool_worker *worker) {
+    return worker->channel_fd < 0 || pool_channel_is_empty(worker->channel_fd);
 }
 
 /* In one call where there are two: a worker is not woken for the line and then again for the body. */
@@ -431,6 +457,7 @@ static int open_pipe(struct pool_worker *worker, uv_poll_t *poll, bool we_write,
 }
 
 static int launch(struct pool_worker *worker) {
+    _cleanup_close_ int their_channel = -1;
     _cleanup_close_ int their_input = -1;
     _cleanup_close_ int their_output = -1;
     _cleanup_close_ int their_stderr = -1;
@@ -439,6 +466,8 @@ static int launch(struct pool_worker *worker) {
         r = open_pipe(worker, &worker->output_poll, false, &worker->output_fd, &their_output);
     if (r == 0)
         r = open_pipe(worker, &worker->stderr_poll, false, &worker->stderr_fd, &their_stderr);
+    if (r == 0 && worker->kind->channel)
+        r = pool_channel_open(&worker->channel_fd, &their_channel);
     if (r == 0)
         r = uv_poll_start(&worker->output_poll, UV_READABLE, on_output);
     if (r == 0)
@@ -453,6 +482,7 @@ static int launch(struct pool_worker *worker) {
         .stdout_fd = their_output,
         .stderr_fd = their_stderr,
         .guard_fd = worker->input_fd,
+        .channel_fd = their_channel > 0 ? their_channel : 0,
         .confined = worker->kind->confined,
     };
     return spawner_start(worker->kind->spawner, &request, on_exited, worker, &worker->spawned);
@@ -464,7 +494,7 @@ int pool_worker_new(const struct pool_worker_kind *kind, void *arg, struct pool_
         return -ENOMEM;
     worker->kind = kind;
     worker->arg = arg;
-    worker->input_fd = worker->output_fd = worker->stderr_fd = -1;
+    worker->input_fd = worker->output_fd = worker->stderr_fd = worker->channel_fd = -1;
     list_init(&worker->all);
     list_init(&worker->idle);
     buf_init(&worker->line, POOL_ANSWER_MAX);

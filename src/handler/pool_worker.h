@@ -1,4 +1,4 @@
-/* pool_worker.h - one worker of a pool: its process, its three descriptors, its answers, its end.
+/* pool_worker.h - one worker of a pool: its process, its descriptors, its answers, its end.
  *
  * It knows nothing of bodies and jobs: who holds it writes a request's bytes, and is told the answer or the end.
  * Thread: the loop's; callbacks come from the loop and never inside a call. */
@@ -33,6 +33,7 @@ struct pool_worker_kind {
     const struct handler_results *results; /* NULL: an answer with any is a fault */
     char *scratch;                         /* POOL_SCRATCH_BYTES, for what is read */
     const struct confined *confined;       /* NULL: nothing is taken from it */
+    bool channel;                          /* bodies come to it as descriptors: pool_channel.h */
     uint64_t cpu_s;                        /* for each object; 0: no limit */
     /* It takes input again; asked for by pool_worker_want_room, once. */
     void (*room)(struct pool_worker *worker);
@@ -54,6 +55,7 @@ struct pool_worker {
     uv_timer_t timer;
     int next_signal;
     int input_fd, output_fd, stderr_fd; /* -1: closed */
+    int channel_fd;                     /* likewise; also where there is none */
     unsigned handles;                   /* not yet closed */
     bool busy;                          /* it has a request */
     bool ending;                        /* it gets no other */
@@ -73,6 +75,11 @@ int pool_worker_new(const struct pool_worker_kind *kind, void *arg, struct pool_
 
 /* May it be given a request? Not when it has one, nor when it is ending. */
 bool pool_worker_usable(const struct pool_worker *worker);
+/* The body's descriptor (borrowed), before the request that it belongs to. 0 too when it does not receive any more:
+ * then it does not read any more either, and will end. -EAGAIN, -EMFILE, -ENOMEM: it has not been sent. */
+int pool_worker_send(struct pool_worker *worker, int fd);
+/* Has it received what was sent to it? */
+bool pool_worker_received(const struct pool_worker *worker);
 /* From now on an answer with this id is expected. */
 void pool_worker_begin(struct pool_worker *worker, uint64_t id);
 /* Writes what it takes now, one after the other, and leaves the rest in them. False: it does not read any more, and

@@ -229,6 +229,7 @@ static void place_fds(const struct spawn_request *request, int ret_fds[WIRE_FDS_
     ret_fds[WIRE_STDOUT] = request->stdout_fd;
     ret_fds[WIRE_STDERR] = request->stderr_fd;
     ret_fds[WIRE_GUARD] = request->guard_fd;
+    ret_fds[WIRE_CHANNEL] = request->channel_fd > 0 ? request->channel_fd : -1;
     ret_fds[WIRE_RULESET] = request->confined ? request->confined->ruleset_fd : -1;
 }
 
@@ -301,7 +302,9 @@ int spawner_start(struct spawner *spawner, const struct spawn_request *request,
     struct spawned *spawned = mem_alloc(sizeof *spawned);
     if (!spawned)
         return -ENOMEM;
-    *spawned = (struct spawned){.spawner = spawner, .exited = exited, .arg = arg, .start_fds = {-1, -1, -1, -1, -1}};
+    *spawned = (struct spawned){.spawner = spawner, .exited = exited, .arg = arg};
+    for (size_t i = 0; i < WIRE_FDS_MAX; i++)
+        spawned->start_fds[i] = -1;
     list_init(&spawned->outbox);
     int r = take_slot(spawner, spawned);
     if (r < 0) {

@@ -55,6 +55,7 @@ struct spawn_request {
      * with the write end of the program's stdin, a froe that is killed half-way does not look like the end of the
      * input. */
     int guard_fd;
+    int channel_fd;                  /* 0: none. Else what it has as descriptor 3 (borrowed), beside the other three */
     const struct confined *confined; /* borrowed; NULL: nothing is taken from it */
 };
 struct spawn_exit {

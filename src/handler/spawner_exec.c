@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define CHANNEL_FD 3
+
 struct failure {
     int error;
     bool confining;
@@ -78,6 +80,10 @@ static _Noreturn void become(const struct spawner_exec *exec, pid_t parent, int 
         close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
         setrlimit(RLIMIT_NOFILE, &exec->files);
         exec->begins(exec, getpid());
+        /* Only now, as this number is that of the socket over which it tells. */
+        ready = exec->channel_fd < 0 || dup2(exec->channel_fd, CHANNEL_FD) == CHANNEL_FD;
+    }
+    if (ready) {
         ready = confine(exec);
         confining = !ready;
     }

@@ -188,6 +188,7 @@ static int start(struct process *process, const struct wire_start *head, size_t 
                                                 .argv = argv,
                                                 .envp = envp,
                                                 .fds = {fds[WIRE_STDIN], fds[WIRE_STDOUT], fds[WIRE_STDERR]},
+                                                .channel_fd = fds[WIRE_CHANNEL],
                                                 .files = process->program_files,
                                                 .limits = head->limits,
                                                 .nice = head->nice,

@@ -23,7 +23,7 @@ enum wire_kind {
 };
 
 /* Places of a start's descriptors. Those that there are travel in this order. */
-enum { WIRE_STDIN, WIRE_STDOUT, WIRE_STDERR, WIRE_GUARD, WIRE_RULESET, WIRE_FDS_MAX };
+enum { WIRE_STDIN, WIRE_STDOUT, WIRE_STDERR, WIRE_GUARD, WIRE_RULESET, WIRE_CHANNEL, WIRE_FDS_MAX };
 
 /* Followed by the filter's instructions, then the file, the arguments and the environment, each with its NUL. */
 struct wire_start {

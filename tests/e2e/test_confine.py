@@ -279,11 +279,13 @@ def test_a_plugin(fake, froe, prefix, folder, kernel, place, level):
 
 
 @pytest.mark.core
-def test_bodies_in_files_can_be_read(fake, froe, prefix, place, kernel):
+@pytest.mark.parametrize("body", ["path", "memfd"])
+@pytest.mark.parametrize("memory", ["512MiB", "0"])
+def test_bodies_in_files_can_be_read(fake, froe, prefix, place, kernel, body, memory):
     """Where the directory for them is in one that is on the way to a secret too."""
     needs(kernel, "landlock", "seccomp")
     one_object(fake, prefix)
-    froe.once("--pool", "--pool-body", "path", "--confine", "yes", "--allow-write", place.open, program=place.program("pool"),
+    froe.once("--pool", "--pool-body", body, "--memory", memory, "--confine", "yes", "--allow-write", place.open, program=place.program("pool"),
               env={"TMPDIR": froe.home})
     assert place.only()["credentials"] == DENIED
 

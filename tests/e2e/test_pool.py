@@ -55,20 +55,23 @@ def fill(server, bucket, count, size=1024):
 def example(name, build):
     if name == "worker.js" and not shutil.which("node"):
         pytest.skip("node is missing: scripts/deps check installs it")
-    return pathlib.Path(build, "examples/pool_worker").resolve() if name == "worker.c" else ROOT / "examples/pool" / name
+    if name.endswith(".c"):
+        return pathlib.Path(build, "examples/pool_" + name.removesuffix(".c")).resolve()
+    return ROOT / "examples/pool" / name
 
 
-@pytest.mark.parametrize("name", ["worker.py", "worker.js", "worker.c"])
+@pytest.mark.parametrize("name", ["worker.py", "worker.js", "worker.c", "memfd_worker.py", "memfd_worker.c"])
 def test_examples(fake, froe, prefix, folder, request, name):
     program = example(name, request.config.getoption("--build"))
     fake.make_bucket(prefix + "1")
     sizes = {f"k/{i}": (0 if i == 0 else 300_000 if i % 100 == 0 else i) for i in range(1000)}
     fake.raw.fill(prefix + "1", ((key, b"\n" * size) for key, size in sizes.items()))
     # What it says goes to a file: a line for each object.
-    froe.once("--pool", "--max-runs-per-bucket", 0, program=["/bin/sh", "-c", f'exec "$0" 2>>{folder}/said', program], timeout=90)
+    froe.once("--pool", "--pool-body", "memfd" if "memfd" in name else "inline", "--max-runs-per-bucket", 0,
+              program=["/bin/sh", "-c", f'exec "$0" 2>>{folder}/said', program], timeout=90)
     assert fake.keys(prefix + "1") == [] and froe.parked() == []
     said = (folder / "said").read_text()
-    if name == "worker.c":
+    if name.endswith(".c"):
         seen = re.findall(r'^(\d+) bytes: .*"key":"(.*?)"', said, re.MULTILINE)
     else:
         seen = [(size, key) for _, key, size in re.findall(r"^(\S+) (\S+) (\d+)$", said, re.MULTILINE)]
@@ -79,11 +82,15 @@ def test_examples_are_short_and_the_page_shows_one():
     for name in ("worker.py", "worker.js", "worker.c", "gzip_worker.py"):
         lines = [line for line in (ROOT / "examples/pool" / name).read_text().splitlines() if line.strip()]
         assert len(lines) <= 30, name
-    assert (ROOT / "examples/pool/worker.py").read_text() in (ROOT / "docs/pool.md").read_text()
+    page = (ROOT / "docs/pool.md").read_text()
+    assert (ROOT / "examples/pool/worker.py").read_text() in page
+    for name, begin, end in (("py", "for line in", "    except"), ("c", "static int receive_body", "int main")):
+        text = (ROOT / f"examples/pool/memfd_worker.{name}").read_text()
+        assert text[text.index(begin):text.index(end)].strip() in page, name
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("body", ["inline", "path"])
+@pytest.mark.parametrize("body", ["inline", "path", "memfd"])
 def test_on_every_server(server, froe, prefix, worker, body):
     bucket = prefix + "1"
     server.make_bucket(bucket)
@@ -96,6 +103,26 @@ def test_on_every_server(server, froe, prefix, worker, body):
     assert len(worker.pids()) <= 3
     for names in worker.said("env"):
         assert not [name for name in names if name.startswith(("AWS", "FROE"))], names
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("level", ["no", "basic", "best-effort"])
+def test_bodies_as_descriptors(fake, froe, prefix, folder, worker, level):
+    """Small ones lie in memory as long as there is room, others in files; a worker has them and nothing else of froe's."""
+    bucket, temporary = prefix + "1", folder / "tmp"
+    temporary.mkdir()
+    fake.make_bucket(bucket)
+    sizes = [0, 1, 5000, 1 << 20, (1 << 20) + 1, 5 << 20] * 3
+    fake.raw.fill(bucket, ((f"k/{i}", random.randbytes(size)) for i, size in enumerate(sizes)))
+    froe.once("--pool", "--pool-workers", 3, "--pool-body", "memfd", "--memory", "3MiB", "--confine", level,
+              *(["--allow-write", folder] if level == "best-effort" else []), program=worker.program(), env={"TMPDIR": temporary})
+    assert fake.keys(bucket) == [] and froe.parked() == []
+    assert worker.bodies_were_whole() == len(sizes) and sorted(worker.keys("done")) == sorted(f"k/{i}" for i in range(len(sizes)))
+    # Its own three, the socket, the body; and the one by which it looks.
+    assert {n for _, _, n in worker.said("descriptor")} == {"6"}
+    where = collections.Counter(kind for kind, _, _ in worker.said("descriptor"))
+    assert where["file"] >= 6 and where["memory"] >= 6, where
+    assert list(temporary.iterdir()) == []
 
 
 # ---- bad workers ----
@@ -121,13 +148,15 @@ def test_crashes_every_50th(fake, froe, prefix, worker):
 @pytest.mark.parametrize("how, words", [
     ("crash", "SIGKILL"), ("garbage", "'hello'"), ("chatter", "'loading'"), ("huge", "64 KiB"), ("exit", "exit status 7"),
     ("wrong-id", "not for the object"), ("status", "none of ok, retry and fail"), ("close", "without an answer"),
-    ("unread", "without having read the whole body"), ("hang", "timed out")])
+    ("unread", "without having read the whole body"), ("unreceived", "without having received the body's descriptor"),
+    ("hang", "timed out")])
 def test_one_bad_object(fake, froe, prefix, worker, how, words):
     """It is parked with its reason, and the others are not held up."""
     fill(fake, prefix + "1", 40, 200_000 if how == "unread" else 1024)
     began = time.monotonic()
     timeout = 10 if how == "close" else 2  # one that closed its stdout is given 2 s to end
-    froe.once("--pool", "--timeout", f"{timeout * froe.patience}s", "--retries", 1, "--backoff", "50ms",
+    body = "memfd" if how == "unreceived" else "inline"
+    froe.once("--pool", "--pool-body", body, "--timeout", f"{timeout * froe.patience}s", "--retries", 1, "--backoff", "50ms",
               program=worker.program("bad", "k/7", how), expect=PARKED)
     assert time.monotonic() - began < 30 * froe.patience
     [one] = froe.parked()
@@ -179,7 +208,7 @@ def test_workers_are_replaced(fake, froe, prefix, worker, options):
 
 @pytest.mark.core
 @pytest.mark.parametrize("size", [1024, 3 << 20])
-@pytest.mark.parametrize("body", ["inline", "path"])
+@pytest.mark.parametrize("body", ["inline", "path", "memfd"])
 def test_bad_bodies_are_never_seen_whole(fake, froe, prefix, worker, size, body):
     fill(fake, prefix + "1", 3, size)
     fake.misbehave(f"badsum op=get where=body bucket={prefix}1")
@@ -317,7 +346,7 @@ def test_workers_are_killed(fake, froe, prefix, worker):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("body", ["inline", "path"])
+@pytest.mark.parametrize("body", ["inline", "path", "memfd"])
 def test_froe_is_killed(fake, froe, prefix, folder, worker, body):
     fill(fake, prefix + "1", 300, 100_000)
     temporary = folder / "tmp"

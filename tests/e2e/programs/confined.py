@@ -61,11 +61,17 @@ def note(key):
 
 
 if sys.argv[4:] == ["pool"]:
+    bodies = None
     for line in sys.stdin.buffer:
         job = json.loads(line)
         if "path" in job:
             with open(job["path"], "rb") as body:
                 body.read()
+        if "socket" in job:
+            bodies = bodies or socket.socket(fileno=job["socket"])
+            _, [fd], _, _ = socket.recv_fds(bodies, 1, 1)
+            with open(fd, "rb") as body:
+                assert len(body.read()) == job["size"]
         else:
             sys.stdin.buffer.read(job["body_bytes"])
         note(job["key"])

@@ -2,17 +2,19 @@
 """A worker of a pool that writes down what it did, and misbehaves: pool_worker.py LOG [BEHAVIOUR...]
 
     crash-every N    dies with each Nth object of its own, before it answers
-    bad KEY HOW      with that key: crash, garbage, hang, chatter, huge, exit, close, wrong-id, status, unread, after, short, more,
+    bad KEY HOW      with that key: crash, garbage, hang, chatter, huge, exit, close, wrong-id, status, unread, unreceived, after, short, more,
                      or an answer that is not ok: retry, fail, final
     slow SECONDS     reads a little of each body, and then nothing for that long
     results          gives each body back
     sleep SECONDS    with each object
     exit-after N     ends by itself after so many
 """
+import fcntl
 import hashlib
 import json
 import os
 import signal
+import socket
 import sys
 import time
 
@@ -40,11 +42,11 @@ def note(*what):
 
 note("start", os.getpid())
 note("env", *(name for name in os.environ))
-n = 0
+n, channel = 0, None
 for line in stdin:
     job = json.loads(line)
     how = bad.get(job["key"])
-    if how == "unread":
+    if how in ("unread", "unreceived"):
         write(json.dumps({"id": job["id"], "status": "ok"}) + "\n")
         signal.pause()
     body = stdin.read(job["body_bytes"] if "slow" not in options else min(job["body_bytes"], 1000))
@@ -56,6 +58,16 @@ for line in stdin:
         sys.exit(1)
     if "path" in job:
         with open(job["path"], "rb") as file:
+            body = file.read()
+    if "socket" in job:
+        channel = channel or socket.socket(fileno=job["socket"])
+        _, [fd], _, _ = socket.recv_fds(channel, 1, 1)
+        try:
+            sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & fcntl.F_SEAL_WRITE
+        except OSError:  # of a file there are none
+            sealed = False
+        note("descriptor", "memory" if sealed else "file", os.get_inheritable(3), len(os.listdir("/proc/self/fd")))
+        with open(fd, "rb") as file:
             body = file.read()
     note("body", job["bucket"], job["key_url"], len(body), hashlib.md5(body).hexdigest(), job["etag"], os.getpid())
     n += 1

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -109,6 +110,64 @@ static void test_reading(void **state) {
     assert_int_equal(spool_read(&spool, UINT64_MAX, got, 16), 0);
     assert_int_equal(spool_read(&spool, 0, got, 0), 0);
     spool_free(&spool);
+}
+
+/* Handed out, twice: read only, each from the beginning, and in memory nobody can change it any more. */
+static void test_open(void **state) {
+    static const size_t sizes[] = {0, 5, SPOOL_MEMORY_MAX, SPOOL_MEMORY_MAX + 1};
+    _cleanup_free_ char *data = make_bytes(SPOOL_MEMORY_MAX + 1), *got = mem_alloc(SPOOL_MEMORY_MAX + 2);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct budget budget = {.max_bytes = 2 * SPOOL_MEMORY_MAX};
+        struct spool spool;
+        spool_init(&spool, &budget, directory);
+        assert_int_equal(spool_fits(&budget, sizes[i]), sizes[i] <= SPOOL_MEMORY_MAX);
+        add_in_pieces(&spool, data, sizes[i], 100000);
+        for (int k = 0; k < 2; k++) {
+            _cleanup_close_ int fd = -1;
+            assert_int_equal(spool_open(&spool, &fd, NULL), 0);
+            assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+            assert_int_equal(fcntl(fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+            assert_int_equal(read(fd, got, SPOOL_MEMORY_MAX + 2), sizes[i]);
+            assert_memory_equal(got, data, sizes[i]);
+        }
+        if (!spool.in_file) {
+            assert_int_equal(pwrite(spool.fd, "x", 1, 0), -1);
+            assert_int_equal(errno, EPERM);
+            assert_int_equal(ftruncate(spool.fd, 1 << 30), -1);
+            assert_true(sizes[i] == 0 || ftruncate(spool.fd, 0) == -1);
+        }
+        spool_free(&spool);
+        assert_int_equal(budget.used_bytes, 0);
+    }
+    struct budget small = {.max_bytes = 4096};
+    assert_true(spool_fits(&small, 4096) && !spool_fits(&small, 4097) && !spool_fits(NULL, 0));
+}
+
+static void test_open_fails(void **state) {
+    size_t before = count_entries("/proc/self/fd");
+    for (int empty = 0; empty < 2; empty++) {
+        unsigned failed = 0;
+        bool reached = true;
+        for (uint64_t at = 1; reached; at++) {
+            struct budget budget = {.max_bytes = 1 << 20};
+            struct spool spool;
+            struct err err = {0};
+            int fd = -1;
+            spool_init(&spool, &budget, directory);
+            if (!empty)
+                add_in_pieces(&spool, "bytes", 5, 5);
+            spool_fail_at(at, EMFILE);
+            int r = spool_open(&spool, &fd, &err);
+            reached = spool_fail_count() >= at;
+            spool_fail_at(0, 0);
+            assert_true(r == 0 ? fd >= 0 : r == -EMFILE && fd == -1 && err.text[0]);
+            failed += r < 0;
+            cleanup_close_fd(&fd);
+            spool_free(&spool);
+            assert_int_equal(count_entries("/proc/self/fd"), before);
+        }
+        assert_int_equal(failed, 2); /* sealing, opening; that there is no memory is no failure */
+    }
 }
 
 /* Many share one budget: whoever finds no room goes into a file, and what they give back is there for the next. */
@@ -297,7 +356,8 @@ int main(void) {
         cmocka_unit_test(test_smaller_budget), cmocka_unit_test(test_no_place),
         cmocka_unit_test(test_named_file),     cmocka_unit_test(test_each_call_fails),
         cmocka_unit_test(test_interrupted),    cmocka_unit_test(test_failing_read),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_open),
+        cmocka_unit_test(test_open_fails),
     };
     if (!mkdtemp(directory))
         return 1;

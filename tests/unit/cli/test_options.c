@@ -264,7 +264,7 @@ static void test_bad_texts(void **state) {
         {"--exclude", "FROE_EXCLUDE", "a\\", "pattern"},
         {"--log", "FROE_LOG", "xml", "neither text nor json"},
         {"--log-level", "FROE_LOG_LEVEL", "loud", "debug, info, warn or error"},
-        {"--pool-body", "FROE_POOL_BODY", "memfd", "neither inline nor path"},
+        {"--pool-body", "FROE_POOL_BODY", "file", "is not inline, path or memfd"},
         {"--pool-memory", "FROE_POOL_MEMORY", "much", "is not a size"},
         {"--memory", "FROE_MEMORY", "512M", "is not a size"},
         {"--memory", "FROE_MEMORY", "2000TiB", "is not from"},
@@ -368,15 +368,19 @@ static void test_program(void **state) {
 
 static void test_pool(void **state) {
     struct options options = PARSE("run", "--", "cat");
-    assert_false(options.pool || options.pool_path);
+    assert_false(options.pool);
+    assert_int_equal(options.pool_body, HANDLER_POOL_INLINE);
     assert_true(options.pool_workers == 0 && options.pool_recycle == 0 && options.pool_memory_bytes == 0);
     assert_int_equal(options.memory_bytes, 512 << 20);
     options_free(&options);
     options = PARSE("run", "--pool", "--pool-workers", "3", "--pool-body", "path", "--pool-recycle", "100",
                     "--pool-memory", "1GiB", "--memory", "0", "--", "cat");
-    assert_true(options.pool && options.pool_path);
+    assert_true(options.pool && options.pool_body == HANDLER_POOL_PATH);
     assert_true(options.pool_workers == 3 && options.pool_recycle == 100 && options.pool_memory_bytes == 1 << 30);
     assert_int_equal(options.memory_bytes, 0);
+    options_free(&options);
+    options = PARSE("run", "--pool", "--pool-body", "memfd", "--", "cat");
+    assert_int_equal(options.pool_body, HANDLER_POOL_MEMFD);
     options_free(&options);
     REFUSES("--pool needs|-- PROGRAM", "run", "--pool");
     REFUSES("--pool needs|-- PROGRAM", "run", "--pool", "--discard");

@@ -49,7 +49,7 @@ static void test_write(void **state) {
     assert_int_equal(about.st_mode & 0777, 0700);
     struct seen seen = {0};
     struct pool_file *file;
-    assert_int_equal(pool_file_new(files, on_progress, &seen, &file), 0);
+    assert_int_equal(pool_file_new(files, 0, on_progress, &seen, &file), 0);
     size_t n = 1000000;
     _cleanup_free_ char *body = make_body(n);
     for (size_t at = 0; at < n; at += 10000)
@@ -68,7 +68,7 @@ static void test_write(void **state) {
     pool_file_free(file);
     /* Freed while it is written: nobody is told. */
     seen = (struct seen){0};
-    assert_int_equal(pool_file_new(files, on_progress, &seen, &file), 0);
+    assert_int_equal(pool_file_new(files, 0, on_progress, &seen, &file), 0);
     assert_int_equal(pool_file_add(file, bytes_of(body, n)), 0);
     pool_file_free(file);
     close_files(world, files);
@@ -84,7 +84,7 @@ static void test_several_and_stale_ones(void **state) {
     struct pool_files *first = open_files(world);
     struct seen seen = {0};
     struct pool_file *file;
-    assert_int_equal(pool_file_new(first, on_progress, &seen, &file), 0);
+    assert_int_equal(pool_file_new(first, 0, on_progress, &seen, &file), 0);
     snprintf(path, sizeof path, "%s/froe-pool-abc", world->directory);
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(symlink(pool_files_directory(first), strcat(path, "link")), 0);
@@ -112,7 +112,7 @@ static void test_without_memory(void **state) {
         mem_fail_at(at, 0);
         int r = pool_files_new(&world->loop, &files, NULL);
         if (r == 0)
-            r = pool_file_new(files, on_progress, &seen, &file);
+            r = pool_file_new(files, 0, on_progress, &seen, &file);
         if (r == 0)
             r = pool_file_add(file, BYTES("something"));
         reached = mem_fail_count() >= at;

@@ -7,10 +7,10 @@
 
 #include <jansson.h>
 
-static json_t *request(const struct handler_object *object, const char *path) {
+static json_t *request(const struct handler_object *object, enum handler_pool_body body, const char *path) {
     _cleanup_buf_ struct buf members = {0}, line = {0};
     assert_int_equal(pool_add_object(&members, object), 0);
-    assert_int_equal(pool_add_request(&line, UINT64_C(7) << 40, object->size, path, buf_bytes(&members)), 0);
+    assert_int_equal(pool_add_request(&line, UINT64_C(7) << 40, object->size, body, path, buf_bytes(&members)), 0);
     assert_true(line.p[line.n - 1] == '\n');
     assert_ptr_equal(memchr(line.p, '\n', line.n), line.p + line.n - 1);
     json_t *json = json_loadb(line.p, line.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, NULL);
@@ -41,7 +41,7 @@ static void test_requests(void **state) {
         .metadata = metadata,
         .n_metadata = 3,
     };
-    json_t *json = request(&object, NULL);
+    json_t *json = request(&object, HANDLER_POOL_INLINE, NULL);
     is_text(json, "bucket", BYTES("bucket-1"));
     is_text(json, "key", object.key);
     is_text(json, "key_url", BYTES("a%2F%00%0A%C3%A4"));
@@ -56,16 +56,23 @@ static void test_requests(void **state) {
     assert_int_equal(json_object_size(meta), 2);
     is_text(meta, "color", BYTES("dark \"green\"\n"));
     is_text(meta, "b", BYTES("\xef\xbf\xbd"));
-    assert_null(json_object_get(json, "path"));
+    assert_true(!json_object_get(json, "path") && !json_object_get(json, "socket"));
     json_decref(json);
     /* A key that is no text has no text that might be another's. */
     object.key = BYTES("a\xff");
-    json = request(&object, "/tmp/x/1");
+    json = request(&object, HANDLER_POOL_PATH, "/tmp/x/1");
     assert_true(json_is_null(json_object_get(json, "key")));
     is_text(json, "key_url", BYTES("a%FF"));
     is_text(json, "path", BYTES("/tmp/x/1"));
     assert_int_equal(json_integer_value(json_object_get(json, "body_bytes")), 0);
     assert_int_equal(json_integer_value(json_object_get(json, "size")), 5000000000);
+    assert_null(json_object_get(json, "socket"));
+    json_decref(json);
+    json = request(&object, HANDLER_POOL_MEMFD, NULL);
+    assert_int_equal(json_integer_value(json_object_get(json, "socket")), 3);
+    assert_int_equal(json_integer_value(json_object_get(json, "body_bytes")), 0);
+    assert_int_equal(json_integer_value(json_object_get(json, "size")), 5000000000);
+    assert_null(json_object_get(json, "path"));
     json_decref(json);
 }
 
