@@ -20,6 +20,7 @@ static int64_t mono_us(void *arg) {
 
 void steps_open(struct steps *steps) {
     struct store_under_test *sut = steps->sut;
+    steps->store = NULL; /* it was closed: what tears down after a failure must not meet it */
     MUST(sut->open(sut, &steps->options, &steps->store, &err));
     for (int64_t i = 0; i < steps->n_workers && store_shared(steps->store); i++)
         MUST(store_worker_remove(steps->store, steps->workers[i], &err));
