@@ -72,7 +72,9 @@ static void next(struct output_writing *writing) {
         r = step(writing);
     if (r < 0)
         finish_with(writing, r == -EINVAL ? OUTPUT_FAILED : OUTPUT_LATER,
-                    r == -EINVAL ? "S3 has no such key, bucket, content type or storage class, or too many parts"
+                    r == -EINVAL ? "S3 has no such key, bucket, content type or storage class, or it takes too many "
+                                   "parts, or metadata or "
+                                   "tags that do not fit"
                                  : "the request could not be made");
 }
 

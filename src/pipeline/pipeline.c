@@ -264,6 +264,7 @@ int pipeline_begin(struct pipeline *pipeline, struct err *err) {
     int r = spawn_pass(pipeline, &error);
     if (r != FROE_OK)
         return err_set(err, r, "%s", error.text);
+    records_ask(pipeline);
     if (pipeline->options.once)
         pipeline_watch(pipeline);
     return 0;

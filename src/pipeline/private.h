@@ -62,6 +62,11 @@ struct pipeline {
     bool s3_worked;   /* some call was answered */
     bool unreachable; /* the last call was not, and none since the time below */
     int64_t unreachable_mono_us;
+    enum {
+        RECORDS_MAYBE,
+        RECORDS_NONE,
+        RECORDS_SOME
+    } records; /* of what is kept, in the store; the first: not asked */
     bool ended;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -184,6 +189,8 @@ void aftermath_cancel(struct aftermath *after, bool lease_lost);
 
 /* records.c: records of what was processed and stays. An empty ETag removes it. -ENOMEM. */
 int records_put(struct pipeline *pipeline, struct bytes bucket, struct bytes key, struct bytes etag);
+/* Asks whether the store has had records at all; until that is known they are taken to be there. */
+void records_ask(struct pipeline *pipeline);
 /* `got` comes later: data NULL when there is none. -ENOMEM. */
 int records_get(struct pipeline *pipeline, struct bytes bucket, struct bytes key,
                 void (*got)(void *arg, const void *data, size_t n, const froe_error *error), void *arg);

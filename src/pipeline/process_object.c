@@ -68,7 +68,7 @@ void object_end_done(struct object_task *run) {
 }
 
 void object_drop_record(struct object_task *run) {
-    if (run->record.n > 0)
+    if (run->asked ? run->record.n > 0 : run->pipeline->records != RECORDS_NONE)
         records_put(run->pipeline, run->bucket->stats.name, run->key, BYTES_NONE);
 }
 
@@ -227,6 +227,9 @@ static int choose_after(struct object_task *run, const struct s3_object_info *in
         .metadata = metadata ? info->metadata : NULL,
         .n_metadata = metadata ? info->n_metadata : 0,
     };
+    if (keeps && info->etag.n == 0)
+        return err_set(err, -EINVAL,
+                       "the server sends no ETag, so nobody could tell that this state of it was processed");
     if (keeps && records_match(buf_bytes(&run->record), info->etag)) {
         run->left = SKIP_KEPT;
         return 0;
@@ -372,6 +375,7 @@ static void start_get(struct object_task *run) {
 static void record_read(void *arg, const void *data, size_t n, const froe_error *error) {
     struct object_task *run = arg;
     run->asking = false;
+    run->asked = !error;
     if (froe_task_cancelled(run->task)) {
         object_end_cancelled(run);
     } else if (error || buf_add(&run->record, data, n) < 0) {
@@ -410,7 +414,7 @@ void process_object_run(froe_task *task, void *arg) {
     run->key = key;
     run->get = NULL;
     run->job = NULL;
-    run->got = run->job_started = run->paused = run->finishing = run->asking = false;
+    run->got = run->job_started = run->paused = run->finishing = run->asking = run->asked = false;
     run->results = NULL;
     run->writing = NULL;
     buf_reset(&run->how);

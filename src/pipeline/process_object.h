@@ -30,6 +30,7 @@ struct object_task {
     size_t etag_n;
     struct buf record; /* of an earlier state of it that was kept; empty: none */
     bool asking;       /* for that, before anything else */
+    bool asked;        /* and was told */
 
     struct results *results;        /* NULL: none are wanted */
     struct output_writing *writing; /* NULL: not running */

@@ -7,6 +7,9 @@
  * not mistaken for each other. Records are read when a listing finds the object again, and once more when its run
  * begins, as that listing may have been faster than the record.
  *
+ * Where no rule keeps (any more) nothing is read, and what is deleted has its record removed unseen. So that this costs
+ * nothing in a store that never had any, the first one leaves the value "kept" there.
+ *
  * Values become durable in the order of ends of tasks, so a run that is settled has left its record. */
 #include "private.h"
 
@@ -15,6 +18,8 @@
 
 /* The same for ever: it is what the store's names are made with. */
 static const struct hash_key hash_key = {UINT64_C(0x66726f65206b6570), UINT64_C(0x7420726563726473)};
+
+static const char mark[] = "kept"; /* records have a '/' after it */
 
 static int add_hash(struct buf *buf, struct bytes data) {
     struct hash128 hash = hash128(&hash_key, data);
@@ -33,11 +38,20 @@ static int add_name(struct buf *name, struct bytes bucket, struct bytes key) {
     return r < 0 ? r : add_hash(name, key);
 }
 
+static int put_mark(struct pipeline *pipeline) {
+    if (froe_value_put(pipeline->options.engine, mark, "1", 1, NULL, NULL, NULL) != FROE_OK)
+        return -ENOMEM;
+    pipeline->records = RECORDS_SOME;
+    return 0;
+}
+
 int records_put(struct pipeline *pipeline, struct bytes bucket, struct bytes key, struct bytes etag) {
     _cleanup_buf_ struct buf name = {0}, value = {0};
     int r = add_name(&name, bucket, key);
     if (r == 0 && etag.n > 0)
         r = add_hash(&value, bytes_unquoted(etag));
+    if (r == 0 && etag.n > 0 && pipeline->records != RECORDS_SOME)
+        r = put_mark(pipeline);
     if (r == 0 && froe_value_put(pipeline->options.engine, name.p, value.p, value.n, NULL, NULL, NULL) != FROE_OK)
         r = -ENOMEM;
     return r;
@@ -50,6 +64,17 @@ int records_get(struct pipeline *pipeline, struct bytes bucket, struct bytes key
     if (r == 0 && froe_value_get(pipeline->options.engine, name.p, got, arg, NULL) != FROE_OK)
         r = -ENOMEM;
     return r;
+}
+
+static void asked(void *arg, const void *data, size_t n, const froe_error *error) {
+    struct pipeline *pipeline = arg;
+    (void)n;
+    if (!error && pipeline->records == RECORDS_MAYBE) /* else one was put meanwhile */
+        pipeline->records = data ? RECORDS_SOME : RECORDS_NONE;
+}
+
+void records_ask(struct pipeline *pipeline) {
+    froe_value_get(pipeline->options.engine, mark, asked, pipeline, NULL);
 }
 
 bool records_match(struct bytes record, struct bytes etag) {

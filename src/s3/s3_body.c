@@ -82,32 +82,34 @@ int s3_body_read(struct s3_call *call, s3_read_fn *read, void *read_arg, uint64_
     return begin(call, true);
 }
 
-/* The next piece of the first reading, into the arguments or else into `scratch`. */
-static struct bytes next_piece(struct s3_call *call, char scratch[PIECE_BYTES]) {
+/* The next piece of the first reading, into the arguments or else into `scratch`. A negative errno. */
+static int next_piece(struct s3_call *call, char scratch[PIECE_BYTES], struct bytes *ret_piece) {
     uint64_t left = call->read_n - call->read_done;
     size_t n = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
     bool stays = call->read_n <= S3_BODY_SMALL;
     char *to = stays ? call->args.p + call->args.n : scratch;
-    if (call->read(call->read_arg, call->read_from + call->read_done, to, n) != (int64_t)n)
-        return BYTES_NONE;
+    int64_t got = call->read(call->read_arg, call->read_from + call->read_done, to, n);
+    if (got != (int64_t)n)
+        return got < 0 ? (int)got : -EIO;
     if (stays) {
         call->args.n += n; /* the room that was made for it */
         call->body = bytes_of(to - call->read_done, (size_t)call->read_done + n);
     }
-    return bytes_of(to, n);
+    *ret_piece = bytes_of(to, n);
+    return 0;
 }
 
-int s3_body_step(struct s3_call *call, enum s3_status *ret_status, const char **ret_text) {
+int s3_body_step(struct s3_call *call, enum s3_status *ret_status, struct err *err) {
     char scratch[PIECE_BYTES];
     int r = 0;
     for (uint64_t stop = call->read_done + STEP_BYTES; r >= 0 && call->read_done < call->read_n;) {
         if (call->read_done >= stop)
             return 0;
-        struct bytes piece = next_piece(call, scratch);
-        if (piece.n == 0) {
+        struct bytes piece;
+        r = next_piece(call, scratch, &piece);
+        if (r < 0) {
             *ret_status = S3_BAD_REQUEST;
-            *ret_text = "the body cannot be read";
-            return -EIO;
+            return err_set(err, r, "the body cannot be read: %s", err_errno_text(r));
         }
         call->read_done += piece.n;
         r = add(call, piece);
@@ -116,8 +118,7 @@ int s3_body_step(struct s3_call *call, enum s3_status *ret_status, const char **
         r = end(call);
     if (r < 0) {
         *ret_status = S3_NO_MEMORY;
-        *ret_text = "OpenSSL cannot compute the checksum";
-        return r;
+        return err_set(err, r, "OpenSSL cannot compute the checksum");
     }
     if (call->read_n <= S3_BODY_SMALL)
         call->read = NULL;

@@ -10,7 +10,6 @@
 #include "s3_private.h"
 
 #include "mem.h"
-#include "text.h"
 
 #include <errno.h>
 
@@ -19,91 +18,6 @@
 #define CLOCK_TOLERANCE_US (5 * US_PER_MIN) /* AWS allows 15 */
 
 static const struct s3_verdict no_memory = {S3_NO_MEMORY, S3_REMEDY_NONE};
-
-/* ---- what went wrong, in words ---- */
-
-static void set_message(struct s3_call *call, struct bytes text) {
-    buf_reset(&call->message);
-    if (text.n > S3_MESSAGE_MAX)
-        text.n = S3_MESSAGE_MAX;
-    text_add_printable(&call->message, text); /* without memory there are just fewer words */
-}
-
-void s3_call_refuse(struct s3_call *call, struct s3_verdict verdict, const char *message) {
-    call->refused = verdict;
-    set_message(call, bytes_str(message));
-    if (call->http)
-        http_cancel(call->http);
-}
-
-/* Letters, digits, '.', '-' and '_': what codes, ids and regions are made of. Anything else is left out whole. */
-static void copy_word(char *to, size_t max, struct bytes word) {
-    to[0] = '\0';
-    if (word.n > max)
-        return;
-    for (size_t i = 0; i < word.n; i++) {
-        char c = word.p[i];
-        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '.' && c != '-' &&
-            c != '_')
-            return;
-    }
-    if (word.n)
-        memcpy(to, word.p, word.n);
-    to[word.n] = '\0';
-}
-
-void s3_call_take_error(struct s3_call *call, const struct s3_xml_error *error) {
-    copy_word(call->code, S3_CODE_MAX, error->code);
-    set_message(call, error->message);
-    if (!call->request_id[0])
-        copy_word(call->request_id, S3_REQUEST_ID_MAX, error->request_id);
-    if (!call->region_told[0])
-        copy_word(call->region_told, SIGV4_REGION_MAX, error->region);
-}
-
-static int add_what(struct s3_call *call, struct buf *text) {
-    int r = buf_printf(text, "%s ", s3_op_verb(call->op));
-    if (r >= 0)
-        r = call->op == S3_OP_LIST_BUCKETS ? buf_add_str(text, "buckets") : text_add_printable(text, call->bucket);
-    struct bytes key = call->op == S3_OP_LIST_OBJECTS ? call->prefix : call->key;
-    if (r >= 0 && key.n)
-        r = buf_add_byte(text, '/');
-    if (r >= 0)
-        r = text_add_printable(text, key);
-    bool part = call->op == S3_OP_PUT_PART || call->op == S3_OP_COPY_PART;
-    return r < 0 || !part ? r : buf_printf(text, " (part %s)", call->number);
-}
-
-static const char *write_text(struct s3_call *call, enum s3_status status) {
-    struct buf *text = &call->text;
-    buf_reset(text);
-    int r = 0;
-    if (call->upload && status != S3_CANCELLED) /* what the request said that failed */
-        r = buf_add_bytes(text, buf_bytes(&call->message));
-    else
-        r = add_what(call, text);
-    if (r >= 0 && status == S3_CANCELLED)
-        r = buf_add_str(text, ": cancelled");
-    else if (r >= 0 && !call->upload) {
-        r = buf_add_str(text, ":");
-        if (r >= 0 && call->http_status)
-            r = buf_printf(text, " %d", call->http_status);
-        if (r >= 0 && call->code[0])
-            r = buf_printf(text, " %s%s", call->code, call->message.n ? ":" : "");
-        if (r >= 0)
-            r = buf_printf(text, " %s",
-                           call->message.n ? call->message.p
-                           : call->code[0] ? ""
-                                           : s3_status_name(status));
-        if (r >= 0 && call->request_id[0])
-            r = buf_printf(text, " (request id %s)", call->request_id);
-        if (r >= 0 && call->attempts > 1)
-            r = buf_printf(text, " after %u attempts", call->attempts);
-    }
-    if (r >= 0 && call->upload)
-        r = buf_add_bytes(text, s3_upload_left(call->upload));
-    return r < 0 || text->n == 0 ? s3_status_name(status) : text->p;
-}
 
 /* ---- the end ---- */
 
@@ -119,7 +33,7 @@ void s3_call_end(struct s3_call *call, enum s3_status status) {
         .status = status,
         .http_status = call->http_status,
         .code = call->code,
-        .text = status == S3_OK ? "" : write_text(call, status),
+        .text = status == S3_OK ? "" : s3_call_text(call, status),
         .attempts = call->attempts,
         .throttled = call->throttled,
         .duration_us = clock_mono_us(client->clock) - call->start_mono_us,
@@ -129,9 +43,16 @@ void s3_call_end(struct s3_call *call, enum s3_status status) {
     s3_client_check_closed(client);
 }
 
+void s3_call_refuse(struct s3_call *call, struct s3_verdict verdict, const char *message) {
+    call->refused = verdict;
+    s3_call_set_message(call, bytes_str(message));
+    if (call->http)
+        http_cancel(call->http);
+}
+
 void s3_call_end_soon(struct s3_call *call, struct s3_verdict verdict, const char *message) {
     call->refused = verdict;
-    set_message(call, bytes_str(message));
+    s3_call_set_message(call, bytes_str(message));
     call->stage = S3_STAGE_ENDING;
     list_move_back(&call->client->ending, &call->queue);
     s3_client_wake(call->client);
@@ -327,7 +248,7 @@ static void on_done(void *arg, enum http_end end, const char *text) {
         verdict = call->http_status / 100 == 2 ? s3_op_whole(call) : verdict_of_refusal(call);
     } else if (verdict.status == S3_OK) {
         verdict = verdict_of_end(call, end);
-        set_message(call, bytes_str(text));
+        s3_call_set_message(call, bytes_str(text));
     }
     if (verdict.status == S3_OK)
         s3_call_end(call, S3_OK);
@@ -340,13 +261,13 @@ static void on_head(void *arg, int status, const struct http_field *fields, size
     struct s3_answer answer;
     s3_answer_read(fields, n, &answer);
     if (answer.region.n)
-        copy_word(call->region_told, SIGV4_REGION_MAX, answer.region);
+        s3_call_copy_word(call->region_told, SIGV4_REGION_MAX, answer.region);
     if (call->probing)
         return;
     call->http_status = status;
     call->date_utc_us = answer.date_utc_us;
     call->retry_after_us = answer.retry_after_us;
-    copy_word(call->request_id, S3_REQUEST_ID_MAX, answer.request_id);
+    s3_call_copy_word(call->request_id, S3_REQUEST_ID_MAX, answer.request_id);
     if (status / 100 == 2)
         s3_op_head(call, &answer, fields, n);
 }
@@ -575,8 +496,8 @@ static void read_body(struct s3_call *call) {
 
 void s3_call_read_on(struct s3_call *call) {
     enum s3_status status;
-    const char *text;
-    int r = s3_body_step(call, &status, &text);
+    struct err err = {0};
+    int r = s3_body_step(call, &status, &err);
     if (call->stage != S3_STAGE_BODY)
         return; /* cancelled by who was asked for the bytes */
     if (r == 0)
@@ -584,7 +505,7 @@ void s3_call_read_on(struct s3_call *call) {
     else if (r > 0)
         s3_call_send(call);
     else
-        s3_call_end_soon(call, (struct s3_verdict){status, S3_REMEDY_NONE}, text);
+        s3_call_end_soon(call, (struct s3_verdict){status, S3_REMEDY_NONE}, err.text);
 }
 
 void s3_call_start(struct s3_call *call, bool with_deadline, struct s3_call **ret_call) {

@@ -1,7 +1,7 @@
 /* s3_private.h - what the files of the client share: s3.c (the client), s3_call.c (a call from start to end, over its
- * attempts), s3_ask.c (building a call), s3_ops.c (what is made of each operation's answer, and the small operations),
- * s3_put.c (storing an object), s3_body.c (the bodies that are sent), s3_copy.c and s3_tags.c, s3_upload.c and
- * s3_upload_copy.c (calls that are several requests). */
+ * attempts), s3_call_text.c (its words), s3_ask.c (building a call), s3_ops.c (what is made of each operation's answer,
+ * and the small operations), s3_put.c (storing an object), s3_body.c (the bodies that are sent), s3_copy.c and
+ * s3_tags.c, s3_upload.c and s3_upload_copy.c (calls that are several requests). */
 #pragma once
 
 #include "http.h"
@@ -195,7 +195,13 @@ void s3_call_send(struct s3_call *call);                       /* the next attem
 void s3_call_end(struct s3_call *call, enum s3_status status); /* tells and releases; from the loop only */
 void s3_call_end_soon(struct s3_call *call, struct s3_verdict verdict, const char *message);
 void s3_call_refuse(struct s3_call *call, struct s3_verdict verdict, const char *message); /* the answer under way */
-void s3_call_take_error(struct s3_call *call, const struct s3_xml_error *error);           /* what S3 said is wrong */
+
+/* ---- s3_call_text.c ---- */
+void s3_call_set_message(struct s3_call *call, struct bytes text); /* what is told besides the code; what fits */
+/* A code, an id, a region: empty if it is longer than `max`, or holds what such a word does not. */
+void s3_call_copy_word(char *to, size_t max, struct bytes word);
+void s3_call_take_error(struct s3_call *call, const struct s3_xml_error *error); /* what S3 said is wrong */
+const char *s3_call_text(struct s3_call *call, enum s3_status status);           /* the result's; in call->text */
 
 /* ---- s3_ask.c ---- */
 /* A call with room for `args_n` bytes of arguments and for the operation's own headers. -ENOMEM, -ECANCELED. */
@@ -218,7 +224,7 @@ static inline size_t s3_body_room(uint64_t n) {
     return n <= S3_BODY_SMALL ? (size_t)n : 0;
 }
 /* A step of the first reading. 1: it is done; 0: there is more; or how the call ends, with words. */
-int s3_body_step(struct s3_call *call, enum s3_status *ret_status, const char **ret_text);
+int s3_body_step(struct s3_call *call, enum s3_status *ret_status, struct err *err);
 http_read_fn s3_body_send;                                         /* the second one; its arg is the call */
 void s3_body_crc_text(uint32_t crc, char ret_text[S3_CRC32_TEXT]); /* in base64, without a NUL */
 /* Is what the server says of the body that it got what was sent? NULL, or what is wrong. */

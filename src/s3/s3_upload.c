@@ -141,8 +141,10 @@ void s3_upload_fail(struct s3_upload *upload, const struct s3_result *result) {
     give_up(upload);
 }
 
-void s3_upload_fail_here(struct s3_upload *upload, enum s3_status status, const char *why) {
-    struct buf text = {0};
+/* As `result`, in other words. */
+static void fail_as(struct s3_upload *upload, const struct s3_result *result, const char *why) {
+    _cleanup_buf_ struct buf text = {0};
+    struct s3_result failed = *result;
     struct s3_call *call = upload->call;
     int r = buf_printf(&text, "%s ", s3_op_verb(call->op));
     if (r >= 0)
@@ -153,8 +155,12 @@ void s3_upload_fail_here(struct s3_upload *upload, enum s3_status status, const 
         r = text_add_printable(&text, call->key);
     if (r >= 0)
         r = buf_printf(&text, ": %s", why);
-    s3_upload_fail(upload, &(struct s3_result){.status = status, .code = "", .text = r < 0 ? why : text.p});
-    buf_free(&text);
+    failed.text = r < 0 ? why : text.p;
+    s3_upload_fail(upload, &failed);
+}
+
+void s3_upload_fail_here(struct s3_upload *upload, enum s3_status status, const char *why) {
+    fail_as(upload, &(struct s3_result){.status = status, .code = ""}, why);
 }
 
 void s3_upload_fail_code(struct s3_upload *upload, int r) {
@@ -339,6 +345,13 @@ static size_t expected_etag(const struct s3_upload *upload, char *ret_text, size
     return n > 0 && (size_t)n < size ? (size_t)n : 0;
 }
 
+static void fail_unseen(struct s3_upload *upload, const struct s3_result *result) {
+    _cleanup_buf_ struct buf why = {0};
+    const char *head = "its upload has ended, and whether it was stored cannot be seen";
+    int r = buf_printf(&why, "%s: %s", head, result->text);
+    fail_as(upload, result, r < 0 ? head : why.p);
+}
+
 static void on_look(void *arg, const struct s3_result *result, const struct s3_object_info *info) {
     struct s3_upload *upload = arg;
     char want[64];
@@ -347,8 +360,10 @@ static void on_look(void *arg, const struct s3_result *result, const struct s3_o
     upload->id.n = 0;
     if (info && n && info->size == upload->size && bytes_equal(info->etag, bytes_of(want, n)))
         completed(upload, info->etag, info->version_id);
-    else
+    else if (info || result->status == S3_NO_KEY)
         s3_upload_fail_here(upload, S3_CONFLICT, "somebody else ended its upload");
+    else
+        fail_unseen(upload, result);
 }
 
 static bool may_have_worked(const struct s3_call *child, const struct s3_result *result) {

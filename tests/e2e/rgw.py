@@ -90,6 +90,12 @@ def add_user(conf, name, access_key=None, secret_key=None):
     return access_key, secret_key
 
 
+def set_quota(conf, bucket, max_bytes):
+    words = ("radosgw-admin", "-c", conf, "quota")
+    run(*words, "set", "--quota-scope", "bucket", "--bucket", bucket, "--max-size", str(max_bytes))
+    run(*words, "enable", "--quota-scope", "bucket", "--bucket", bucket)
+
+
 class Rgw:
     def __init__(self, folder, access_key, secret_key):
         self.folder = folder
@@ -105,7 +111,9 @@ class Rgw:
         try:
             self._monitor(fsid, mon_port)
             self._object_store()
-            self._gateway(access_key, secret_key)
+            add_user(self.conf, "test", access_key, secret_key)  # which makes what a gateway would, too: zone, pools
+            self._storage_class("STANDARD_IA")
+            self._gateway()
         except BaseException:
             self.stop()
             raise
@@ -142,7 +150,14 @@ class Rgw:
         self._ceph("osd", "crush", "add", "osd.0", "1.0", "root=default", "host=here")
         self._daemon("osd", "ceph-osd", "-c", self.conf, "-i", "0", "-f")
 
-    def _gateway(self, access_key, secret_key):
+    def _storage_class(self, name):
+        """Besides STANDARD; its objects lie where those do."""
+        where = ("--placement-id", "default-placement", "--storage-class", name)
+        run("radosgw-admin", "-c", self.conf, "zonegroup", "placement", "add", "--rgw-zonegroup", "default", *where)
+        run("radosgw-admin", "-c", self.conf, "zone", "placement", "add", "--rgw-zone", "default", *where,
+            "--data-pool", "default.rgw.buckets.data")
+
+    def _gateway(self):
         gateway = self._daemon("gateway", "radosgw", "-c", self.conf, "-n", "client.admin", "-f")
         end = time.monotonic() + 90
         while True:
@@ -155,7 +170,6 @@ class Rgw:
                 if gateway.poll() is not None or time.monotonic() > end:
                     raise RuntimeError(f"radosgw does not answer; its log is in {self.folder}") from None
                 time.sleep(0.2)
-        add_user(self.conf, "test", access_key, secret_key)
 
     def about(self):
         """What another process has to know of it."""

@@ -8,11 +8,14 @@ What a server can do is told by names, so that a test says what it needs and a s
     paged_buckets        ListBuckets obeys max-buckets
     strict_auth          a wrong signature or an unknown key is refused
     users                other users can be made, who may not touch a bucket
-    storage_class        an object's storage class is kept and listed
+    storage_class        an object's storage class is kept and listed, whichever of AWS's it is
+    standard_ia          STANDARD_IA is, at least
     odd_keys             any bytes of a key survive
     null_version_id      a GET tells that it reads the version `null` of a bucket with versions
     suspended_versions   suspending versioning keeps the versions that are there
     multipart            objects can be uploaded in parts
+    refused_parts        parts can be made to fail, after an upload was begun
+    regions              a bucket has its region, and what is signed for another is not taken
     lifecycle            buckets have lifecycle rules
     faults               misbehaves on order, and tells what it was asked (the fake alone)
 """
@@ -102,7 +105,7 @@ class FakeServer(Server):
 
     name = "fake"
     can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "strict_auth", "storage_class", "odd_keys",
-                     "null_version_id", "suspended_versions", "multipart", "faults"})
+                     "null_version_id", "suspended_versions", "multipart", "faults", "standard_ia", "refused_parts", "regions"})
 
     def __init__(self, folder, build, wrapper=(), options=(), tls=None, ca=None):
         port_file = os.path.join(folder, "s3mock-port")
@@ -136,6 +139,11 @@ class FakeServer(Server):
     def behave(self):
         self.admin("POST", "reset?what=faults")
 
+    def refuse_parts(self, bucket):
+        """All but the first. Tells the code of the answer."""
+        self.misbehave(f"error op=upload-part bucket={bucket} status=403 code=AccessDenied after-n=1")
+        return "AccessDenied"
+
     def stats(self):
         return self.admin("GET", "stats")
 
@@ -167,7 +175,8 @@ class FakeServer(Server):
 
 class MotoServer(Server):
     name = "moto"
-    can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "storage_class", "multipart", "lifecycle"})
+    can = frozenset({"conditional_delete", "versioning", "list_prefix", "paged_buckets", "storage_class", "standard_ia", "multipart",
+                     "lifecycle"})
 
     def __init__(self, folder, build, wrapper=()):
         port = rgw.free_port()
@@ -196,7 +205,8 @@ class MotoServer(Server):
 
 class RgwServer(Server):
     name = "rgw"
-    can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "suspended_versions", "multipart", "lifecycle"})
+    can = frozenset({"versioning", "strict_auth", "users", "odd_keys", "suspended_versions", "multipart", "lifecycle", "standard_ia",
+                     "refused_parts"})
 
     @staticmethod
     def start(folder):
@@ -208,6 +218,11 @@ class RgwServer(Server):
     def __init__(self, about):
         self.conf = about["conf"]
         self.ready(about["port"])
+
+    def refuse_parts(self, bucket):
+        """By a quota of the bucket, which beginning an upload does not touch. Tells the code of the answer."""
+        rgw.set_quota(self.conf, bucket, 8 << 20)
+        return "QuotaExceeded"
 
     def add_user(self, name):
         return rgw.add_user(self.conf, name)

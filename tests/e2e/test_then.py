@@ -71,6 +71,30 @@ def test_move_of_a_version(server, froe, bucket, done):
     assert server.body(bucket, "a") == b"older" and len(server.versions(bucket)) == 1
 
 
+@pytest.mark.parametrize("then", ["move", "keep", "tag:seen=yes"])
+def test_overwritten_while_it_runs(server, froe, bucket, done, capture, folder, then):
+    """Only what was read is moved, kept or tagged; what is there then is processed, too, and then all that is done to it. Before
+    froe looks, so on servers that ignore conditions as well."""
+    server.make_bucket(done)
+    server.raw.put(bucket, "k", b"first")
+    go = folder / "go"
+    args = ("run", "--once", "--then", f"move:s3://{done}/{{key}}-{{etag}}" if then == "move" else then)
+    running = froe.start(*args, program=capture.program("wait", go))
+    running.until("the first is seen", capture.seen)
+    server.raw.put(bucket, "k", b"second")
+    go.touch()
+    assert running.wait().code == DRAINED
+    for _ in range(2):
+        assert froe.run(*args, program=capture.program()).code == DRAINED
+    assert [one["sha256"] for one in capture.seen()] == [hashlib.sha256(body).hexdigest() for body in (b"first", b"second")]
+    if then == "move":
+        assert server.keys(bucket) == []
+        assert {key: server.body(done, key) for key in server.keys(done)} == {f"k-{hashlib.md5(b'second').hexdigest()}": b"second"}
+    else:
+        assert server.body(bucket, "k") == b"second"
+        assert tags_of(server, bucket, "k") == ({"seen": "yes"} if then != "keep" else {})
+
+
 @pytest.mark.core
 def test_move_overwritten(fake, froe, bucket, done):
     """What was not read is not moved."""
@@ -170,19 +194,20 @@ def test_stays_and_is_processed_once(server, froe, bucket, then):
     assert len(processed(froe)) == 26
 
 
-def test_kept_by_a_froe_that_goes_on(fake, froe, bucket):
+def test_kept_by_a_froe_that_goes_on(server, froe, bucket):
     """Each second a pass, and none of them processes them again."""
-    fake.seed(bucket, 50)
+    server.raw.fill(bucket, [(f"k{i}", b"x") for i in range(50)])
     running = froe.start("run", "--cron", "* * * * * *", "--then", "keep", program=froe.recorder())
     running.until("all are processed", lambda: len(processed(froe)) == 50)
     time.sleep(3)
     running.signal(signal.SIGTERM)
     assert running.wait().code == DRAINED
-    assert len(processed(froe)) == 50 and len(fake.keys(bucket)) == 50
+    assert len(processed(froe)) == 50 and len(server.keys(bucket)) == 50
 
 
-def test_killed_while_keeping(fake, froe, bucket):
-    fake.seed(bucket, 300)
+@pytest.mark.needs("strict_auth")  # the fake and Ceph
+def test_killed_while_keeping(server, froe, bucket):
+    server.raw.fill(bucket, [(f"k{i}", b"x") for i in range(300)])
     for _ in range(5):
         running = froe.start("run", "--once", "--then", "keep", program=["cat"])
         running.until("it works", lambda: froe.store.exists())
@@ -190,7 +215,7 @@ def test_killed_while_keeping(fake, froe, bucket):
         running.kill()
     froe.once("--then", "keep", program=froe.recorder())
     froe.once("--then", "keep", program=froe.recorder())
-    assert len(fake.keys(bucket)) == 300 and len(processed(froe)) == len(set(processed(froe))) <= 300
+    assert len(server.keys(bucket)) == 300 and len(processed(froe)) == len(set(processed(froe))) <= 300
 
 
 def records_of(froe):
@@ -200,7 +225,8 @@ def records_of(froe):
 
 
 def test_kept_then_deleted(server, froe, bucket, folder):
-    """Rules that do not keep any more take what older ones kept. Where there is still one that keeps, its records go, too."""
+    """Rules that do not keep any more take what older ones kept, and its records go: while there is still one that keeps, and
+    also when there is none."""
     config = folder / "froe.yaml"
     config.write_text("rules: [{keys: 'a*', then: keep}, {}]\n")
     server.raw.fill(bucket, [(f"{name}{i}", b"x") for i in range(3) for name in "abc"])
@@ -210,14 +236,14 @@ def test_kept_then_deleted(server, froe, bucket, folder):
     froe.once("--config", config, program=froe.recorder())
     assert sorted(server.keys(bucket)) == ["a0", "a1", "a2"] and len(records_of(froe)) == 3 and len(processed(froe)) == 16
     froe.once(program=froe.recorder())
-    assert server.keys(bucket) == [] and len(processed(froe)) == 19
+    assert server.keys(bucket) == [] and len(processed(froe)) == 19 and records_of(froe) == []
 
 
-def test_records_are_bounded(fake, froe, bucket):
+def test_records_are_bounded(server, froe, bucket):
     """One for each key, of a size that the key's length and its overwrites do not change."""
     keys = ["k" * n for n in (1, 10, 1000)]
     for number in range(4):
-        fake.raw.fill(bucket, [(key, f"{number}".encode()) for key in keys])
+        server.raw.fill(bucket, [(key, f"{number}".encode()) for key in keys])
         froe.once("--then", "keep", program=froe.recorder())
         assert len(processed(froe)) == 3 * (number + 1)
         found = records_of(froe)

@@ -3,9 +3,10 @@
  *
  *     s3_store put BUCKET KEY SIZE PART_BYTES [TAGGING]     the body is (offset * 7 % 251) a byte
  *     s3_store copy BUCKET KEY TO_BUCKET TO_KEY [ETAG]
+ *     s3_store copy-in-parts BUCKET KEY TO_BUCKET TO_KEY SIZE PART_BYTES [ETAG]     as of what one request cannot copy
  *     s3_store get-tags BUCKET KEY
  *     s3_store put-tags BUCKET KEY [NAME VALUE]... */
-#include "s3.h"
+#include "s3_private.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -61,6 +62,12 @@ static int start(struct run *run, int n, char **words) {
     if (bytes_equal(what, BYTES("copy")) && n >= 6) {
         struct s3_copy_source source = {.bucket = bucket, .key = key};
         source.etag = n > 6 ? bytes_str(words[6]) : BYTES_NONE;
+        return s3_copy(run->client, &source, bytes_str(words[4]), bytes_str(words[5]), NULL, on_put, run, NULL);
+    }
+    if (bytes_equal(what, BYTES("copy-in-parts")) && n >= 8) {
+        struct s3_copy_source source = {.bucket = bucket, .key = key, .size = strtoull(words[6], NULL, 10)};
+        source.etag = n > 8 ? bytes_str(words[8]) : BYTES_NONE;
+        run->client->copy_max = run->client->copy_part = strtoull(words[7], NULL, 10);
         return s3_copy(run->client, &source, bytes_str(words[4]), bytes_str(words[5]), NULL, on_put, run, NULL);
     }
     if (bytes_equal(what, BYTES("get-tags")))

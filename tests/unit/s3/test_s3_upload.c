@@ -199,6 +199,36 @@ static void a_lost_answer_to_a_part_or_the_end_changes_nothing(void **state) {
     }
 }
 
+/* COMPLETE worked and its answer was lost, so the next one finds no upload; and then the look that would tell fails. */
+static void a_look_that_fails_is_told(void **state) {
+    static const struct {
+        const char *head;
+        enum s3_status status;
+        int http_status;
+        const char *text;
+    } looks[] = {
+        {"error op=head status=403", S3_DENIED, 403,
+         "its upload has ended, and whether it was stored cannot be seen: HEAD bucket-1/key: 403"},
+        {"error op=head status=500", S3_SERVER, 500,
+         "its upload has ended, and whether it was stored cannot be seen: HEAD bucket-1/key: 500"},
+        {"error op=head status=404", S3_CONFLICT, 0, "somebody else ended its upload"},
+    };
+    char order[200];
+    for (size_t i = 0; i < sizeof looks / sizeof *looks; i++) {
+        snprintf(order, sizeof order, "reset op=complete-upload applied=yes count=1; %s", looks[i].head);
+        mock_world_start(order);
+        struct source source = {.size = SIZE};
+        source_put(&source, NULL);
+        assert_int_equal(source.seen.status, looks[i].status);
+        assert_int_equal(source.seen.http_status, looks[i].http_status);
+        if (!strstr(source.seen.text, looks[i].text))
+            fail_msg("%s", source.seen.text);
+        assert_null(strstr(source.seen.text, "left behind"));
+        assert_int_equal(mock_uploads(mock), 0);
+        seen_free(&source.seen);
+    }
+}
+
 static void an_error_in_a_200_is_an_error(void **state) {
     static const char *const how[] = {"error", "cut", "junk"};
     char order[200];
@@ -237,7 +267,7 @@ static void a_body_that_cannot_be_read_leaves_nothing(void **state) {
         struct source source = {.size = SIZE, .fails_at = at};
         source_put(&source, NULL);
         assert_int_equal(source.seen.status, S3_BAD_REQUEST);
-        assert_non_null(strstr(source.seen.text, "cannot be read"));
+        assert_non_null(strstr(source.seen.text, "the body cannot be read: Input/output error"));
         assert_int_equal(mock_uploads(mock), 0);
         assert_false(mock_world_exists());
         seen_free(&source.seen);
@@ -378,6 +408,7 @@ int main(void) {
         MOCK_TEST(it_is_stored_as_the_options_say),
         MOCK_TEST(any_request_may_fail),
         MOCK_TEST(a_lost_answer_to_a_part_or_the_end_changes_nothing),
+        MOCK_TEST(a_look_that_fails_is_told),
         MOCK_TEST(an_error_in_a_200_is_an_error),
         MOCK_TEST(an_abort_that_fails_is_told),
         MOCK_TEST(a_body_that_cannot_be_read_leaves_nothing),
