@@ -50,6 +50,15 @@ static bool is_source(const struct s3_upload *upload, const struct s3_object_inf
     return !upload->source.etag.n || bytes_equal(info->etag, upload->source.etag);
 }
 
+/* Ceph (16) decodes the name of a part's source twice: "a%20b" is another object's then, which would be copied in
+ * place of it, or that of a version of one. Nothing that it answers tells. */
+static bool may_be_mistaken(const struct s3_upload *upload) {
+    static const char version[] = "?versionId=";
+    struct bytes key = upload->source.key;
+    return !s3_endpoint_is_aws(&upload->call->client->endpoint) &&
+           (memchr(key.p, '%', key.n) || memmem(key.p, key.n, version, sizeof version - 1));
+}
+
 static void on_head(void *arg, const struct s3_result *result, const struct s3_object_info *info) {
     struct s3_upload *upload = arg;
     const struct s3_call *child = upload->child;
@@ -60,6 +69,13 @@ static void on_head(void *arg, const struct s3_result *result, const struct s3_o
     }
     if (!is_source(upload, info) || (!upload->in_one && info->size != upload->size)) {
         s3_upload_fail_here(upload, S3_PRECONDITION, "the source was overwritten");
+        return;
+    }
+    if (!upload->in_one && may_be_mistaken(upload)) {
+        s3_upload_fail_here(
+            upload, S3_NOT_SUPPORTED,
+            "it is too large for one request, and in parts a server that is not AWS may take a name with "
+            "a '%' or '?versionId=' in it for another one");
         return;
     }
     upload->modified_utc_us = info->modified_utc_us;

@@ -215,6 +215,48 @@ static void a_copy_with_an_etag_of_its_own_is_looked_after(void **state) {
     }
 }
 
+/* Ceph would copy another object, and nothing that it answers would tell. */
+static void names_that_may_be_mistaken_are_copied_in_one_only(void **state) {
+    static const char *const keys[] = {"a%20b", "100%", "%", "a?versionId=1", "?versionId="};
+    static const char body[SIZE] = {'b'};
+    for (size_t i = 0; i < 2 * sizeof keys / sizeof *keys; i++) {
+        bool parts = i % 2;
+        mock_world_start(NULL);
+        struct bytes key = bytes_str(keys[i / 2]);
+        assert_int_equal(mock_put(mock, BUCKET, key, bytes_of(body, SIZE), NULL), 0);
+        if (parts)
+            in_parts();
+        struct seen t = {0};
+        copy(&t, &(struct s3_copy_source){.bucket = BUCKET, .key = key, .size = SIZE});
+        assert_int_equal(t.status, parts ? S3_NOT_SUPPORTED : S3_OK);
+        if (parts)
+            assert_non_null(strstr(t.text, "COPY to bucket-1/key: it is too large for one request, and in parts"));
+        assert_int_equal(mock_uploads(mock), 0);
+        assert_int_equal(mock_count(mock, BUCKET), parts ? 2 : 3); /* one is there from the start */
+        seen_free(&t);
+    }
+}
+
+/* It was there when it was looked at. If it is gone the next look says so; until then nobody is to believe it. */
+static void a_part_that_finds_no_source_is_no_end(void **state) {
+    mock_world_start("error op=upload-part-copy status=404 code=NoSuchKey count=1 after-n=1");
+    struct seen s = {0}, t = {0};
+    mock_world_put_copied(&s);
+    in_parts();
+    struct s3_copy_source source = copied(&s);
+    copy(&t, &source);
+    assert_int_equal(t.status, S3_CONFLICT);
+    assert_int_equal(t.http_status, 404);
+    assert_string_equal(t.code, "NoSuchKey");
+    assert_int_equal(mock_uploads(mock), 0);
+    seen_free(&t);
+    copy(&t, &source);
+    assert_int_equal(t.status, S3_OK);
+    mock_world_check(SIZE);
+    seen_free(&s);
+    seen_free(&t);
+}
+
 static void aws_and_versions_need_no_look(void **state) {
     struct s3_options o = world_options();
     o.endpoint = NULL;
@@ -329,10 +371,16 @@ static void without_memory_it_fails_whole(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        MOCK_TEST(copies_in_one_and_in_parts),     MOCK_TEST(a_copy_in_parts_may_fail_anywhere),
-        MOCK_TEST(cancelled_after_any_request),    MOCK_TEST(the_source_is_looked_at_first),
-        WORLD_TEST(aws_and_versions_need_no_look), MOCK_TEST(a_copy_with_an_etag_of_its_own_is_looked_after),
-        MOCK_TEST(overwritten_between_the_parts),  WORLD_TEST(without_memory_it_fails_whole),
+        MOCK_TEST(copies_in_one_and_in_parts),
+        MOCK_TEST(a_copy_in_parts_may_fail_anywhere),
+        MOCK_TEST(cancelled_after_any_request),
+        MOCK_TEST(names_that_may_be_mistaken_are_copied_in_one_only),
+        MOCK_TEST(a_part_that_finds_no_source_is_no_end),
+        MOCK_TEST(the_source_is_looked_at_first),
+        WORLD_TEST(aws_and_versions_need_no_look),
+        MOCK_TEST(a_copy_with_an_etag_of_its_own_is_looked_after),
+        MOCK_TEST(overwritten_between_the_parts),
+        WORLD_TEST(without_memory_it_fails_whole),
     };
     return cmocka_run_group_tests_name("s3 copies in steps", tests, NULL, NULL);
 }
