@@ -141,6 +141,13 @@ void s3_upload_fail(struct s3_upload *upload, const struct s3_result *result) {
     give_up(upload);
 }
 
+void s3_upload_fail_gone(struct s3_upload *upload, const struct s3_result *result) {
+    struct s3_result failed = *result;
+    if (failed.status == S3_NO_KEY)
+        failed.status = S3_CONFLICT;
+    s3_upload_fail(upload, &failed);
+}
+
 /* As `result`, in other words. */
 static void fail_as(struct s3_upload *upload, const struct s3_result *result, const char *why) {
     _cleanup_buf_ struct buf text = {0};
@@ -403,13 +410,6 @@ static void go_on(struct s3_upload *upload, int r) {
         s3_upload_fail_code(upload, r);
 }
 
-/* It was there a moment ago. Whether it is gone is for the next look to tell: "no such key" would be final. */
-static void fail_gone(struct s3_upload *upload, const struct s3_result *result) {
-    struct s3_result failed = *result;
-    failed.status = S3_CONFLICT;
-    s3_upload_fail(upload, &failed);
-}
-
 static void on_step(struct s3_call *child, const struct s3_result *result) {
     struct s3_upload *upload = child->arg;
     struct s3_call *call = upload->call;
@@ -419,8 +419,8 @@ static void on_step(struct s3_call *child, const struct s3_result *result) {
     } else if (may_have_worked(child, result) && !call->cancelled &&
                s3_head(call->client, call->bucket, call->key, BYTES_NONE, on_look, upload, &upload->child) == 0) {
         return;
-    } else if (child->op == S3_OP_COPY_PART && result->status == S3_NO_KEY) {
-        fail_gone(upload, result);
+    } else if (child->op == S3_OP_COPY_PART && result->status != S3_OK) {
+        s3_upload_fail_gone(upload, result);
     } else if (result->status != S3_OK) {
         s3_upload_fail(upload, result);
     } else if (child->op == S3_OP_COMPLETE_UPLOAD) {

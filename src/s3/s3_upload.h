@@ -42,6 +42,9 @@ int s3_upload_stored(struct s3_upload *upload, struct bytes etag, struct bytes v
 void s3_upload_succeed(struct s3_upload *upload); /* ends it */
 /* These end it, too, when what was begun is aborted. */
 void s3_upload_fail(struct s3_upload *upload, const struct s3_result *result);
+/* Likewise, of a source that was there a moment ago: if it is gone is for the next look to tell, as "no such key" would
+ * be final. A server may just have taken its name for another one's. */
+void s3_upload_fail_gone(struct s3_upload *upload, const struct s3_result *result);
 void s3_upload_fail_here(struct s3_upload *upload, enum s3_status status, const char *why);
 void s3_upload_fail_code(struct s3_upload *upload, int r);
 

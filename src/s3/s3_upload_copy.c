@@ -169,7 +169,7 @@ static void on_copied(void *arg, const struct s3_result *result, struct bytes et
     struct s3_upload *upload = arg;
     s3_upload_count(upload, result);
     if (result->status != S3_OK) {
-        s3_upload_fail(upload, result);
+        s3_upload_fail_gone(upload, result);
         return;
     }
     bool same = bytes_equal(etag, upload->source.etag);

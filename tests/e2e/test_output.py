@@ -431,13 +431,13 @@ def test_refused_at_start(fake, configured, prefix, config, reason):
     """Before any server is asked, so it does not matter which one there is."""
     fake.make_bucket(prefix + "1")
     fake.raw.fill(prefix + "1", [("a", b"x")])
-    before = fake.stats()["statuses"]
+    before = fake.stats()["requests_total"]
     text = yaml.safe_dump({"program": ["cat"]} | config).replace("DRAINED", prefix + "1")
     text = text.replace("ENDPOINT", fake.endpoint.replace("127.0.0.1", "localhost") + "/")
     config = {key: value for key, value in yaml.safe_load(text).items() if value is not None}
     result = configured(config, expect=USAGE)
     assert reason.replace("DRAINED", prefix + "1") in result.stderr
-    assert fake.stats()["statuses"] == before
+    assert fake.stats()["requests_total"] == before
     assert fake.keys(prefix + "1") == ["a"]
 
 

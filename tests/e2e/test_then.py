@@ -95,6 +95,21 @@ def test_overwritten_while_it_runs(server, froe, bucket, done, capture, folder, 
         assert tags_of(server, bucket, "k") == ({"seen": "yes"} if then != "keep" else {})
 
 
+@pytest.mark.parametrize("then", ["move", "tag:seen=yes"])
+def test_deleted_while_it_runs(server, froe, bucket, done, capture, folder, then):
+    """What is gone needs neither to be moved nor tagged, and nobody is to be troubled with it."""
+    server.make_bucket(done)
+    server.raw.put(bucket, "k", b"x")
+    go = folder / "go"
+    running = froe.start("run", "--once", "--then", f"move:s3://{done}/{{key}}" if then == "move" else then,
+                         program=capture.program("wait", go))
+    running.until("it is seen", capture.seen)
+    server.s3.delete_object(Bucket=bucket, Key="k")
+    go.touch()
+    assert running.wait().code == DRAINED
+    assert froe.parked() == [] and len(capture.seen()) == 1 and server.keys(done) == []
+
+
 @pytest.mark.core
 def test_move_overwritten(fake, froe, bucket, done):
     """What was not read is not moved."""
@@ -285,5 +300,6 @@ def test_rules_have_their_own(server, froe, prefix, bucket, done, folder):
     assert sorted(result.stdout) == []  # nothing was done twice
     assert server.body(done, "a.move") == b"a" and server.body(done, "results/a.move") == b"A"
     assert tags_of(server, bucket, "b.tag") == {"seen": "yes"}
-    shown = froe.run("config", "show", "--config", config, plain=True).stdout
-    assert f'then               {{"move":{{"bucket":"{done}","key":"{{key}}"}}}}' in shown and "then               keep" in shown
+    shown = [line.split() for line in froe.run("config", "show", "--config", config, plain=True).stdout.splitlines()]
+    assert ["then", f'{{"move":{{"bucket":"{done}","key":"{{key}}"}}}}'] in [words[:2] for words in shown]
+    assert ["then", "keep"] in [words[:2] for words in shown]

@@ -238,23 +238,27 @@ static void names_that_may_be_mistaken_are_copied_in_one_only(void **state) {
 }
 
 /* It was there when it was looked at. If it is gone the next look says so; until then nobody is to believe it. */
-static void a_part_that_finds_no_source_is_no_end(void **state) {
-    mock_world_start("error op=upload-part-copy status=404 code=NoSuchKey count=1 after-n=1");
-    struct seen s = {0}, t = {0};
-    mock_world_put_copied(&s);
-    in_parts();
-    struct s3_copy_source source = copied(&s);
-    copy(&t, &source);
-    assert_int_equal(t.status, S3_CONFLICT);
-    assert_int_equal(t.http_status, 404);
-    assert_string_equal(t.code, "NoSuchKey");
-    assert_int_equal(mock_uploads(mock), 0);
-    seen_free(&t);
-    copy(&t, &source);
-    assert_int_equal(t.status, S3_OK);
-    mock_world_check(SIZE);
-    seen_free(&s);
-    seen_free(&t);
+static void a_copy_that_finds_no_source_is_no_end(void **state) {
+    for (int parts = 0; parts < 2; parts++) {
+        mock_world_start(parts ? "error op=upload-part-copy status=404 code=NoSuchKey count=1 after-n=1"
+                               : "error op=copy status=404 code=NoSuchKey count=1");
+        struct seen s = {0}, t = {0};
+        mock_world_put_copied(&s);
+        if (parts)
+            in_parts();
+        struct s3_copy_source source = copied(&s);
+        copy(&t, &source);
+        assert_int_equal(t.status, S3_CONFLICT);
+        assert_int_equal(t.http_status, 404);
+        assert_string_equal(t.code, "NoSuchKey");
+        assert_int_equal(mock_uploads(mock), 0);
+        seen_free(&t);
+        copy(&t, &source);
+        assert_int_equal(t.status, S3_OK);
+        mock_world_check(SIZE);
+        seen_free(&s);
+        seen_free(&t);
+    }
 }
 
 static void aws_and_versions_need_no_look(void **state) {
@@ -375,7 +379,7 @@ int main(void) {
         MOCK_TEST(a_copy_in_parts_may_fail_anywhere),
         MOCK_TEST(cancelled_after_any_request),
         MOCK_TEST(names_that_may_be_mistaken_are_copied_in_one_only),
-        MOCK_TEST(a_part_that_finds_no_source_is_no_end),
+        MOCK_TEST(a_copy_that_finds_no_source_is_no_end),
         MOCK_TEST(the_source_is_looked_at_first),
         WORLD_TEST(aws_and_versions_need_no_look),
         MOCK_TEST(a_copy_with_an_etag_of_its_own_is_looked_after),
