@@ -2,9 +2,24 @@
 #include "check_confine.h"
 
 #include "cleanup.h"
+#include "config_output.h"
 #include "config_rules.h"
 #include "options_table.h"
 #include "plan.h"
+
+/* Workers for images are held as strictly as can be, whatever is asked for. NULL: without rules. */
+static const char *word_of(const struct options *options, const struct config_rule *rule) {
+    struct options_confine confine = rule ? rule->confine : options->confine;
+    if (config_makes_images(options, rule)) {
+        confine.best_effort = confine.level != CONFINE_STRICT || confine.best_effort;
+        confine.level = CONFINE_STRICT;
+    }
+    return option_confine_word(&confine);
+}
+
+static const char *general_word(const struct options *options) {
+    return options->rules ? option_confine_word(&options->confine) : word_of(options, NULL);
+}
 
 static int describe(const struct options *options, const struct confine_kernel *kernel, struct buf *text) {
     const char *gaps = confine_gaps(kernel->landlock_abi);
@@ -13,16 +28,16 @@ static int describe(const struct options *options, const struct confine_kernel *
                                  : buf_add_str(text, "no Landlock");
     if (r == 0)
         r = buf_printf(text, ", %sseccomp, limits%s; asked for: %s", kernel->filter ? "" : "no ",
-                       kernel->processes ? "" : " but of processes (root)", option_confine_word(&options->confine));
+                       kernel->processes ? "" : " but of processes (root)", general_word(options));
     return r;
 }
 
 /* Rules that want something else than what is asked for in general. */
 static int describe_rules(const struct options *options, struct buf *text) {
-    const char *general = option_confine_word(&options->confine);
+    const char *general = general_word(options);
     int r = 0;
     for (size_t i = 0; options->rules && i < options->rules->n && r == 0; i++) {
-        const char *word = option_confine_word(&options->rules->rules[i].confine);
+        const char *word = word_of(options, &options->rules->rules[i]);
         if (strcmp(word, general) != 0)
             r = buf_printf(text, ", by rule %zu: %s", i + 1, word);
     }
@@ -32,7 +47,7 @@ static int describe_rules(const struct options *options, struct buf *text) {
 static json_t *levels_of_rules(const struct options *options) {
     json_t *levels = json_array();
     for (size_t i = 0; options->rules && i < options->rules->n; i++)
-        if (json_array_append_new(levels, json_string(option_confine_word(&options->rules->rules[i].confine))) < 0) {
+        if (json_array_append_new(levels, json_string(word_of(options, &options->rules->rules[i]))) < 0) {
             json_decref(levels);
             return NULL;
         }
@@ -48,6 +63,6 @@ json_t *check_confine(const struct options *options) {
     if (r == 0 && (describe(options, &kernel, &text) < 0 || describe_rules(options, &text) < 0))
         return NULL;
     return json_pack("{s:b,s:s,s:s,s:o,s:i,s:b,s:b}", "ok", r == 0, "what", r == 0 ? text.p : err.text, "level",
-                     option_confine_word(&options->confine), "rules", levels_of_rules(options), "landlock",
-                     kernel.landlock_abi, "seccomp", kernel.filter, "processes", kernel.processes);
+                     general_word(options), "rules", levels_of_rules(options), "landlock", kernel.landlock_abi,
+                     "seccomp", kernel.filter, "processes", kernel.processes);
 }

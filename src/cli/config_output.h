@@ -55,6 +55,9 @@ const struct config_then *config_then_of(const struct options *options, const st
  * not known yet, so none is). */
 int config_outputs_settle(const struct options *options, const char *endpoint, struct err *err);
 
+/* Is froe-image what handles a rule's objects (NULL: as above)? */
+bool config_makes_images(const struct options *options, const struct config_rule *rule);
+
 /* As JSON, for `froe config show`; null for none. And the JSON Schemas of both, as text. */
 struct json_t;
 struct json_t *config_outputs_json(const struct config_outputs *outputs);

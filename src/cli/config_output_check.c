@@ -2,9 +2,12 @@
  */
 #include "config_output.h"
 
+#include "cleanup.h"
 #include "config_rules.h"
 #include "doc.h"
+#include "key_template.h"
 #include "same_server.h"
+#include "spec.h"
 
 #include <jansson.h>
 
@@ -14,7 +17,7 @@ static bool discards(const struct options *options, const struct config_rule *ru
     return rule->handler == CONFIG_HANDLER_DISCARD;
 }
 
-static bool makes_images(const struct options *options, const struct config_rule *rule) {
+bool config_makes_images(const struct options *options, const struct config_rule *rule) {
     if (!rule || rule->handler == CONFIG_HANDLER_GENERAL)
         return options->image && !options->program && !options->plugin && !options->discard;
     return rule->handler == CONFIG_HANDLER_IMAGE;
@@ -65,12 +68,68 @@ static int check_drained(const struct options *options, const struct config_outp
     return 0;
 }
 
+/* What it would be called, made of an object like any other. */
+static int name_image(const struct config_output *output, const char *name, const char *extension, struct buf *key) {
+    const struct key_object object = {BYTES("b"), BYTES("k"), BYTES("e"), BYTES("v"), 1};
+    struct key_template *template;
+    struct err err;
+    int r = key_template_compile(bytes_str(output->options.key), true, &template, &err);
+    if (r < 0)
+        return r;
+    r = key_template_expand(template, &object, bytes_str(name), bytes_str(extension), key, &err);
+    key_template_free(template);
+    return r;
+}
+
+/* Of some object that is read? */
+static bool may_be_alike(const struct image_spec *spec, const struct image_output *a, const struct image_output *b) {
+    return a->format == b->format || (a->format == IMAGE_NONE && (spec->loaders & 1u << b->format)) ||
+           (b->format == IMAGE_NONE && (spec->loaders & 1u << a->format));
+}
+
+static int check_two(const struct options *options, const struct config_output *output, const struct image_spec *spec,
+                     size_t a, size_t b, struct err *err) {
+    const struct image_output *one = &spec->outputs[a], *two = &spec->outputs[b];
+    _cleanup_buf_ struct buf key_one = {0}, key_two = {0};
+    struct err text = {0};
+    int r = name_image(output, one->name, "x", &key_one);
+    if (r == 0)
+        r = name_image(output, two->name, may_be_alike(spec, one, two) ? "x" : "y", &key_two);
+    if (r == -ENOMEM)
+        return err_set(err, r, "out of memory");
+    if (r < 0 || !bytes_equal(buf_bytes(&key_one), buf_bytes(&key_two)))
+        return 0; /* what is wrong with the template itself was said before */
+    err_set(&text, -EINVAL, "the images '%s' and '%s' of an object could have the same name: put {name} into it",
+            one->name, two->name);
+    return refuse(options, output->node, err, text.text);
+}
+
+static int check_images_differ(const struct options *options, const struct config_outputs *outputs,
+                               const struct image_spec *spec, struct err *err) {
+    int r = 0;
+    for (size_t i = 0; i < outputs->n && r == 0; i++)
+        for (size_t a = 0; a < spec->n_outputs && r == 0; a++)
+            for (size_t b = a + 1; b < spec->n_outputs && r == 0; b++)
+                r = check_two(options, &outputs->items[i], spec, a, b, err);
+    return r;
+}
+
 /* Each object would fail, after all the work on it. */
 static int check_images_land(const struct options *options, const struct config_rule *rule, struct err *err) {
-    if (!makes_images(options, rule) || config_outputs_of(options, rule))
+    if (!config_makes_images(options, rule))
         return 0;
-    return refuse(options, rule ? rule->node : doc_get(options->doc->root, "image"), err,
-                  "images are made of the objects, and nothing says where they go: say output");
+    const struct config_outputs *outputs = config_outputs_of(options, rule);
+    if (!outputs)
+        return refuse(options, rule ? rule->node : doc_get(options->doc->root, "image"), err,
+                      "images are made of the objects, and nothing says where they go: say output");
+    const char *text = rule && rule->handler == CONFIG_HANDLER_IMAGE ? rule->image : options->image;
+    struct image_spec *spec;
+    int r = image_spec_parse(bytes_str(text), &spec, err);
+    if (r < 0)
+        return r;
+    r = check_images_differ(options, outputs, spec, err);
+    image_spec_free(spec);
+    return r;
 }
 
 int config_outputs_settle(const struct options *options, const char *endpoint, struct err *err) {

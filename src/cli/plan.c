@@ -108,6 +108,7 @@ static int open_pool(struct plan *plan, const struct wish *wish, struct handler 
         .results = wish->results,
         .recycle_objects = plan->options->pool_recycle,
         .recycle_bytes = plan->options->pool_memory_bytes,
+        .description = image ? "images" : NULL,
     };
     char host[PATH_MAX];
     if (wish->kind != CONFIG_HANDLER_PLUGIN)

@@ -4,11 +4,12 @@
 #define QUALITY_DEFAULT 75      /* libvips's for jpeg and webp */
 #define QUALITY_DEFAULT_HEIF 50 /* and for heif */
 
+/* Texts and data, whatever they are called: EXIF, XMP, comments, descriptions. What an image needs are numbers. */
 static void *note_personal(VipsImage *image, const char *name, GValue *value, void *arg) {
-    static const char *const prefixes[] = {"exif-", "xmp-", "iptc-", "photoshop-", "png-comment-"};
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
-        if (g_str_has_prefix(name, prefixes[i]))
-            *(GSList **)arg = g_slist_prepend(*(GSList **)arg, g_strdup(name));
+    GType type = G_VALUE_TYPE(value);
+    bool words = type == VIPS_TYPE_REF_STRING || type == VIPS_TYPE_BLOB || type == G_TYPE_STRING;
+    if (words && strcmp(name, VIPS_META_ICC_NAME) != 0)
+        *(GSList **)arg = g_slist_prepend(*(GSList **)arg, g_strdup(name));
     return NULL;
 }
 

@@ -56,20 +56,23 @@ bool image_vips_writes(enum image_format format) {
         g_free(data);
         g_object_unref(image);
     }
-    vips_error_clear();
     return can;
 }
 
+/* What it says of each look past the end of a file tells nobody anything. */
+static bool is_noise(struct bytes line) {
+    return line.n == 0 || bytes_starts(line, BYTES("source: bad seek"));
+}
+
 void image_vips_words(char *words, size_t size) {
-    const char *from = vips_error_buffer();
     size_t n = 0;
-    for (; *from && n + 3 < size; from++) {
-        if (*from != '\n')
-            words[n++] = *from;
-        else if (from[1])
-            n += (size_t)snprintf(words + n, size - n, "; ");
+    words[0] = '\0';
+    for (const char *at = vips_error_buffer(); *at && n < size;) {
+        struct bytes line = bytes_of(at, strcspn(at, "\n"));
+        if (!is_noise(line))
+            n += (size_t)snprintf(words + n, size - n, "%s%.*s", n ? "; " : "", (int)line.n, line.p);
+        at += line.n + (at[line.n] == '\n');
     }
-    words[n] = '\0';
     char *echo = strstr(words, "vips2"); /* a writer's word that it was not given all to write */
     if (echo && strstr(echo, "unable to write to target"))
         *echo = '\0';

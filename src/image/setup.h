@@ -10,7 +10,9 @@
 int image_vips_begin(struct err *err);
 /* From now on only these are read: 1 << enum image_format, or-ed. */
 void image_vips_allow(unsigned loaders);
-/* Is there a reader, a writer for it? The latter writes a small image to know. */
+/* Is there a reader, a writer for it? The latter writes a small image to know, and leaves libvips's words when it
+ * cannot.
+ */
 bool image_vips_reads(enum image_format format);
 bool image_vips_writes(enum image_format format);
 /* libvips's words for its last error in one line, and forgets them. */

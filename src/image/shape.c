@@ -24,6 +24,11 @@ static int vertical(int position) {
     return position == IMAGE_BOTTOM || position == IMAGE_BOTTOM_LEFT || position == IMAGE_BOTTOM_RIGHT;
 }
 
+/* Of an image that is scaled so, of which no more than this stays. */
+static double area(int width, int height, double scale, double most_x, double most_y) {
+    return fmin(most_x, fmax(1, width * scale)) * fmin(most_y, fmax(1, height * scale));
+}
+
 struct image_shape image_shape_of(const struct image_output *output, int width, int height) {
     double x = wanted(output->width) / width, y = wanted(output->height) / height;
     bool sized = output->width || output->height;
@@ -40,12 +45,13 @@ struct image_shape image_shape_of(const struct image_output *output, int width, 
     shape.entropy = shape.crop && output->position == IMAGE_ENTROPY;
     if (shape.crop) /* the side that does not decide the scale is the one that is cut */
         shape.low_high = x < y ? horizontal(output->position) : vertical(output->position);
-    double scale = x < y ? x : y;
+    double scale = shape.crop ? fmax(x, y) : fmin(x, y);
     if (shape.down_only && scale > 1)
         scale = 1;
-    double area = shape.exact || shape.crop ? (double)shape.width * shape.height
-                                            : fmax(1, width * scale) * fmax(1, height * scale);
-    shape.pixels = (uint64_t)area;
+    shape.uncut_pixels = (uint64_t)area(width, height, scale, INFINITY, INFINITY);
+    shape.pixels = (uint64_t)area(width, height, scale, shape.width, shape.height);
+    if (shape.exact)
+        shape.pixels = shape.uncut_pixels = (uint64_t)shape.width * (uint64_t)shape.height;
     return shape;
 }
 

@@ -10,6 +10,7 @@ struct image_shape {
     int low_high;            /* which part stays: -1 low, 0 centre, 1 high along the side that is too long */
     bool attention, entropy; /* or by looking at it */
     uint64_t pixels;         /* of the result, one frame */
+    uint64_t uncut_pixels;   /* and before what is too much is cut off, as it is in memory then */
 };
 #define IMAGE_UNBOUNDED 10000000 /* VIPS_MAX_COORD */
 

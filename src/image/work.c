@@ -1,8 +1,10 @@
 /* work.c - from the bytes of an image to its results: looks at the header first, then reads and makes. */
 #include "work.h"
 
+#include "container.h"
 #include "frames.h"
 #include "mem.h"
+#include "memory.h"
 #include "save.h"
 #include "setup.h"
 #include "shape.h"
@@ -13,6 +15,7 @@
 struct image_tool {
     const struct image_spec *spec;
     VipsImage *marks[IMAGE_OUTPUTS_MAX]; /* of each output; NULL: none */
+    uint64_t marks_bytes;                /* that they take */
 };
 
 /* One image under work. */
@@ -22,9 +25,23 @@ struct task {
     enum image_format format;
     int width, height; /* of a frame, as stored */
     int pages;
+    uint64_t pixels; /* of all frames */
     int orientation; /* of EXIF, 1 to 8 */
     bool profiled;   /* it has a colour profile of its own */
+    bool inks;       /* CMYK: libvips scales it as sRGB */
 };
+
+/* ---- memory ---- */
+
+#define BYTES_A_PIXEL 64 /* of the slowest writer, AVIF without loss, a bit less was seen */
+/* Before its header is known: libvips has room for the largest WebP, a GiB, when it opens one, used or not. */
+#define PIXELS_TO_OPEN (UINT64_C(1) << 24)
+
+/* For the work on so many pixels, those of the largest result included. */
+static void limit_memory(const struct task *task, uint64_t pixels) {
+    uint64_t bytes = pixels < UINT64_MAX / BYTES_A_PIXEL / 2 ? pixels * BYTES_A_PIXEL : UINT64_MAX / 2;
+    image_memory_limit(bytes + task->tool->marks_bytes + 4 * (uint64_t)task->body.n);
+}
 
 /* ---- what went wrong ---- */
 
@@ -35,11 +52,21 @@ static bool mentions(const char *words, const char *const *texts) {
     return false;
 }
 
+/* libheif has other words for memory that it does not get. */
+static const char *hint(const struct task *task, bool is_cut) {
+    bool heif = task->format == IMAGE_AVIF || task->format == IMAGE_HEIF;
+    return heif && !is_cut && image_memory_is_bounded() ? " (or limit_memory is too little for it)" : "";
+}
+
 /* libvips was reading, or writing what it read at the same moment: its words tell which. */
 static void blame(const struct task *task, enum image_format target, struct image_answer *answer) {
     static const char *const cut[] = {"premature",  "truncat", "unexpected end", "end of", "insufficient data",
                                       "not enough", NULL};
-    static const char *const memory[] = {"out of memory", "unable to allocate", "cannot allocate", NULL};
+    /* A thread is not there for want of a stack. libheif's security limits are about the file. */
+    static const char *const memory[] = {"out of memory",     "insufficient memory", "not enough memory",
+                                         "memory allocation", "unable to allocate",  "cannot allocate",
+                                         "no space for",      "creating thread",     NULL};
+    static const char *const limits[] = {"security limit", NULL};
     static const char *const saving[] = {"save", NULL};
     /* of loaders that were asked and may not be used, which says nothing of the file */
     static const char *const unknown[] = {"operation is blocked", "not in a known format", NULL};
@@ -50,16 +77,31 @@ static void blame(const struct task *task, enum image_format target, struct imag
         words[0] = '\0';
     if (mentions(words, saving)) {
         image_answer_fail(answer, true, "cannot be written as %s: %s", image_format_name(target), words);
-    } else if (mentions(words, memory)) {
+    } else if (mentions(words, memory) && !mentions(words, limits)) {
         image_answer_fail(answer, false, "not enough memory: %s", words);
         answer->status = IMAGE_RETRY;
     } else {
-        image_answer_fail(answer, true, "%s %s%s%s", mentions(words, cut) ? "truncated" : "damaged", format,
-                          words[0] ? ": " : ", or truncated", words);
+        bool is_cut = mentions(words, cut) || image_is_cut(task->format, task->body);
+        const char *between = words[0] ? ": " : is_cut ? "" : ", or truncated";
+        image_answer_fail(answer, true, "%s %s%s%s%s", is_cut ? "truncated" : "damaged", format, between, words,
+                          hint(task, is_cut));
     }
 }
 
 /* ---- before anything is decoded ---- */
+
+/* Its brand names one decoder that is allowed; is it for that one? */
+static int look_at_coding(const struct task *task, struct image_answer *answer) {
+    if (task->format != IMAGE_AVIF && task->format != IMAGE_HEIF)
+        return 0;
+    unsigned others = image_codings(task->body) & ~task->tool->spec->loaders;
+    if (!others)
+        return 0;
+    image_answer_fail(answer, true, "%s that is coded as %s, which is not among the loaders",
+                      image_format_name(task->format),
+                      image_format_name(others & 1u << IMAGE_AVIF ? IMAGE_AVIF : IMAGE_HEIF));
+    return -1;
+}
 
 static int look_at_bytes(struct task *task, struct bytes key, struct image_answer *answer) {
     const struct image_spec *spec = task->tool->spec;
@@ -77,6 +119,8 @@ static int look_at_bytes(struct task *task, struct bytes key, struct image_answe
         return -1;
     }
     task->format = found.format;
+    if (look_at_coding(task, answer) < 0)
+        return -1;
     enum image_format promised = image_format_of_key(key);
     bool heif = (promised == IMAGE_HEIF && found.format == IMAGE_AVIF);
     if (promised != IMAGE_NONE && promised != found.format && !heif && !spec->any_extension) {
@@ -120,9 +164,10 @@ static int look_at_header(struct task *task, struct image_answer *answer) {
     task->pages = image->Ysize / task->height;
     task->orientation = vips_image_get_orientation(image);
     task->profiled = vips_image_get_typeof(image, VIPS_META_ICC_NAME) != 0;
-    uint64_t pixels = (uint64_t)image->Xsize * (uint64_t)image->Ysize;
+    task->inks = image->Type == VIPS_INTERPRETATION_CMYK;
+    task->pixels = (uint64_t)image->Xsize * (uint64_t)image->Ysize;
     g_object_unref(image);
-    if (pixels > most) {
+    if (task->pixels > most) {
         image_answer_fail(answer, true, "too many pixels: %dx%d%s%.0d%s are more than max_pixels, %" PRIu64,
                           task->width, task->height, task->pages > 1 ? " in " : "", task->pages > 1 ? task->pages : 0,
                           task->pages > 1 ? " frames" : "", most);
@@ -131,12 +176,37 @@ static int look_at_header(struct task *task, struct image_answer *answer) {
     return 0;
 }
 
+static struct image_shape shape_of(const struct task *task, const struct image_output *output) {
+    bool turned = output->autorotate && task->orientation >= 5;
+    return image_shape_of(output, turned ? task->height : task->width, turned ? task->width : task->height);
+}
+
+static struct image_crop crop_of_frames(const struct task *task, const struct image_output *output) {
+    bool turned = output->autorotate && task->orientation >= 5;
+    return image_crop_of(output, turned ? task->height : task->width, turned ? task->width : task->height);
+}
+
+static uint64_t pixels_of_largest(const struct task *task) {
+    const struct image_spec *spec = task->tool->spec;
+    uint64_t largest = 0;
+    for (size_t i = 0; i < spec->n_outputs; i++) {
+        struct image_shape shape = shape_of(task, &spec->outputs[i]);
+        uint64_t frames = wants_frames(task, &spec->outputs[i]) ? (uint64_t)task->pages : 1;
+        /* Such a one is not made. */
+        if (shape.uncut_pixels <= spec->max_pixels / frames && shape.uncut_pixels * frames > largest)
+            largest = shape.uncut_pixels * frames;
+    }
+    return largest;
+}
+
 static int look_at_result(const struct task *task, const struct image_output *output, const struct image_shape *shape,
                           bool frames, struct image_answer *answer) {
     uint64_t most = task->tool->spec->max_pixels, n = frames ? (uint64_t)task->pages : 1;
-    if (shape->pixels <= most / n)
+    if (shape->pixels <= most / n && shape->uncut_pixels <= most / n)
         return 0;
-    image_answer_fail(answer, true, "the result %s would have more than max_pixels, %" PRIu64, output->name, most);
+    image_answer_fail(answer, true, "the result%s%s would have more than max_pixels, %" PRIu64 "%s",
+                      output->name[0] ? " " : "", output->name, most,
+                      shape->pixels <= most / n ? ", before it is cut" : "");
     return -1;
 }
 
@@ -155,8 +225,9 @@ static VipsInteresting crop_of(const struct image_shape *shape) {
 static int thumbnail(const struct task *task, const struct image_output *output, const struct image_shape *shape,
                      bool frames, VipsImage **ret_image) {
     VipsSize size = shape->exact ? VIPS_SIZE_FORCE : shape->down_only ? VIPS_SIZE_DOWN : VIPS_SIZE_BOTH;
-    /* What has no profile is sRGB already; told to convert that too, libvips would shift its colours. */
-    const char *profile = task->profiled && !output->keep_icc ? "srgb" : NULL;
+    /* What has no profile is sRGB already; told to convert that too, libvips would shift its colours. A profile of inks
+     * cannot be kept: not told to convert, libvips would do so all the same, and leave that profile on the result. */
+    const char *profile = task->profiled && (!output->keep_icc || task->inks) ? "srgb" : NULL;
     /* It does not write there. `fail_on` is given to the loader, as what is given to vips_thumbnail_buffer does not
      * come as far in 8.14. */
     return vips_thumbnail_buffer((void *)(uintptr_t)task->body.p, task->body.n, ret_image, shape->width, "height",
@@ -167,12 +238,10 @@ static int thumbnail(const struct task *task, const struct image_output *output,
 
 static int make(const struct task *task, size_t at, bool frames, VipsImage **ret_image, struct image_answer *answer) {
     const struct image_output *output = &task->tool->spec->outputs[at];
-    bool turned = output->autorotate && task->orientation >= 5;
-    int width = turned ? task->height : task->width, height = turned ? task->width : task->height;
-    struct image_shape shape = image_shape_of(output, width, height);
+    struct image_shape shape = shape_of(task, output);
     if (look_at_result(task, output, &shape, frames, answer) < 0)
         return -1;
-    struct image_crop crop = image_crop_of(output, width, height);
+    struct image_crop crop = crop_of_frames(task, output);
     bool by_frame = frames && task->pages > 1 && shape.crop;
     if (by_frame) /* libvips would cut the strip of all frames */
         shape = (struct image_shape){.width = crop.scaled_width, .height = crop.scaled_height, .exact = true};
@@ -270,17 +339,27 @@ static int make_group(const struct task *task, size_t first, bool *done, struct 
     return r;
 }
 
+static void make_all(const struct task *task, struct image_answer *answer) {
+    size_t n = task->tool->spec->n_outputs;
+    bool done[IMAGE_OUTPUTS_MAX] = {false};
+    answer->n_parts = n; /* those that are not made yet have no data */
+    for (size_t i = 0; i < n; i++)
+        if (!done[i] && make_group(task, i, done, answer) < 0)
+            return;
+}
+
 void image_work(struct image_tool *tool, struct bytes key, struct bytes body, struct image_answer *answer) {
     struct task task = {.tool = tool, .body = body};
-    bool done[IMAGE_OUTPUTS_MAX] = {false};
     answer->free_data = g_free;
     vips_error_clear(); /* of mere warnings about the last one */
-    if (look_at_bytes(&task, key, answer) < 0 || look_at_header(&task, answer) < 0)
+    if (look_at_bytes(&task, key, answer) < 0)
         return;
-    answer->n_parts = tool->spec->n_outputs; /* those that are not made yet have no data */
-    for (size_t i = 0; i < tool->spec->n_outputs; i++)
-        if (!done[i] && make_group(&task, i, done, answer) < 0)
-            return;
+    limit_memory(&task, PIXELS_TO_OPEN);
+    if (look_at_header(&task, answer) == 0) {
+        limit_memory(&task, task.pixels + pixels_of_largest(&task));
+        make_all(&task, answer);
+    }
+    image_memory_unlimit(); /* what comes next is froe's */
 }
 
 /* ---- the tool ---- */
@@ -288,10 +367,21 @@ void image_work(struct image_tool *tool, struct bytes key, struct bytes body, st
 static int check_formats(const struct image_spec *spec, struct err *err) {
     for (size_t i = 0; i < spec->n_outputs; i++) {
         enum image_format format = (enum image_format)spec->outputs[i].format;
-        if (format != IMAGE_NONE && !image_vips_writes(format))
-            return err_set(err, -EINVAL, "the libvips of this machine cannot write %s", image_format_name(format));
+        char words[200];
+        if (format == IMAGE_NONE || image_vips_writes(format))
+            continue;
+        image_vips_words(words, sizeof words);
+        return err_set(err, -EINVAL, "the libvips of this machine cannot write %s: %s", image_format_name(format),
+                       words);
     }
     return 0;
+}
+
+static int load_mark(struct image_tool *tool, size_t at, struct err *err) {
+    int r = watermark_load(&tool->spec->outputs[at].watermark, &tool->marks[at], err);
+    if (r == 0)
+        tool->marks_bytes += 4 * (uint64_t)tool->marks[at]->Xsize * (uint64_t)tool->marks[at]->Ysize;
+    return r;
 }
 
 int image_tool_new(const struct image_spec *spec, struct image_tool **ret_tool, struct err *err) {
@@ -302,7 +392,7 @@ int image_tool_new(const struct image_spec *spec, struct image_tool **ret_tool, 
     int r = image_vips_begin(err);
     for (size_t i = 0; i < spec->n_outputs && r == 0; i++)
         if (spec->outputs[i].watermark.file)
-            r = watermark_load(&spec->outputs[i].watermark, &tool->marks[i], err);
+            r = load_mark(tool, i, err);
     if (r == 0)
         r = check_formats(spec, err);
     if (r < 0) {
@@ -335,5 +425,6 @@ json_t *image_formats(void) {
         if (image_vips_writes((enum image_format)f))
             json_array_append_new(written, json_string(name));
     }
+    vips_error_clear();
     return json_pack("{s:s,s:o,s:o}", "libvips", vips_version_string(), "read", read, "write", written);
 }

@@ -2,6 +2,7 @@
 
 And a client of froe-image's, over its protocol, which sees whether it dies.
 """
+import base64
 import functools
 import json
 import os
@@ -77,6 +78,20 @@ class Gallery:
     def make_progressive_jpeg(self, path):
         run("vips", "jpegsave", self.source, path, "--interlace")
 
+    def make_wide_jpeg(self, path):
+        """With a profile of more colours than sRGB has, in which the same numbers are others."""
+        self._with_profile("p3", "jpegsave", path)
+
+    def make_wide_png(self, path):
+        self._with_profile("p3", "pngsave", path)
+
+    def make_ink_jpeg(self, path):
+        self._with_profile("cmyk", "jpegsave", path)
+
+    def _with_profile(self, profile, save, path):
+        run("vips", "icc_transform", self.source, self.folder / "profiled.v", profile, "--input-profile", "srgb")
+        run("vips", save, self.folder / "profiled.v", path)
+
     def make_grey_jpeg(self, path):
         run(CONVERT, self.source, "-colorspace", "Gray", path)
 
@@ -131,6 +146,9 @@ class Gallery:
         run(CONVERT, "-delay", "10", *frames, path)
         for frame in frames:
             frame.unlink()
+
+    def make_film_gif(self, path):
+        run(CONVERT, "-size", "40x30", "-loop", "3", "-delay", "7", "xc:red", "-delay", "23", "xc:green", "-delay", "50", "xc:blue", path)
 
     def make_animated_webp(self, path):
         run("vips", "webpsave", f"{self.get('animated-gif')}[n=-1]", path, "--lossless")
@@ -204,6 +222,22 @@ def bombs(gallery):
         yield f"tiff-{mark.decode()}", "a.tif", head + struct.pack(order + "I", 0)
         yield f"tiff-loop-{mark.decode()}", "a.tif", head + struct.pack(order + "I", 8)  # its next directory is itself
         yield f"tiff-many-{mark.decode()}", "a.tif", mark + struct.pack(order + "HIH", 42, 8, 65535) + entries
+
+
+HUGE_AVIF = (  # vips black huge.v 16384 16384; vips heifsave huge.v huge.avif --compression av1 --effort 0; deflated
+    "eNpjYGCQSSupLEgsy0xjAAIQnZuZZpibmQjkM2rnppYkMkCAYkZKThGUzVCQmVzCgAb4CjJLcsEsRiA2yczJTwZxXBwYmMAiDIz+EJqBgXsWUAwIeF7C"
+    "RBj2AbFFZmYe2BlgWVEgJ5UJal5imYEhA5IgI0iJawXE1VmZBUUFQNo7syA5H0gLJ+fnFOUl51QAFTExsDWAbEosM3RulOcBKRfJLC5IhdjqAMUMAgWZ"
+    "FZkgBjMHBweQEs8syIX5nJGBkaWxibkFyJTKLEpNg/k3OaU4Gew3oPt4EnJTEkuEGLi45b/X////v4mFhZfDqENcAuiCLo2FDAxR3yJWndh/6WzNbaZv"
+    "V06nnC05nRhb2xVsx3vl0GNbw2s8gYnOEslnPqbcSk/WEnLZ9uLpsi6hK+ffnL53eYXyij7v/eEvHj/hKpg6TeuQg5HKz4xnS1itd8/QWXZZUimoY9Ts"
+    "UbNHzR41e9TsUbNHzR41e9TsUbOHotk0NBrYXmeDdBc8PbUYQC18NgYhRmZw9wOEpRhZwXQYEEtD2XFArAFVA+qHCDMh1Ge2s4BpWGfAAtjXecGMoNkY"
+    "GCawM7AAZQyMDA0YJ0LYjEATGBZAxQ0NDBgXQEz8/x9owwKIiaD+CDMSGwQA4WxqBg==")
+
+
+def huge_avif(width, height):
+    """16384 pixels square, whose header says something else."""
+    file = zlib.decompress(base64.b64decode(HUGE_AVIF))
+    at = file.find(b"ispe")
+    return file[:at + 8] + struct.pack(">II", width, height) + file[at + 16:]
 
 
 def strangers(gallery, dice):

@@ -359,7 +359,15 @@ def test_image_workers_are_confined_in_any_case(fake, froe, prefix, folder, requ
     assert status["NoNewPrivs"] == "1" and int(status["CapEff"], 16) == 0
     assert status["Seccomp"] == ("2" if kernel["seccomp"] else "0")
     assert os.getuid() != 0 or int(status["CapBnd"], 16) == 0
+    assert b"AWS_" not in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
+    assert {int(name) for name in os.listdir(f"/proc/{pid}/fd")} == {0, 1, 2} and os.getpgid(pid) == pid
     assert running.stop().code == DRAINED
+    assert json.loads(froe.run("check", "--json", "--config", config).stdout)["confine"]["level"] == "best-effort"
+    config.write_text(yaml.safe_dump({"program": ["cat"], "confine": "basic", "rules": [
+        {"handler": {"image": {"width": 9}}, "output": f"{folder}/{{key}}.{{ext}}"},
+        {"handler": {"image": {"width": 9}}, "output": f"{folder}/{{key}}.{{ext}}", "confine": "no"}, {}]}))
+    said = json.loads(froe.run("check", "--json", "--config", config).stdout)["confine"]
+    assert (said["level"], said["rules"]) == ("basic", ["best-effort", "best-effort", "basic"])
 
 
 def test_check_says_what_is_in_force(fake, froe, kernel, folder):

@@ -5,6 +5,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -199,6 +200,43 @@ def test_watermark(ask, gallery, folder):
     assert all(abs(new - (old + red) / 2) <= 2 for new, old, red in zip(at(data, 93, 68), at(before, 93, 68), (255, 0, 0)))
 
 
+@pytest.mark.parametrize("kind", ["wide-jpeg", "wide-png", "ink-jpeg"])
+def test_profiles(ask, gallery, folder, kind):
+    """Colours become those of sRGB; kept they are the same numbers, with the profile that gives them a meaning."""
+    file = gallery.get(kind)
+    profile = field(file, "icc-profile-data")
+    converted, kept = reference(file, folder, "-s", "40x>"), folder / "kept.png"
+    images.run("vipsthumbnail", file, "-s", "40x>", "-o", f"{kept}[strip]")
+    [result] = ask({"width": 40, "format": "png"}, file)
+    assert pixels(result, folder) == pixels(converted, folder)
+    assert (pixels(result, folder) == pixels(kept, folder)) == (kind == "ink-jpeg")
+    assert field(result, "icc-profile-data") is None
+    [result] = ask({"width": 40, "format": "png", "icc": "keep"}, file)
+    if kind == "ink-jpeg":  # scaled as sRGB, and so it has that one's
+        assert pixels(result, folder) == pixels(converted, folder) and field(result, "icc-profile-data") not in (None, profile)
+    else:
+        assert pixels(result, folder) == pixels(kept, folder) and field(result, "icc-profile-data") == profile
+
+
+@pytest.mark.parametrize("target", images.FORMATS)
+def test_no_words_are_left(ask, gallery, folder, target):
+    """Whatever a format calls them; with a profile that stays, too, when nothing else does."""
+    for extension in ("tif", "png", "jpg", "gif"):
+        file = folder / f"told.{extension}"
+        images.run(images.CONVERT, gallery.get("png"), "-set", "comment", "a secret", "-set", "Author", "a secret", file)
+        assert b"a secret" in file.read_bytes()
+        for icc in ("srgb", "keep"):
+            [result] = ask({"format": target, "icc": icc}, file)
+            assert b"a secret" not in result.read_bytes(), (extension, icc)
+
+
+@pytest.mark.parametrize("target", ["gif", "webp"])
+@pytest.mark.parametrize("spec", [{"width": 20}, {"width": 10, "height": 10, "fit": "cover"}, {}])
+def test_animations_keep_their_time(ask, gallery, spec, target):
+    [result] = ask(spec | {"format": target}, gallery.get("film-gif"))
+    assert (field(f"{result}[n=-1]", "delay").split(), field(result, "loop")) == (["70", "230", "500"], "3")
+
+
 @pytest.mark.parametrize("kind", ["animated-gif", "animated-webp"])
 @pytest.mark.parametrize("target", ["gif", "webp"])
 def test_animations(ask, gallery, folder, kind, target):
@@ -268,7 +306,7 @@ def test_truncations_at_every_percent(program, request, gallery):
     assert len(answers) == 99 * len(images.FORMATS)
     passed = [name for name, answer in answers.items() if answer["status"] == "ok"]
     assert passed == []
-    assert sum("truncated" in answer["reason"] for answer in answers.values()) > 200
+    assert all("truncated" in answer["reason"] for name, answer in answers.items() if not name.endswith("-1%"))
 
 
 @pytest.mark.core
@@ -321,16 +359,64 @@ def test_bombs(program, request, gallery):
     for name in ("jpeg-header", "png-zip", "png-grey", "gif-frames", "gif-outside", "webp-header", "tiff-II", "tiff-MM"):
         assert "more than max_pixels" in answers[name]["reason"], (name, answers[name])
     assert answers["png-header"]["status"] == answers["png-nothing"]["status"] == "fail"
-    if not request.config.getoption("--wrapper") and "asan" not in str(program) and "tsan" not in str(program):
+    if not request.config.getoption("--wrapper") and not sanitized(program):
         assert peak < 400 * 1024, f"{peak} KiB"
 
 
-def test_limits(program, gallery):
+def refusal_of(program, spec, body, key="x"):
+    worker = images.Worker(program, spec)
+    answer = worker.ask(key, body)
+    assert worker.stop() == 0
+    return answer
+
+
+def sanitized(program):
+    return "asan" in str(program) or "tsan" in str(program)
+
+
+def test_a_header_that_lies(program):
+    """What is coded is as large as it pleases: then a decoder may not have the memory."""
+    if sanitized(program):
+        pytest.skip("a sanitizer's memory does not fit into a limit")
+    worker = images.Worker(program, {"width": 8, "format": "png", "max_pixels": 10000})
+    answer = worker.ask("a.avif", images.huge_avif(16, 16))
+    assert answer["status"] == "fail" and "avif" in answer["reason"]
+    assert worker.peak_kib() < 300 * 1024  # of 1.7 GB
+    assert worker.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["progressive-jpeg", "interlaced-png", "webp"])
+def test_too_little_memory_is_not_called_damage(program, gallery, folder, kind):
+    """Another attempt may find more; a file that is damaged is parked at once."""
+    if sanitized(program):
+        pytest.skip("a sanitizer's memory does not fit into a limit")
+    flat, large = folder / "flat.v", folder / f"large.{images.EXTENSIONS[kind.split('-')[-1]]}"
+    images.run("vips", "black", flat, 4000, 4000, "--bands", 3)
+    images.run("vips", kind.split("-")[-1] + "save", flat, large, *["--interlace"] * ("-" in kind))
+    worker = images.Worker(program, {"width": 8, "format": "png"})
+    assert worker.ask("x", gallery.bytes("jpeg"))["status"] == "ok"  # so that what it always takes it has
+    pid = worker.process.pid
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        now = next(int(line.split()[1]) for line in status if line.startswith("VmData:")) * 1024
+    resource.prlimit(pid, resource.RLIMIT_DATA, (now + (4 << 20),) * 2)
+    answer = worker.ask("x", large.read_bytes())
+    assert answer["status"] == "retry" and "not enough memory" in answer["reason"], answer
+    assert worker.ask("x", gallery.bytes("jpeg"))["status"] == "ok"
+    assert worker.stop() == 0
+
+
+def test_what_codes_it_counts(program, gallery):
+    """A brand is a word; which decoder is run must be among the loaders, too."""
+    avif, heif = gallery.bytes("avif"), gallery.bytes("heif")
+    for body, loaders, reason in ((avif.replace(b"avif", b"heic"), ["heif"], "heif that is coded as avif, which is not among"),
+                                  (heif.replace(b"heic", b"avif"), ["avif"], "avif that is coded as heif, which is not among")):
+        assert reason in refusal_of(program, {"loaders": loaders}, body)["reason"]
+    assert refusal_of(program, {"loaders": ["avif"], "width": 9}, avif)["status"] == "ok"
+
+
+def test_limits(program, gallery, folder):
     def refusal(spec, body, key="x"):
-        worker = images.Worker(program, spec)
-        answer = worker.ask(key, body)
-        assert worker.stop() == 0
-        return answer
+        return refusal_of(program, spec, body, key)
 
     size = gallery.width * gallery.height
     file = gallery.bytes("jpeg")
@@ -342,7 +428,15 @@ def test_limits(program, gallery):
     assert refusal({"extension": "ignore"}, file, "a.png")["status"] == "ok"
     enlarged = {"width": 60000, "enlarge": True}
     assert "the result" in refusal(enlarged, file)["reason"] and "more than max_pixels" in refusal(enlarged, file)["reason"]
+    # What is cut off was in memory, too.
+    (folder / "slit.ppm").write_bytes(b"P6 1 3000 255\n" + bytes(9000))
+    images.run("vips", "pngsave", folder / "slit.ppm", folder / "slit.png")
+    slit, square = (folder / "slit.png").read_bytes(), {"width": 300, "height": 300, "fit": "cover"}
+    assert "more than max_pixels, 100000000, before it is cut" in refusal(square | {"enlarge": True}, slit)["reason"]
+    assert refusal(square, slit)["status"] == "ok"
+    assert refusal(square | {"max_pixels": 3000}, slit)["status"] == "ok"  # 1x300 pixels, not what it might have been
     frames = gallery.bytes("animated-gif")
+    assert "before it is cut" in refusal(square | {"enlarge": True, "max_pixels": 500000}, frames)["reason"]  # 5 of 400x300
     assert refusal({"max_pixels": 1200 * 5}, frames)["status"] == "ok"
     assert "40x30 in 5 frames are more than max_pixels" in refusal({"max_pixels": 5999}, frames)["reason"]
     assert refusal({"max_pixels": 5999, "animated": "first"}, frames)["status"] == "ok"

@@ -307,6 +307,38 @@ static void test_drained(void **state) {
     }
 }
 
+/* What each object, or some, would fail of after all the work on it. */
+static void test_images(void **state) {
+    static const struct {
+        const char *image, *output, *words; /* NULL: fine */
+    } cases[] = {
+        {"{width: 9}", "none", "nothing says where they go"},
+        {"{width: 9}", "/o/{key}", NULL},
+        {"{outputs: [{name: a}, {name: b}]}", "/o/{key}.{ext}", ":3:9: the images 'a' and 'b' of an object could"},
+        {"{outputs: [{name: a}, {name: b}]}", "/o/{name}/{key}.{ext}", NULL},
+        {"{outputs: [{name: a}, {name: b}]}", "[\"/o/{key}-{name}\", \"/o/{key}\"]", ":3:29: the images"},
+        {"{outputs: [{name: a, format: png}, {name: b, format: webp}]}", "/o/{stem}.{ext}", NULL},
+        {"{outputs: [{name: a, format: png}, {name: b, format: webp}]}", "/o/{key}", "the images"},
+        {"{outputs: [{name: a, format: png}, {name: b}]}", "/o/{stem}.{ext}", "the images"}, /* of a png */
+        {"{loaders: [jpeg], outputs: [{name: a, format: png}, {name: b}]}", "/o/{stem}.{ext}", NULL},
+        {"{outputs: [{name: a, format: png}, {name: b, format: gif}, {name: c, format: png}]}", "/o/{stem}.{ext}",
+         "'a' and 'c'"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[400];
+        struct err err = {0};
+        struct options options;
+        snprintf(text, sizeof text, "bucket_prefix: in-\nimage: %s\noutput: %s\n", cases[i].image, cases[i].output);
+        int r = read_file(text, &options, &err);
+        if (r == 0) {
+            r = config_outputs_settle(&options, NULL, &err);
+            options_free(&options);
+        }
+        if ((r == 0) != !cases[i].words || (r < 0 && !strstr(err.text, cases[i].words)))
+            fail_msg("%s: %s", text, r < 0 ? err.text : "fine");
+    }
+}
+
 static void test_same_server(void **state) {
     static const struct {
         const char *a, *b;
@@ -360,15 +392,11 @@ static void test_any_allocation_may_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_texts),
-        cmocka_unit_test(test_texts_refused),
-        cmocka_unit_test(test_then_texts),
-        cmocka_unit_test(test_file),
-        cmocka_unit_test(test_file_refused),
-        cmocka_unit_test(test_which_hold_for_a_rule),
-        cmocka_unit_test(test_drained),
-        cmocka_unit_test(test_same_server),
-        cmocka_unit_test(test_any_allocation_may_fail),
+        cmocka_unit_test(test_texts),        cmocka_unit_test(test_texts_refused),
+        cmocka_unit_test(test_then_texts),   cmocka_unit_test(test_file),
+        cmocka_unit_test(test_file_refused), cmocka_unit_test(test_which_hold_for_a_rule),
+        cmocka_unit_test(test_drained),      cmocka_unit_test(test_images),
+        cmocka_unit_test(test_same_server),  cmocka_unit_test(test_any_allocation_may_fail),
     };
     return cmocka_run_group_tests_name("config output", tests, up, down);
 }

@@ -46,7 +46,13 @@ static void test_cover(void **state) {
         assert_true(shape.crop && !shape.attention && !shape.entropy);
         assert_int_equal(shape.low_high, table[i].low_high);
         assert_int_equal(shape.pixels, 2500);
+        assert_int_equal(shape.uncut_pixels, table[i].width == table[i].height ? 2500 : 10000);
     }
+    output.position = IMAGE_CENTRE;
+    assert_int_equal(image_shape_of(&output, 1, 3000).uncut_pixels, 3000); /* not made larger */
+    assert_int_equal(image_shape_of(&output, 1, 3000).pixels, 50);
+    output.enlarge = true;
+    assert_int_equal(image_shape_of(&output, 1, 3000).uncut_pixels, 50 * 150000); /* of which 2500 stay */
     output.position = IMAGE_ATTENTION;
     assert_true(image_shape_of(&output, 9, 9).attention);
     output.position = IMAGE_ENTROPY;

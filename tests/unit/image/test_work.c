@@ -83,8 +83,8 @@ static void test_refusals(void **state) {
     refused(BYTES("k"), BYTES("II*\0\10\0\0\0"), "tiff, which is not among the loaders");
     refused(BYTES("k.jpg"), file, "wrong extension: the key says jpeg, the object is png");
     refused(BYTES("k"), large, "too many pixels: 2000x1000 are more than max_pixels, 1000000");
-    refused(BYTES("k"), bytes_of(file.p, 20), "damaged png");
-    refused(BYTES("k"), bytes_of(file.p, file.n * 2 / 3), "damaged png");
+    refused(BYTES("k"), bytes_of(file.p, 20), "truncated png");
+    refused(BYTES("k"), bytes_of(file.p, file.n * 2 / 3), "truncated png");
     drop(large);
     drop(file);
 }
