@@ -60,6 +60,7 @@ def test_all_is_well(server, froe, bucket, results, folder):
     ("s3:ListBucket", "move:s3://RESULTS/r/{key}", False, DENIED, "ok    s3://RESULTS/r/{key}: objects may be moved there"),
 ])
 def test_each_permission_is_told(fake, froe, bucket, results, folder, action, then, output, code, finding):
+    """Denied by the fake on order, one action at a time; Ceph's own policies are in test_other_users_results."""
     fake.make_bucket(results)
     config = folder / "froe.yaml"
     config.write_text(f"output: {{bucket: {results}, key: 'r/{{key}}', copy_tags: true}}\n" if output else "{}\n")

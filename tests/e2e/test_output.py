@@ -1,5 +1,6 @@
 """Results: where they land, what they are called, and that no object is deleted before its result is durable. Each row of the tables
 in docs/output.md has its test here or in test_then.py."""
+import json
 import os
 import random
 import signal
@@ -308,6 +309,7 @@ def test_what_is_there_is_replaced(server, froe, bucket, results, out):
     ("{date}/{base}", "DATE/c.tar.gz"), ("{year}-{month}-{day}/{hour}/{key}", "DATE/HOUR/a.b/c.tar.gz"), ("{{{base}}}", "{c.tar.gz}"),
 ])
 def test_templates(fake, froe, bucket, out, template, expected):
+    """One at a time; the next test has all of them on each server."""
     fake.s3.put_object(Bucket=bucket, Key="a.b/c.tar.gz", Body=b"x")
     head = fake.s3.head_object(Bucket=bucket, Key="a.b/c.tar.gz")
     froe.once("--output", f"{out}/{template}", program=["cat"])
@@ -514,6 +516,33 @@ def test_no_result_no_delete(server, froe, bucket, results):
     assert server.keys(bucket) == [] and server.body(results, "a") == b"x"
 
 
+@pytest.mark.needs("strict_auth")  # the fake and Ceph
+def test_destination_that_refuses(server, froe, prefix, results):
+    """Who may not write there: on Ceph by the bucket's policy, by the fake on order."""
+    server.make_bucket(results)
+    keys, owner = {}, server.s3
+    if "users" in server.can:
+        access, secret = server.add_user("u" + prefix.strip("-"))
+        keys, owner = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}, server.client(access, secret)
+    else:
+        server.misbehave(f"deny access={server.access_key} action=s3:PutObject bucket={results}")
+    owner.create_bucket(Bucket=prefix + "1")
+    owner.put_object(Bucket=prefix + "1", Key="a", Body=b"x")
+    args = ("--output", f"s3://{results}/{{key}}", "--retries", 1, "--backoff", "50ms")
+    froe.once(*args, program=["cat"], expect=PARKED, env=keys)
+    [parked] = froe.parked()
+    assert f"could not be stored: PUT {results}/a: 403 AccessDenied" in parked["error"] and parked["attempts"] == 2
+    assert owner.head_object(Bucket=prefix + "1", Key="a")["ContentLength"] == 1 and server.keys(results) == []
+    if keys:
+        server.s3.put_bucket_policy(Bucket=results, Policy=json.dumps({"Version": "2012-10-17", "Statement": [
+            {"Effect": "Allow", "Principal": "*", "Action": ["s3:PutObject"], "Resource": [f"arn:aws:s3:::{results}/*"]}]}))
+    else:
+        server.behave()
+    froe.parked_do("retry", "--all")
+    froe.once(*args, program=["cat"], env=keys)
+    assert server.keys(results) == ["a"] and "Contents" not in owner.list_objects_v2(Bucket=prefix + "1")
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("order", ["error op=put status=503 code=SlowDown p=0.3", "reset op=put p=0.2", "reset op=put applied=yes p=0.2",
                                    "error op=put status=500 p=0.2"])
@@ -584,6 +613,7 @@ def test_directories_that_may_not_be_written(server, froe, bucket, out):
 
 
 def test_timeout_while_storing(fake, froe, bucket, results):
+    """By a PUT that takes long, which the fake alone can be told to."""
     fake.make_bucket(results)
     fake.raw.fill(bucket, [("a", b"x")])
     fake.misbehave(f"latency op=put ms=20000 bucket={results}")

@@ -112,7 +112,8 @@ def test_deleted_while_it_runs(server, froe, bucket, done, capture, folder, then
 
 @pytest.mark.core
 def test_move_overwritten(fake, froe, bucket, done):
-    """What was not read is not moved."""
+    """What was not read is not moved. By the fake, right before the copy, as no client could; test_overwritten_while_it_runs and
+    test_move_in_a_storm are for each server."""
     fake.make_bucket(done)
     fake.raw.fill(bucket, [("a", b"first")])
     fake.misbehave(f"overwrite bucket={bucket} count=1")
@@ -124,7 +125,8 @@ def test_move_overwritten(fake, froe, bucket, done):
 @pytest.mark.core
 @pytest.mark.parametrize("then", ["keep", "tag:seen=yes"])
 def test_stays_overwritten(fake, froe, bucket, then):
-    """Overwritten after it was read: what is there then is processed too, whatever was recorded or tagged before."""
+    """Overwritten after it was read: what is there then is processed too, whatever was recorded or tagged before.
+    By the fake, at a moment that no client could choose; test_overwritten_while_it_runs is for each server."""
     fake.raw.fill(bucket, [(f"k{i}", f"body {i}".encode()) for i in range(6)])
     fake.misbehave(f"overwrite bucket={bucket} count=3")
     for _ in range(3):
