@@ -74,7 +74,9 @@ void pipeline_set_plan(struct pipeline *pipeline, struct pipeline_plan *plan) {
     struct pipeline_plan *old = pipeline->options.plan;
     plan_settle(plan);
     pipeline->options.plan = plan;
-    pipeline->left_alone = false; /* what the new one leaves out is worth a line again */
+    if (old->keeps && pipeline->records == RECORDS_NONE)
+        pipeline->records = RECORDS_MAYBE; /* in a fleet others may have left some meanwhile */
+    pipeline->left_alone = false;          /* what the new one leaves out is worth a line again */
     if (old->objects == 0)
         old->unused(old->arg);
 }

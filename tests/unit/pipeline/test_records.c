@@ -128,6 +128,20 @@ static void test_deleted_is_forgotten_where_nothing_is_kept(void **state) {
     assert_int_equal(count_records(world), 0);
 }
 
+/* Under a plan that keeps, another process may have left the store's first record; the next plan must not ignore it. */
+static void test_others_may_have_left_records(void **state) {
+    static struct pipeline_plan next;
+    struct world *world = keeping(state);
+    world_open(world);
+    assert_int_equal(pipeline_begin(world->pipeline, NULL), 0);
+    world_settle(world);
+    assert_int_equal(world->pipeline->records, RECORDS_NONE);
+    next = world->plan;
+    next.way.then.kind = THEN_DELETE;
+    pipeline_set_plan(world->pipeline, &next);
+    assert_int_equal(world->pipeline->records, RECORDS_MAYBE);
+}
+
 static void test_no_records_cost_nothing(void **state) {
     struct world *world = keeping(state);
     world->plan.way.then.kind = THEN_DELETE;
@@ -184,6 +198,7 @@ int main(void) {
         TEST(test_gone_is_forgotten),
         TEST(test_quotes_do_not_matter),
         TEST(test_deleted_is_forgotten_where_nothing_is_kept),
+        TEST(test_others_may_have_left_records),
         TEST(test_no_records_cost_nothing),
         TEST(test_without_an_etag_nothing_is_kept),
     };
