@@ -84,6 +84,21 @@ def test_what_is_installed(installed, request):
     assert os.readlink(installed.shared) == "libfroe.so.0"
 
 
+def test_images_can_be_a_package_of_their_own(request, tmp_path):
+    """By tags: froe-image, with libvips behind it, in one; all else in another."""
+    build = request.config.getoption("--build")
+    if not pathlib.Path(build, "src/image/froe-image").exists():
+        pytest.skip("froe-image is not built: scripts/deps build installs libvips")
+
+    def installs(*tags):
+        said = run("meson", "install", "--no-rebuild", "--dry-run", "-C", build, "--destdir", tmp_path, *tags)
+        return set(re.findall("^Installing (?:symlink pointing to )?(\\S+) to", said, re.MULTILINE))
+
+    image, rest = installs("--tags", "image"), installs("--tags", "runtime,devel")
+    assert [pathlib.Path(name).name for name in image] == ["froe-image"]
+    assert rest == installs() - image and len(rest) > 5
+
+
 def test_shows_just_what_the_header_declares(installed):
     functions = declared()
     assert {"froe_open", "froe_run_id_parse", "froe_version"} <= functions and len(functions) > 50
