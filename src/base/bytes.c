@@ -86,8 +86,13 @@ int buf_reserve(struct buf *buf, size_t more) {
     return 0;
 }
 
+/* Nearly every append: no memory is needed, and its limit is not passed. */
+static inline bool has_room(const struct buf *buf, size_t n) {
+    return n < buf->cap && buf->n < buf->cap - n && (buf->max == 0 || (n <= buf->max && buf->n <= buf->max - n));
+}
+
 int buf_add(struct buf *buf, const void *data, size_t n) {
-    int r = buf_reserve(buf, n);
+    int r = has_room(buf, n) ? 0 : buf_reserve(buf, n);
     if (r < 0)
         return r;
     if (n)
@@ -106,18 +111,27 @@ int buf_add_str(struct buf *buf, const char *text) {
 }
 
 int buf_add_byte(struct buf *buf, char byte) {
-    return buf_add(buf, &byte, 1);
+    int r = has_room(buf, 1) ? 0 : buf_reserve(buf, 1);
+    if (r < 0)
+        return r;
+    buf->p[buf->n++] = byte;
+    buf->p[buf->n] = '\0';
+    return 0;
 }
 
 int buf_vprintf(struct buf *buf, const char *format, va_list args) {
     va_list again;
     va_copy(again, args);
-    int n = vsnprintf(NULL, 0, format, args);
-    int r = n < 0 ? -EINVAL : buf_reserve(buf, (size_t)n);
-    if (r == 0) {
+    size_t room = buf->cap - buf->n; /* where it fits it is there at once */
+    int n = vsnprintf(room ? buf->p + buf->n : NULL, room, format, args);
+    bool there = n >= 0 && has_room(buf, (size_t)n);
+    int r = n < 0 ? -EINVAL : there ? 0 : buf_reserve(buf, (size_t)n);
+    if (r == 0 && !there)
         vsnprintf(buf->p + buf->n, (size_t)n + 1, format, again);
+    if (r == 0)
         buf->n += (size_t)n;
-    }
+    else if (room)
+        buf->p[buf->n] = '\0';
     va_end(again);
     return r;
 }

@@ -253,8 +253,10 @@ static void on_busy(uv_idle_t *idle) {
 
 static void on_prepare(uv_prepare_t *prepare) {
     froe *engine = prepare->data;
-    if (engine->committer_closing)
+    if (engine->committer_closing) {
+        uv_idle_stop(&engine->busy); /* what is waited for wakes the loop */
         return;
+    }
     bool called = engine->dirty;
     if (engine->dirty)
         pump(engine);

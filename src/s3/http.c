@@ -161,6 +161,7 @@ static void resume(struct http_request *request) {
         return;
     request->active_ms = http_now_ms(http);
     scan_at(http, due_ms(request));
+    http->loop.runs++;
     http->loop.in_curl = true; /* it hands out what it kept */
     CURLcode code = curl_easy_pause(request->easy, CURLPAUSE_CONT);
     http->loop.in_curl = false;

@@ -21,6 +21,7 @@ struct http_socket {
 
 static void run_curl(struct http_loop *loop, curl_socket_t fd, int events) {
     int running;
+    loop->runs++;
     loop->in_curl = true;
     curl_multi_socket_action(loop->multi, fd, events, &running);
     loop->in_curl = false;

@@ -19,8 +19,9 @@ struct http_loop {
     uv_idle_t soon;
     struct http_socket **sockets; /* by descriptor */
     size_t n_sockets;
-    bool due;     /* curl wants to be called at once */
-    bool in_curl; /* inside a call to curl: most of its functions are off limits */
+    uint64_t runs; /* how often curl ran */
+    bool due;      /* curl wants to be called at once */
+    bool in_curl;  /* inside a call to curl: most of its functions are off limits */
     bool (*is_paused)(CURL *easy);
     bool (*is_used)(void *arg, curl_socket_t fd);
     void (*after)(void *arg);

@@ -27,7 +27,8 @@ struct http {
     struct list todo;    /* to be cancelled or resumed */
     size_t n_idle, n_running, n_live;
     uv_timer_t scan;
-    uint64_t scan_at_ms; /* 0: not set */
+    uint64_t scan_at_ms;  /* 0: not set */
+    uint64_t run, run_ms; /* of loop.runs, and when it was */
     bool scan_was_late, closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -50,6 +51,7 @@ struct http_request {
     void *read_arg;
     uint64_t read_at, read_n;
     char method[HTTP_METHOD_MAX + 1]; /* as set on the handle, "" for curl's own */
+    struct buf base;                  /* of the URL, as set on the handle */
     struct buf lines;
     struct curl_slist *nodes; /* one a header line, pointing into `lines` */
     size_t nodes_cap;
@@ -64,6 +66,15 @@ static inline uint64_t http_ms_of(int64_t us) {
 /* Not the loop's cached time: that may lie far back when a request is started, and would end it too early. */
 static inline uint64_t http_now_ms(const struct http *http) {
     return (uint64_t)clock_mono_us(http->options.clock) / 1000;
+}
+
+/* For what comes while curl runs: a look at the clock for each header line would cost more than the line. */
+static inline uint64_t http_run_ms(struct http *http) {
+    if (http->run != http->loop.runs) {
+        http->run = http->loop.runs;
+        http->run_ms = http_now_ms(http);
+    }
+    return http->run_ms;
 }
 
 struct http_request *http_request_new(struct http *http); /* NULL: out of memory */

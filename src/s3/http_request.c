@@ -14,7 +14,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg) {
     n *= size;
     if (request->cancelled)
         return 0;
-    request->active_ms = http_now_ms(request->http);
+    request->active_ms = http_run_ms(request->http);
     int r = http_head_add(&request->head, bytes_of(line, n));
     if (r < 0) {
         request->refused = true;
@@ -36,7 +36,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg) {
         return 0;
     if (request->paused)
         return CURL_WRITEFUNC_PAUSE; /* not consumed: curl keeps this piece and brings it again */
-    request->active_ms = http_now_ms(request->http);
+    request->active_ms = http_run_ms(request->http);
     request->in_data = true;
     bool more = request->handler.data(request->arg, bytes_of(data, n));
     request->in_data = false;
@@ -82,6 +82,7 @@ void http_request_free(struct http_request *request) {
     if (request->easy)
         curl_easy_cleanup(request->easy);
     http_head_free(&request->head);
+    buf_free(&request->base);
     buf_wipe(&request->lines);
     mem_free(request->nodes);
     mem_free(request);
@@ -220,6 +221,30 @@ static int set_fields(struct http_request *request, const struct http_send *send
     return curl_easy_setopt(request->easy, CURLOPT_HTTPHEADER, request->nodes) == CURLE_OK ? 0 : -ENOMEM;
 }
 
+/* The length of "https://host:port", when a path follows that can be sent as it stands; else that of the whole. */
+static size_t base_length(const char *url) {
+    const char *authority = strstr(url, "://");
+    const char *path = authority ? authority + 3 + strcspn(authority + 3, "/?#") : url;
+    bool plain = *path == '/';
+    for (const char *c = path; *c; c++)
+        plain = plain && *c > ' ' && *c < 0x7f && *c != '#';
+    return plain ? (size_t)(path - url) : strlen(url);
+}
+
+/* curl takes a URL apart and puts it together again for each request, at a cost for each byte. So it is told the server
+ * alone, and that only when it is another than before; the rest is the request's target. */
+static bool set_url(struct http_request *request, const char *url) {
+    struct bytes base = bytes_of(url, base_length(url));
+    const char *target = url[base.n] ? url + base.n : NULL;
+    if (curl_easy_setopt(request->easy, CURLOPT_REQUEST_TARGET, target) != CURLE_OK)
+        return false;
+    if (bytes_equal(base, buf_bytes(&request->base)))
+        return true;
+    buf_reset(&request->base);
+    return buf_add_bytes(&request->base, base) == 0 &&
+           curl_easy_setopt(request->easy, CURLOPT_URL, request->base.p) == CURLE_OK;
+}
+
 int http_request_prepare(struct http_request *request, const struct http_send *send) {
     if (strlen(send->method) > HTTP_METHOD_MAX || (send->read && send->read_n > INT64_MAX))
         return -EINVAL;
@@ -227,7 +252,7 @@ int http_request_prepare(struct http_request *request, const struct http_send *s
     request->read_arg = send->read_arg;
     request->read_n = send->read_n;
     request->read_at = 0;
-    if (curl_easy_setopt(request->easy, CURLOPT_URL, send->url) != CURLE_OK || !set_method(request, send))
+    if (!set_url(request, send->url) || !set_method(request, send))
         return -ENOMEM;
     return set_fields(request, send);
 }

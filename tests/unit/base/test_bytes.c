@@ -102,6 +102,29 @@ static void test_buf_limit(void **state) {
     assert_int_equal(buf_reserve(&free_of_limit, SIZE_MAX / 2 + 1), -ENOMEM);
 }
 
+/* printf writes into the memory that is there: what fits, what is one too long, and what passes the limit. */
+static void test_buf_printf_into_what_is_there(void **state) {
+    for (int n = 0; n < 200; n++) {
+        _cleanup_buf_ struct buf buf = {0};
+        assert_int_equal(buf_add_str(&buf, "kept"), 0);
+        assert_int_equal(buf_printf(&buf, "%*s", n, ""), 0);
+        assert_int_equal(buf.n, 4 + n);
+        assert_int_equal(strlen(buf.p), 4 + n);
+        assert_true(buf.cap > buf.n && bytes_starts(buf_bytes(&buf), BYTES("kept")));
+        _cleanup_buf_ struct buf limited = {.max = 100};
+        assert_int_equal(buf_add_str(&limited, "kept"), 0);
+        assert_int_equal(buf_printf(&limited, "%*s", n, ""), 4 + n > 100 ? -E2BIG : 0);
+        assert_int_equal(strlen(limited.p), 4 + n > 100 ? 4 : 4 + n);
+        assert_int_equal(limited.n, strlen(limited.p));
+    }
+    char text[8];
+    struct buf fixed = {.p = text, .cap = sizeof text, .max = sizeof text - 1};
+    assert_int_equal(buf_printf(&fixed, "%s", "1234567"), 0);
+    assert_int_equal(buf_add_byte(&fixed, '8'), -E2BIG);
+    assert_int_equal(buf_printf(&fixed, "%s", "8"), -E2BIG);
+    assert_string_equal(text, "1234567");
+}
+
 static void test_buf_without_memory(void **state) {
     _cleanup_buf_ struct buf buf = {0};
     mem_fail_at(1, 0);
@@ -180,9 +203,13 @@ static void test_cleanup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_views),     cmocka_unit_test(test_buf_appends),
-        cmocka_unit_test(test_buf_limit), cmocka_unit_test(test_buf_without_memory),
-        cmocka_unit_test(test_mem),       cmocka_unit_test(test_mem_faults),
+        cmocka_unit_test(test_views),
+        cmocka_unit_test(test_buf_appends),
+        cmocka_unit_test(test_buf_limit),
+        cmocka_unit_test(test_buf_printf_into_what_is_there),
+        cmocka_unit_test(test_buf_without_memory),
+        cmocka_unit_test(test_mem),
+        cmocka_unit_test(test_mem_faults),
         cmocka_unit_test(test_cleanup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

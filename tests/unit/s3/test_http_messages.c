@@ -69,6 +69,50 @@ static void methods_and_bodies(void **state) {
     assert_int_equal(world.server->n_accepted, 1);
 }
 
+/* The same handle is used again for all of them: neither path nor query nor host of one stays for the next. */
+static void urls_follow_each_other(void **state) {
+    world.server->fallback.text = OK_EMPTY;
+    static const struct {
+        const char *host, *rest, *target;
+    } cases[] = {
+        {"127.0.0.1", "/first?list-type=2&prefix=a%2Fb", "/first?list-type=2&prefix=a%2Fb"},
+        {"127.0.0.1", "/second", "/second"},
+        {"127.0.0.1", "", "/"},
+        {"127.0.0.1", "?only=query", "/?only=query"},
+        {"127.0.0.1", "/cut#off", "/cut"},
+        {"localhost", "/third", "/third"},
+        {"127.0.0.1", "/", "/"},
+        {"127.0.0.1", "/%23%20%0D%0A/./..//~", "/%23%20%0D%0A/./..//~"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct probe p = {0};
+        char url[128], want[128], host[64];
+        snprintf(url, sizeof url, "http://%s:%d%s", cases[i].host, world.server->port, cases[i].rest);
+        snprintf(want, sizeof want, "GET %s HTTP/1.1\r\n", cases[i].target);
+        snprintf(host, sizeof host, "%s:%d", cases[i].host, world.server->port);
+        assert_int_equal(probe_send(&p, (struct http_send){.url = url}, ""), 0);
+        probe_run(&p);
+        assert_int_equal(p.end, HTTP_DONE);
+        assert_true(bytes_starts(buf_bytes(&world.server->requests[i]), bytes_str(want)));
+        assert_string_equal(script_header(world.server, i, "Host"), host);
+        probe_free(&p);
+    }
+}
+
+/* What a URL must not hold is never sent as it stands. */
+static void no_line_break_gets_out_of_a_url(void **state) {
+    static const char *const bad[] = {"/a\r\nx: y", "/a b", "/a\x7f", "/a\n"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        script_add(world.server, (struct script_answer){.text = OK_EMPTY});
+        struct probe p = {0};
+        if (probe_send(&p, (struct http_send){0}, bad[i]) == 0)
+            probe_run(&p);
+        for (size_t j = 0; j < world.server->n_requests; j++)
+            assert_null(strstr(world.server->requests[j].p, bad[i]));
+        probe_free(&p);
+    }
+}
+
 static void a_large_body_is_sent_whole_without_expect(void **state) {
     world.server->fallback.text = OK_EMPTY;
     size_t n = 5 * 1024 * 1024;
@@ -196,6 +240,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WORLD_TEST(sends_what_was_asked_and_nothing_else),
         WORLD_TEST(methods_and_bodies),
+        WORLD_TEST(urls_follow_each_other),
+        WORLD_TEST(no_line_break_gets_out_of_a_url),
         WORLD_TEST(a_large_body_is_sent_whole_without_expect),
         WORLD_TEST(line_breaks_in_fields_are_refused),
         WORLD_TEST(answers_are_framed),
