@@ -3,8 +3,8 @@
 
 #include "bytes.h"
 
-/* "scheme://user:PASSWORD@..." or "...?password=PASSWORD" (libpq, 34.1.1.2 Connection URIs). True also for what only
- * looks like it. */
+/* "scheme://user:PASSWORD@..." or "...?password=PASSWORD" (libpq, 34.1.1.2 Connection URIs), or libpq's other form,
+ * "host=... password=PASSWORD". True also for what only looks like it. */
 bool uri_has_password(const char *uri);
 /* Appends it with "***" in the place of each password. -ENOMEM. To be done before a text is cut: what marks a password
  * stands behind it. */

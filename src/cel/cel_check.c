@@ -2,8 +2,11 @@
  * overloads are left, what is constant. */
 #include "cel_arena.h"
 #include "cel_eval.h"
+#include "nearest.h"
 #include "re2_shim.h"
 #include "zone.h"
+
+#include <stdio.h>
 
 #define LOCALS_MAX CEL_DEPTH_MAX     /* macros inside each other */
 #define CONSTANT_COST 20000          /* what computing one constant may cost, and ... */
@@ -82,6 +85,24 @@ static bool resolve_path(struct checker *checker, struct cel_node *node, const s
     }
 }
 
+/* The variable that was meant, perhaps; empty: none is near. */
+static struct bytes nearest_variable(const struct checker *checker, struct bytes name) {
+    struct bytes found = BYTES_NONE;
+    size_t least = NEAREST_FAR;
+    for (size_t i = 0; i < checker->program->n_variables; i++) {
+        char known[NEAREST_FAR];
+        struct bytes variable = checker->program->variables[i];
+        struct nearest nearest = {.name = name};
+        snprintf(known, sizeof known, "%.*s", variable.n < NEAREST_FAR ? (int)variable.n : 0, variable.p);
+        nearest_offer(&nearest, known);
+        if (nearest.found && nearest.distance < least) {
+            found = variable;
+            least = nearest.distance;
+        }
+    }
+    return found;
+}
+
 static int check_unknown(struct checker *checker, struct cel_node *node) {
     node->op = OP_UNKNOWN;
     if (!is_strict(checker))
@@ -94,9 +115,11 @@ static int check_unknown(struct checker *checker, struct cel_node *node) {
             buf_add_bytes(&list, checker->program->variables[i]) < 0)
             return cel_refuse(checker->compiler, CEL_UNKNOWN_NAME, node->at, "%.*s is not known",
                               node->name.n > 80 ? 80 : (int)node->name.n, node->name.p);
-    return cel_refuse(checker->compiler, CEL_UNKNOWN_NAME, node->at, "%.*s is not known; %s%s",
+    struct bytes meant = nearest_variable(checker, node->name);
+    return cel_refuse(checker->compiler, CEL_UNKNOWN_NAME, node->at, "%.*s is not known; %s%s%s%.*s%s",
                       node->name.n > 80 ? 80 : (int)node->name.n, node->name.p,
-                      list.n ? "the variables are " : "there are no variables", known);
+                      list.n ? "the variables are " : "there are no variables", known, meant.n ? "; did you mean " : "",
+                      (int)meant.n, meant.n ? meant.p : "", meant.n ? "?" : "");
 }
 
 /* A name, or selections from one (a.b.c): its longest beginning that stands for something becomes that. */

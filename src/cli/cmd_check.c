@@ -4,12 +4,14 @@
  * look better or worse here than it is for the objects. */
 #include "aws.h"
 #include "check_confine.h"
+#include "check_handlers.h"
 #include "check_needs.h"
 #include "check_outputs.h"
 #include "check_store.h"
 #include "cleanup.h"
 #include "commands.h"
 #include "config_output.h"
+#include "config_rules.h"
 #include "json_set.h"
 #include "pipeline.h"
 #include "text.h"
@@ -22,7 +24,7 @@ struct check {
     const struct options *options;
     uv_loop_t loop;
     struct aws aws;
-    json_t *report, *buckets, *store, *confine, *outputs;
+    json_t *report, *buckets, *store, *confine, *handlers, *outputs;
     json_t *bucket; /* the one that is being looked at */
     char **names;
     size_t n_names, at;
@@ -180,11 +182,25 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
 
 static void buckets_listed(void *arg, const struct s3_result *result, const struct s3_bucket_page *page);
 
+/* Of a bucket that no rule wants anything of a run would not even list the keys. */
+static bool is_wanted(const struct check *check, const char *name) {
+    const struct config_rules *rules = check->options->rules;
+    return !rules || rules_may_match(rules->matches, rules->n, bytes_str(name), NULL);
+}
+
+static void begin_bucket(struct check *check, const char *name) {
+    check->bucket = json_pack("{s:s}", "bucket", name);
+    json_array_append_new(check->buckets, check->bucket);
+}
+
 static void next_bucket(struct check *check) {
+    for (; check->at < check->n_names && !is_wanted(check, check->names[check->at]); check->at++) {
+        begin_bucket(check, check->names[check->at]);
+        note(check, "left", "no rule wants anything of it", 0);
+    }
     if (check->at < check->n_names) {
         const char *name = check->names[check->at];
-        check->bucket = json_pack("{s:s}", "bucket", name);
-        json_array_append_new(check->buckets, check->bucket);
+        begin_bucket(check, name);
         if (s3_list_objects(check->aws.s3, bytes_str(name), BYTES_NONE, BYTES_NONE, 1, listed, check, NULL) < 0)
             finish(check);
         return;
@@ -239,8 +255,13 @@ static void print_bucket(json_t *bucket) {
     const char *versioning = json_string_value(json_object_get(bucket, "versioning"));
     const char *deletes = json_string_value(json_object_get(bucket, "deletes"));
     const char *more = json_string_value(json_object_get(bucket, "note"));
+    const char *left = json_string_value(json_object_get(bucket, "left"));
     bool tags = json_object_get(bucket, "write_tags") != NULL;
     bool good = true;
+    if (left) {
+        printf("ok    %s: left alone: %s\n", name, left);
+        return;
+    }
     for (size_t t = 0; t < sizeof tried / sizeof tried[0]; t++) {
         const char *finding = json_string_value(json_object_get(bucket, tried[t]));
         _cleanup_buf_ struct buf what = {0};
@@ -265,6 +286,20 @@ static void print_bucket(json_t *bucket) {
                name);
 }
 
+static void print_handlers(const json_t *handlers) {
+    size_t i;
+    json_t *item;
+    json_array_foreach(handlers, i, item) {
+        char what[64];
+        long long rule = json_integer_value(json_object_get(item, "rule"));
+        if (rule)
+            snprintf(what, sizeof what, "%s of rule %lld", json_text(item, "handler"), rule);
+        else
+            snprintf(what, sizeof what, "%s", json_text(item, "handler"));
+        print_line(what, json_text(item, "finding"), json_is_true(json_object_get(item, "ok")));
+    }
+}
+
 static void print_people(struct check *check) {
     print_line("credentials", json_string_value(json_object_get(check->report, "credentials")), true);
     print_line("endpoint", json_string_value(json_object_get(check->report, "endpoint")), true);
@@ -272,6 +307,7 @@ static void print_people(struct check *check) {
         print_line(json_text(check->store, "uri"), json_text(check->store, "what"),
                    json_is_true(json_object_get(check->store, "ok")));
     print_line("confinement", json_text(check->confine, "what"), json_is_true(json_object_get(check->confine, "ok")));
+    print_handlers(check->handlers);
     const char *list = json_string_value(json_object_get(check->report, "list_buckets"));
     print_line("list buckets", list ? list : "not tried", list && strcmp(list, "ok") == 0);
     size_t i;
@@ -320,6 +356,11 @@ int command_check(const struct options *options) {
         json_object_set_new(check.report, "confine", check.confine);
         if (check.exit_code == EXIT_DRAINED && !json_is_true(json_object_get(check.confine, "ok")))
             check.exit_code = EXIT_USAGE;
+        bool handlers_ok = true;
+        check.handlers = check_handlers(options, &handlers_ok);
+        json_object_set_new(check.report, "handlers", check.handlers);
+        if (check.exit_code == EXIT_DRAINED && (!check.handlers || !handlers_ok))
+            check.exit_code = check.handlers ? EXIT_USAGE : EXIT_INTERNAL;
         r = check.exit_code;
         json_object_set_new(check.report, "ok", json_boolean(r == EXIT_DRAINED));
         json_object_set(check.report, "buckets", check.buckets);

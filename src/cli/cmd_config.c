@@ -131,6 +131,30 @@ static json_t *image_of(const char *spec) {
     return spec ? json_loads(spec, 0, NULL) : json_null();
 }
 
+/* That of all, as a rule would have it; *ret_origin is where it came from. */
+static json_t *general_handler(const struct options *options, struct option_origin *ret_origin) {
+    *ret_origin = (struct option_origin){0};
+    if (options->plugin) {
+        *ret_origin = options->plugin_origin;
+        return json_pack("{s:o}", "plugin", program_of(options->plugin));
+    }
+    if (options->program) {
+        *ret_origin = options->program_origin;
+        return json_pack("{s:o}", options->pool ? "pool" : "program", program_of(options->program));
+    }
+    if (options->discard) {
+        for (size_t o = 0; o < n_options; o++)
+            if (option_table[o].offset == OPTION_AT(discard))
+                *ret_origin = options->origins[o];
+        return json_string("discard");
+    }
+    if (options->image) {
+        *ret_origin = options->image_origin;
+        return json_pack("{s:o}", "image", image_of(options->image));
+    }
+    return json_null();
+}
+
 static json_t *entry(const struct options *options, const char *key, json_t *value, const struct option_origin *origin,
                      const char *variable) {
     _cleanup_buf_ struct buf from = {0};
@@ -179,6 +203,8 @@ static json_t *origins_of(const struct options *options, const struct config_rul
         const struct doc_node *own = doc_get(rule->node, name);
         struct option_origin origin = {.from = own ? FROM_FILE : FROM_DEFAULT, .line = own ? own->line : 0};
         const char *variable = NULL;
+        if (!own && strcmp(name, "handler") == 0)
+            json_decref(general_handler(options, &origin));
         for (size_t o = 0; o < n_options && !own; o++) {
             char key[OPTION_KEY_MAX];
             if (!option_in_file(&option_table[o]) || strcmp(option_key(&option_table[o], key), name) != 0)
@@ -207,10 +233,11 @@ static json_t *rule_of(const struct options *options, const struct config_rule *
         return NULL;
     static const char *const kinds[] = {
         [CONFIG_HANDLER_PROGRAM] = "program", [CONFIG_HANDLER_POOL] = "pool", [CONFIG_HANDLER_PLUGIN] = "plugin"};
+    struct option_origin origin;
     json_t *handler = rule->image     ? json_pack("{s:o}", "image", image_of(rule->image))
                       : rule->program ? json_pack("{s:o}", kinds[rule->handler], program_of(rule->program))
                       : rule->handler == CONFIG_HANDLER_DISCARD ? json_string("discard")
-                                                                : json_null();
+                                                                : general_handler(options, &origin);
     json_t *object =
         json_pack("{s:s,s:o,s:{s:o,s:o},s:s?,s:o,s:o,s:o,s:i}", "from", from.p, "buckets", globs_of(&match->buckets),
                   "keys", "include", globs_of(&match->include), "exclude", globs_of(&match->exclude), "when", when,

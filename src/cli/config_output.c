@@ -224,13 +224,6 @@ static int take_part_size(const struct doc *doc, const struct doc_node *value, u
     return 0;
 }
 
-static int take_endpoint(const struct doc *doc, const struct doc_node *value, const char **ret_text, struct err *err) {
-    int r = take_header(doc, value, "endpoint", ret_text, err);
-    if (r == 0 && strncmp(*ret_text, "https://", 8) != 0 && strncmp(*ret_text, "http://", 7) != 0)
-        return doc_error(doc, value, err, "endpoint: '%.100s' is not http[s]://HOST[:PORT]", *ret_text);
-    return r;
-}
-
 /* A text that was right on a command line is so here; a wrong one is told with its place. */
 static int at_place(const struct doc *doc, const struct doc_node *value, int r, const struct err *why,
                     struct err *err) {
@@ -252,6 +245,20 @@ static int take_key(const struct doc *doc, const struct doc_node *value, bool re
     return r < 0 ? r : at_place(doc, value, check_template(*ret_text, results, &why), &why, err);
 }
 
+static int take_region(const struct doc *doc, const struct doc_node *value, const char **ret_text, struct err *err) {
+    struct err why = {0};
+    int r = take_header(doc, value, "region", ret_text, err);
+    return r < 0 ? r : at_place(doc, value, s3_check_place(NULL, *ret_text, &why), &why, err);
+}
+
+static int take_endpoint(const struct doc *doc, const struct doc_node *value, const char **ret_text, struct err *err) {
+    struct err why = {0};
+    int r = take_header(doc, value, "endpoint", ret_text, err);
+    if (r == 0 && strncmp(*ret_text, "https://", 8) != 0 && strncmp(*ret_text, "http://", 7) != 0)
+        return doc_error(doc, value, err, "endpoint: '%.100s' is not http[s]://HOST[:PORT]", *ret_text);
+    return r < 0 ? r : at_place(doc, value, s3_check_place(*ret_text, NULL, &why), &why, err);
+}
+
 static int read_output_entry(const struct doc *doc, const struct doc_node *entry, struct config_output *output,
                              struct err *err) {
     struct output_options *options = &output->options;
@@ -263,7 +270,7 @@ static int read_output_entry(const struct doc *doc, const struct doc_node *entry
     if (bytes_equal(key, BYTES("key")))
         return take_key(doc, entry, true, &options->key, err);
     if (bytes_equal(key, BYTES("region")))
-        return take_header(doc, entry, "region", &output->region, err);
+        return take_region(doc, entry, &output->region, err);
     if (bytes_equal(key, BYTES("endpoint")))
         return take_endpoint(doc, entry, &output->endpoint, err);
     if (bytes_equal(key, BYTES("content_type")))

@@ -21,6 +21,8 @@ static int take_glob(const struct doc *doc, const struct doc_node *node, const c
         return doc_error(doc, node, err,
                          "%s: '%.100s' is not a pattern: an empty one, an open '[' or a '\\' at the end", what,
                          node->text.p);
+    if (node->text.n > GLOB_BYTES_MAX)
+        return doc_error(doc, node, err, "%s: a pattern has at most %d bytes", what, GLOB_BYTES_MAX);
     *place = node->text.p;
     return 0;
 }
@@ -346,6 +348,15 @@ static bool may_start(const char *glob, const char *prefix) {
     return literal >= n || glob[literal] != '\0';
 }
 
+/* The n-th of the rule's patterns of buckets, as it stands in the file. */
+static const struct doc_node *pattern_of(const struct config_rule *rule, size_t n) {
+    const struct doc_node *node = doc_get(rule->node, "buckets");
+    if (node->kind == DOC_LIST)
+        for (node = node->first; n > 0; n--)
+            node = node->next;
+    return node;
+}
+
 uint32_t config_rules_cap(const struct config_rules *rules, struct bytes bucket, uint32_t general) {
     for (size_t i = 0; rules && i < rules->n; i++)
         if (rules->rules[i].has_cap && rules_may_match(&rules->matches[i], 1, bucket, NULL))
@@ -375,7 +386,7 @@ int config_rules_settle(const struct options *options, bool need_handler, struct
             rule->min_age_us = options->min_age_us;
         for (size_t k = 0; k < buckets->n; k++)
             if (!may_start(buckets->globs[k], options->bucket_prefix))
-                return doc_error(options->doc, rule->node, err,
+                return doc_error(options->doc, pattern_of(rule, k), err,
                                  "this rule's '%.100s' can never match: only buckets whose names start with '%s' are "
                                  "drained (bucket_prefix)",
                                  buckets->globs[k], options->bucket_prefix);

@@ -120,7 +120,8 @@ static json_t *rules(void) {
 }
 
 static json_t *definitions(void) {
-    json_t *glob = json_pack("{s:[s,s,s],s:i}", "type", "string", "number", "boolean", "minLength", 1);
+    json_t *glob = json_pack("{s:[s,s,s],s:i,s:i}", "type", "string", "number", "boolean", "minLength", 1, "maxLength",
+                             GLOB_BYTES_MAX);
     json_t *word = json_pack("{s:[s,s,s]}", "type", "string", "number", "boolean");
     return json_pack("{s:o,s:o,s:{s:[{s:s},{s:s,s:i,s:i,s:{s:s}}]},s:{s:s,s:i,s:i,s:o}}", "image", image_spec_schema(),
                      "glob", glob, "globs", "anyOf", "$ref", "#/$defs/glob", "type", "array", "minItems", 1, "maxItems",

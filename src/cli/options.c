@@ -7,6 +7,7 @@
 #include "mem.h"
 #include "nearest.h"
 #include "store_uri.h"
+#include "uri.h"
 
 #include <stdlib.h>
 
@@ -164,6 +165,19 @@ static int show_store(struct options *options, struct err *err) {
     return 0;
 }
 
+static int unexpected(const char *word, enum command_id command, struct err *err) {
+    if (uri_has_password(word))
+        return err_set(err, -EINVAL, "unexpected URI with a password, not shown here; see froe help %s",
+                       command_table[command].name);
+    if (command == COMMAND_CRON)
+        return err_set(err, -EINVAL, "unexpected '%.100s'; put the expression in quotes: froe cron \"*/5 * * * *\"",
+                       word);
+    if (command == COMMAND_RUN)
+        return err_set(err, -EINVAL, "unexpected '%.100s'; a program goes after --: froe run ... -- %.100s", word,
+                       word);
+    return err_set(err, -EINVAL, "unexpected '%.100s'; see froe help %s", word, command_table[command].name);
+}
+
 int options_parse(int argc, char **argv, struct options *ret_options, struct err *err) {
     struct options options = {.command = COMMAND_HELP, .argc = argc, .argv = argv};
     if (argc < 2)
@@ -192,15 +206,8 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
             r = add_name(&options, argv[i], err);
         else if (options.command == COMMAND_CONFIG && !options.config)
             take_config(&options, argv[i]);
-        else if (options.command == COMMAND_CRON)
-            r = err_set(err, -EINVAL, "unexpected '%.100s'; put the expression in quotes: froe cron \"*/5 * * * *\"",
-                        argv[i]);
-        else if (options.command == COMMAND_RUN)
-            r = err_set(err, -EINVAL, "unexpected '%.100s'; a program goes after --: froe run ... -- %.100s", argv[i],
-                        argv[i]);
         else
-            r = err_set(err, -EINVAL, "unexpected '%.100s'; see froe help %s", argv[i],
-                        command_table[options.command].name);
+            r = unexpected(argv[i], options.command, err);
     }
     if (r == 0 && !options.help && options.command != COMMAND_HELP) {
         r = fill_in(&options, err);

@@ -40,6 +40,7 @@ enum command_id {
 };
 
 #define GLOBS_MAX 64
+#define GLOB_BYTES_MAX 4096
 #define OPTIONS_MAX 128 /* in the table */
 #define ALLOW_WRITE_MAX 16
 

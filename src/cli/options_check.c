@@ -199,9 +199,13 @@ int options_check(const struct options *options, struct err *err) {
         return 0;
     case COMMAND_CONFIG:
         return check_config(options, err);
-    case COMMAND_CHECK:
-        config_rules_settle_confine(options);
-        return config_outputs_settle(options, "", err);
+    case COMMAND_CHECK: {
+        /* What a run takes from its own command line, a handler say, may be missing here. */
+        int r = check_handler(options, err);
+        if (r == 0)
+            r = options->rules ? config_rules_settle(options, false, err) : 0;
+        return r == 0 ? config_outputs_settle(options, "", err) : r;
+    }
     case COMMAND_STATUS:
     case COMMAND_DEMO:
     case COMMAND_VERSION:

@@ -2,6 +2,7 @@
 #include "options_table.h"
 
 #include "clock.h"
+#include "nearest.h"
 
 #define DAY_US ((uint64_t)(24 * US_PER_HOUR))
 
@@ -285,5 +286,9 @@ int options_command(const char *name, enum command_id *ret_command, struct err *
             *ret_command = (enum command_id)i;
             return 0;
         }
-    return err_set(err, -EINVAL, "unknown command '%s'; see froe help", name);
+    struct nearest nearest = {.name = bytes_str(name)};
+    for (size_t i = 0; i < n_commands; i++)
+        nearest_offer(&nearest, command_table[i].name);
+    return err_set(err, -EINVAL, "unknown command '%.100s'; %s%s%ssee froe help", name,
+                   nearest.found ? "did you mean " : "", nearest.found ? nearest.found : "", nearest.found ? "? " : "");
 }

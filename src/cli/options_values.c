@@ -8,6 +8,7 @@
 #include "nearest.h"
 #include "store_uri.h"
 #include "text.h"
+#include "uri.h"
 
 #include <froe.h>
 #include <time.h>
@@ -99,8 +100,10 @@ static int set_glob(struct options *options, const struct option *option, const 
     const char **globs = include ? options->include : options->exclude;
     size_t *n = include ? &options->n_include : &options->n_exclude;
     if (text[0] == '\0' || text_glob_check(bytes_str(text)) < 0)
-        return err_set(err, -EINVAL, "%s: '%s' is not a pattern: an empty one, an open '[' or a '\\' at the end",
+        return err_set(err, -EINVAL, "%s: '%.100s' is not a pattern: an empty one, an open '[' or a '\\' at the end",
                        origin, text);
+    if (strlen(text) > GLOB_BYTES_MAX)
+        return err_set(err, -EINVAL, "%s: a pattern has at most %d bytes", origin, GLOB_BYTES_MAX);
     if (*n == GLOBS_MAX)
         return err_set(err, -EINVAL, "%s: more than %d patterns", origin, GLOBS_MAX);
     globs[(*n)++] = text;
@@ -264,7 +267,7 @@ static int set_time(int64_t *place, const char *value, const char *origin, struc
     return 0;
 }
 
-int option_set(struct options *options, const struct option *option, const char *value, const char *origin,
+static int set(struct options *options, const struct option *option, const char *value, const char *origin,
                struct err *err) {
     void *place = (char *)options + option->offset;
     struct bytes text = bytes_str(value);
@@ -350,4 +353,16 @@ int option_set(struct options *options, const struct option *option, const char 
         return 0;
     }
     return -EINVAL;
+}
+
+int option_set(struct options *options, const struct option *option, const char *value, const char *origin,
+               struct err *err) {
+    int r = set(options, option, value, origin, err);
+    /* The store's own errors hide just the password. Others may cut a text where it cannot be told any more. */
+    if (r == -EINVAL && option->kind != KIND_STORE && uri_has_password(value))
+        return err_set(err, r,
+                       "%s: this is wrong here; it is not shown, as it looks like a URI with a password, which only "
+                       "'store' takes",
+                       origin);
+    return r;
 }

@@ -93,19 +93,33 @@ static bool same_caps(const struct config_rules *a, const struct config_rules *b
 }
 
 /* Against what the program was started with, as that is still in force. */
-static void tell_what_waits(struct reload *reload, const struct options *fresh) {
-    _cleanup_buf_ struct buf names = {0};
+static void name_what_waits(const struct reload *reload, const struct options *fresh, struct buf *names) {
     for (size_t o = 0; o < n_options; o++) {
         const struct option *option = &option_table[o];
         char key[OPTION_KEY_MAX];
         if (option_in_file(option) && !takes_effect(option) && !same(reload->given, fresh, option))
-            buf_printf(&names, "%s%s", names.n ? ", " : "", option_key(option, key));
+            buf_printf(names, "%s%s", names->n ? ", " : "", option_key(option, key));
     }
     if (!same_caps(reload->given->rules, fresh->rules))
-        buf_printf(&names, "%smax_runs_per_bucket of rules", names.n ? ", " : "");
-    if (names.n)
-        log_warn(reload->log, "the configuration file has other values that need a restart",
-                 LOG_BYTES("keys", buf_bytes(&names)));
+        buf_printf(names, "%smax_runs_per_bucket of rules", names->n ? ", " : "");
+}
+
+/* Which buckets are drained, that it is done, and where the state is stays as it is: what is new has to be right for
+ * these. A result must not land in a bucket that is drained because the file now says that another one is. */
+static int keep_what_waits(const struct reload *reload, struct options *fresh, struct err *err) {
+    const struct options *given = reload->given;
+    bool other_prefix = strcmp(fresh->bucket_prefix, given->bucket_prefix) != 0;
+    char *store = mem_strdup(given->store);
+    if (!store)
+        return err_set(err, -ENOMEM, "out of memory");
+    mem_free(fresh->store);
+    fresh->store = store;
+    fresh->bucket_prefix = given->bucket_prefix;
+    fresh->dry_run = given->dry_run;
+    int r = options_check(fresh, err);
+    if (r < 0 && other_prefix)
+        err_prefix(err, "with the bucket_prefix that stays in force until a restart");
+    return r;
 }
 
 /* What the spawner has laid down it cannot take up again. */
@@ -137,6 +151,10 @@ static int read_again(struct reload *reload, struct err *err) {
     /* Nobody has all taken out of a file on purpose: somebody is just writing it. */
     if (reload->given->doc->root && (!fresh->doc->root || doc_is_nothing(fresh->doc->root)))
         r = err_set(err, -EINVAL, "%s: it is empty", fresh->config);
+    _cleanup_buf_ struct buf waits = {0};
+    name_what_waits(reload, fresh, &waits);
+    if (r == 0)
+        r = keep_what_waits(reload, fresh, err);
     if (r == 0)
         r = check_spawner(reload, fresh, err);
     if (r == 0)
@@ -147,7 +165,9 @@ static int read_again(struct reload *reload, struct err *err) {
         return r;
     }
     reload->log->level = fresh->log_level;
-    tell_what_waits(reload, fresh);
+    if (waits.n)
+        log_warn(reload->log, "the configuration file has other values that need a restart",
+                 LOG_BYTES("keys", buf_bytes(&waits)));
     return 0;
 }
 

@@ -74,6 +74,9 @@ static int read_all(int fd, const char *path, struct buf *bytes, struct err *err
 
 int doc_read(const char *path, struct doc **ret_doc, struct err *err) {
     _cleanup_buf_ struct buf bytes = {0};
+    if (uri_has_password(path))
+        return err_set(err, -EINVAL,
+                       "the configuration is read from a file, not from a URI (not shown: it has a password)");
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     if (fd < 0) {
         int r = -errno;
@@ -83,13 +86,45 @@ int doc_read(const char *path, struct doc **ret_doc, struct err *err) {
     return r < 0 ? r : doc_parse(path, buf_bytes(&bytes), ret_doc, err);
 }
 
+static int error_at(const struct doc *doc, const struct doc_node *node, struct err *err, const char *text) {
+    return err_set(err, -EINVAL, "%s:%u:%u: %s", doc->name, node->line, node->column, text);
+}
+
+static bool has_password(const struct doc_node *node) {
+    if (node->kind == DOC_TEXT)
+        return node->text.p && uri_has_password(node->text.p);
+    bool has = false;
+    for (const struct doc_node *child = node->first; child && !has; child = child->next)
+        has = has_password(child) || (child->key && has_password(child->key));
+    return has;
+}
+
+/* A store's URI may stand wherever it was put by mistake, and an error may show what stands there, or a part of it in
+ * which a password cannot be told from the rest any more. Of a list or mapping it would show the URI from "://" on. */
+static bool may_show_password(const struct doc_node *node, const char *text) {
+    return has_password(node) && (node->kind == DOC_TEXT || strstr(text, "://"));
+}
+
 int doc_error(const struct doc *doc, const struct doc_node *node, struct err *err, const char *format, ...) {
     char text[ERR_TEXT_MAX];
     va_list args;
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return err_set(err, -EINVAL, "%s:%u:%u: %s", doc->name, node->line, node->column, text);
+    if (may_show_password(node, text))
+        return error_at(doc, node, err,
+                        "this is wrong here; it is not shown, as it looks like a URI with a password, which only "
+                        "'store' takes");
+    return error_at(doc, node, err, text);
+}
+
+int doc_key_error(const struct doc *doc, const struct doc_node *key, struct err *err, const char *format, ...) {
+    char text[ERR_TEXT_MAX];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return error_at(doc, key, err, text);
 }
 
 bool doc_is_nothing(const struct doc_node *node) {
@@ -141,14 +176,14 @@ int doc_check_keys(const struct doc *doc, const struct doc_node *map, const char
         for (const char *const *name = known; *name; name++)
             nearest_offer(&nearest, *name);
         if (nearest.found)
-            return doc_error(doc, entry->key, err, "unknown key '%s'%s%s; did you mean %s?", shown.p ? shown.p : "",
-                             space, where, nearest.found);
+            return doc_key_error(doc, entry->key, err, "unknown key '%s'%s%s; did you mean %s?", shown.p ? shown.p : "",
+                                 space, where, nearest.found);
         _cleanup_buf_ struct buf all = {0};
         for (const char *const *name = known; *name; name++)
             if (buf_printf(&all, "%s%s", all.n ? ", " : "", *name) < 0)
                 return err_set(err, -ENOMEM, "out of memory");
-        return doc_error(doc, entry->key, err, "unknown key '%s'%s%s; there are %s", shown.p ? shown.p : "", space,
-                         where, all.p ? all.p : "none");
+        return doc_key_error(doc, entry->key, err, "unknown key '%s'%s%s; there are %s", shown.p ? shown.p : "", space,
+                             where, all.p ? all.p : "none");
     }
     return 0;
 }

@@ -43,7 +43,8 @@ int doc_parse(const char *name, struct bytes bytes, struct doc **ret_doc, struct
 int doc_read(const char *path, struct doc **ret_doc, struct err *err);
 void doc_free(struct doc *doc); /* NULL is fine */
 
-/* An error at that node: "FILE:LINE:COLUMN: TEXT". Returns -EINVAL. */
+/* An error at that node: "FILE:LINE:COLUMN: TEXT". Returns -EINVAL. Where the node looks like a URI with a password the
+ * text is another, which shows nothing of it: texts may quote what stands at the node. */
 int doc_error(const struct doc *doc, const struct doc_node *node, struct err *err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* "a text", "a list", "a mapping", "nothing" (an empty plain text, or null): for errors. */

@@ -76,9 +76,10 @@ static int check_new(struct parse *parse, const struct doc_node *map, const stru
     _cleanup_buf_ struct buf shown = {0};
     if (entry && doc_add_key(&shown, key) < 0)
         return no_memory(parse);
-    return entry ? doc_error(parse->doc, key, parse->err, "the key '%s' stands twice; it was first given in line %u",
-                             shown.p ? shown.p : "", entry->key->line)
-                 : 0;
+    return entry
+               ? doc_key_error(parse->doc, key, parse->err, "the key '%s' stands twice; it was first given in line %u",
+                               shown.p ? shown.p : "", entry->key->line)
+               : 0;
 }
 
 /* Puts the node where one is due. */

@@ -3,6 +3,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "nearest.h"
 
 enum piece_kind { LITERAL, BUCKET, KEY, DIR, BASE, STEM, EXT, NAME, ETAG, VERSION, DATE, YEAR, MONTH, DAY, HOUR };
 
@@ -61,8 +62,14 @@ static int find_placeholder(struct bytes name, bool results, size_t column, size
         *ret_at = i;
         return 0;
     }
-    return err_set(err, -EINVAL, "at %zu: there is no {%.*s}; there are %s%s, and {{ for a brace", column,
-                   (int)(name.n < 40 ? name.n : 40), name.p, KNOWN, results ? ", name" : "");
+    struct nearest nearest = {.name = name};
+    for (size_t i = 0; i < N_PLACEHOLDERS; i++)
+        if (results || placeholders[i].kind != NAME)
+            nearest_offer(&nearest, placeholders[i].name);
+    return err_set(err, -EINVAL, "at %zu: there is no {%.*s}; there are %s%s, and {{ for a brace%s%s%s", column,
+                   (int)(name.n < 40 ? name.n : 40), name.p, KNOWN, results ? ", name" : "",
+                   nearest.found ? "; did you mean {" : "", nearest.found ? nearest.found : "",
+                   nearest.found ? "}?" : "");
 }
 
 static void add_literal(struct key_template *template, const char *p, size_t n) {

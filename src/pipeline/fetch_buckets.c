@@ -8,7 +8,8 @@ struct buckets_task {
     froe_task *task;
     struct s3_call *call;
     struct buf token; /* of the next page; empty after the last */
-    uint64_t found;
+    uint64_t found, unwanted;
+    struct buf first_unwanted; /* its name */
 };
 
 static void next_page(struct buckets_task *run);
@@ -16,6 +17,7 @@ static void next_page(struct buckets_task *run);
 static froe_task *dispose(struct buckets_task *run) {
     froe_task *task = run->task;
     buf_free(&run->token);
+    buf_free(&run->first_unwanted);
     mem_free(run);
     return task;
 }
@@ -28,6 +30,17 @@ static void fail(struct buckets_task *run, const char *text) {
         froe_task_again(dispose(run), US_PER_S, text);
     else
         froe_task_fail(dispose(run), FROE_FAIL_FORGET, text);
+}
+
+/* A pattern that was mistyped would else show nowhere, as nothing of these buckets is counted. Said once for a number.
+ */
+static void tell_unwanted(struct buckets_task *run) {
+    struct pipeline *pipeline = run->pipeline;
+    if (run->unwanted > 0 && run->unwanted != pipeline->unwanted_buckets)
+        LOG_AT(pipeline->options.log, run->unwanted == run->found ? LOG_WARN : LOG_INFO,
+               "no rule wants anything of some buckets; their objects are left alone, and not counted",
+               LOG_INT("buckets", (int64_t)run->unwanted), LOG_BYTES("first", buf_bytes(&run->first_unwanted)));
+    pipeline->unwanted_buckets = run->unwanted;
 }
 
 static void spawned(void *arg, const froe_spawned *result, const froe_error *error) {
@@ -43,6 +56,7 @@ static void spawned(void *arg, const froe_spawned *result, const froe_error *err
     }
     run->pipeline->buckets_listed = true;
     log_debug(run->pipeline->options.log, "buckets listed", LOG_INT("buckets", (int64_t)run->found));
+    tell_unwanted(run);
     if (run->found == 0)
         log_warn(run->pipeline->options.log, "no bucket's name starts with the prefix",
                  LOG_STR("prefix", run->pipeline->prefix));
@@ -61,8 +75,11 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
     for (size_t i = 0; i < page->n; i++) {
         struct bytes name = page->buckets[i].name;
         run->found++;
-        if (!pipeline_plan_wants(pipeline->options.plan, name, NULL))
+        if (!pipeline_plan_wants(pipeline->options.plan, name, NULL)) {
+            if (run->unwanted++ == 0 && buf_add_bytes(&run->first_unwanted, name) < 0)
+                return -ENOMEM;
             continue;
+        }
         struct bucket *bucket = bucket_get(pipeline, name);
         if (!bucket)
             return -ENOMEM;

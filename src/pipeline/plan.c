@@ -77,6 +77,7 @@ void pipeline_set_plan(struct pipeline *pipeline, struct pipeline_plan *plan) {
     if (old->keeps && pipeline->records == RECORDS_NONE)
         pipeline->records = RECORDS_MAYBE; /* in a fleet others may have left some meanwhile */
     pipeline->left_alone = false;          /* what the new one leaves out is worth a line again */
+    pipeline->unwanted_buckets = 0;
     if (old->objects == 0)
         old->unused(old->arg);
 }

@@ -52,6 +52,7 @@ struct pipeline {
     struct guard guard;
     struct list free_objects;      /* object tasks to reuse */
     uv_timer_t timer;              /* looks whether all is drained, and whether a bucket may be listed further */
+    uint64_t unwanted_buckets;     /* of the last pass: those that no rule wants anything of */
     bool buckets_listed;           /* a fetch_s3_buckets has come to its end */
     uint32_t bucket_list_failures; /* --once: in a row */
     enum { PASS_NONE, PASS_ASKED, PASS_SPAWNED } pass; /* --once in a fleet: its own fetch_s3_buckets */

@@ -178,6 +178,19 @@ static void client_free(struct s3_client *client) {
     mem_free(client);
 }
 
+static int check_region(const char *region, struct err *err) {
+    if (!s3_region_is_valid(bytes_str(region)))
+        return err_set(err, -EINVAL, "region '%.100s' is not a region's name", region);
+    return 0;
+}
+
+int s3_check_place(const char *endpoint, const char *region, struct err *err) {
+    struct s3_endpoint read;
+    int r = s3_endpoint_init(&read, &(const struct s3_options){.endpoint = endpoint}, err);
+    s3_endpoint_free(&read);
+    return r == 0 && region ? check_region(region, err) : r;
+}
+
 static int read_options(struct s3_client *client, const struct s3_options *options, struct err *err) {
     int r = s3_endpoint_init(&client->endpoint, options, err);
     if (r < 0)
@@ -186,8 +199,9 @@ static int read_options(struct s3_client *client, const struct s3_options *optio
         options->region && strcmp(options->region, "aws-global") != 0 ? options->region : DEFAULT_REGION;
     if (!options->credentials)
         return err_set(err, -EINVAL, "no credentials provider was given");
-    if (!s3_region_is_valid(bytes_str(region)))
-        return err_set(err, -EINVAL, "region '%.100s' is not a region's name", region);
+    r = check_region(region, err);
+    if (r < 0)
+        return r;
     if (options->addressing == S3_ADDRESS_VIRTUAL && client->endpoint.address_is_ip)
         return err_set(err, -EINVAL, "endpoint '%.200s' is an address: bucket names cannot go before it",
                        options->endpoint);

@@ -102,6 +102,8 @@ void s3_client_counters(const struct s3_client *client, struct s3_counters *ret_
 
 /* Is the name one that can be sent at all: 1-255 of [A-Za-z0-9._-], not "." or ".."? -EINVAL with a text. */
 int s3_check_bucket_name(struct bytes name, struct err *err);
+/* Are they such as s3_client_new takes? NULL is fine. -EINVAL with a text, -ENOMEM. */
+int s3_check_place(const char *endpoint, const char *region, struct err *err);
 
 /* Ends the call soon with S3_CANCELLED (later, from the loop; not from inside this function). */
 void s3_cancel(struct s3_call *call);

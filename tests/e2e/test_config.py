@@ -76,6 +76,34 @@ def test_reload(fake, froe, prefix, folder, write):
     assert (noted(folder / "one"), noted(folder / "two")) == (["1.a", "2.a"], ["1.b"])
 
 
+def test_reload_is_held_to_what_stays_in_force(fake, froe, prefix, folder, write):
+    """A new bucket_prefix takes no effect, so results must not land where the old one drains; and a dry run none either."""
+    bucket, other = prefix + "1", "o" + prefix[1:]
+    fake.make_bucket(bucket)
+    same = {"cron": "* * * * * *"}
+    config = write(base(froe, prefix, **same, rules=[{"keys": "*.a", "handler": "discard"}]))
+    running = froe.start("run", "--log", "json", "--config", config, plain=True)
+    running.until("it runs", lambda: running.result().said("draining"))
+    refused = "the configuration file was not taken; the old one stays in force"
+    for i, (file, error) in enumerate([
+            (base(froe, other, **same, program=["cat"], output=f"s3://{prefix}results/{{key}}"), f"'{prefix}results', which is drained"),
+            (base(froe, other, **same, rules=[{"buckets": other + "*", "handler": "discard"}]), "can never match"),
+            (base(froe, prefix, **same, dry_run=True), "nothing to do with the objects"),
+            (base(froe, prefix, **same, dry_run=True, rules=[{"keys": "*.b"}]), "this rule has no handler")]):
+        write(file)
+        running.signal(signal.SIGHUP)
+        running.until("it says so", lambda n=i + 1: len(running.result().said(refused)) == n)
+        said = running.result().said(refused)[i]["error"]
+        assert error in said and ("stays in force until a restart" in said) == (i < 2), said
+    fake.raw.fill(bucket, (("1.a", b"x"), ("1.b", b"x")))
+    running.until("the first rules hold", lambda: fake.keys(bucket) == ["1.b"])
+    write(base(froe, other, **same, rules=[{"keys": "*.b", "handler": "discard"}]))
+    running.signal(signal.SIGHUP)
+    running.until("what is right is taken", lambda: fake.keys(bucket) == [])
+    assert [line["keys"] for line in running.result().said("the configuration file has other values that need a restart")] == ["bucket_prefix"]
+    assert running.stop().code == DRAINED
+
+
 def test_reload_while_objects_run(fake, froe, prefix, folder, write):
     """What was begun ends by the rules under which it was begun, and its handler lives as long."""
     bucket = prefix + "1"
@@ -119,6 +147,21 @@ def test_show(froe, write, prefix):
     people = froe.run("config", "show", "--config", config, plain=True)
     assert "sEcReT" not in result.stdout + people.stdout
     assert f"slots                12   ({config}:1)" in people.stdout
+
+
+def test_show_the_handler_of_all(froe, write):
+    """Of a rule without one of its own: what its objects are given, and who says so."""
+    config = write("program: [cat, -]\nrules:\n  - keys: a\n  - keys: b\n    handler: discard\n")
+
+    def shown(*args):
+        result = froe.run("config", "show", "--json", "--config", config, *args, plain=True)
+        return [(rule["handler"], rule["origins"]["handler"]) for rule in json.loads(result.stdout)["rules"]]
+    own = ("discard", f"{config}:5")
+    assert shown() == [({"program": ["cat", "-"]}, f"{config}:1"), own]
+    assert shown("--pool") == [({"pool": ["cat", "-"]}, f"{config}:1"), own]
+    assert shown("--discard") == [("discard", "command line"), own]
+    assert shown("--", "tac") == [({"program": ["tac"]}, "command line"), own]
+    assert shown("--plugin", "x.so", "--", "1") == [({"plugin": ["x.so", "1"]}, "command line"), own]
 
 
 def test_check(froe, write):

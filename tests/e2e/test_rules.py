@@ -1,13 +1,14 @@
 """Rules of a configuration file: each row of the tables in docs/config.md, and which of them an object falls under."""
 import datetime
 import hashlib
+import json
 import pathlib
 import signal
 import time
 
 import pytest
 from configs import base, noted, once, to, write  # noqa: F401 - two are fixtures
-from froe import DRAINED, PARKED, processes_of
+from froe import DRAINED, PARKED, USAGE, processes_of
 
 
 @pytest.mark.core
@@ -256,3 +257,40 @@ def test_the_command_line_beside_rules(fake, froe, prefix, folder, write, once):
     config = write(base(froe, prefix, retries=0, backoff="1ms", program=fails, rules=[{"keys": "own", "retries": 1}, {}]))
     once(config, "--retries", 2, expect=PARKED)
     assert noted(folder / "tries") == 3 * ["general"] + 2 * ["own"]
+
+
+def test_buckets_that_no_rule_wants(fake, froe, prefix, write, once):
+    """They are not even listed, so nothing of them is counted: it is said, by a run and before."""
+    for name in ("one", "two", "three"):
+        fake.make_bucket(prefix + name)
+        fake.raw.put(prefix + name, "key", b"x")
+    config = write(base(froe, prefix, rules=[{"buckets": prefix + "t*", "handler": "discard"}]))
+    checked = froe.run("check", "--config", config, plain=True)
+    assert checked.code == DRAINED and f"ok    {prefix}one: left alone: no rule wants anything of it\n" in checked.stdout
+    unwanted = "no rule wants anything of some buckets; their objects are left alone, and not counted"
+    [said] = once(config).said(unwanted)
+    assert (said["level"], said["buckets"], said["first"]) == ("info", 1, prefix + "one")
+    assert [fake.keys(prefix + name) for name in ("one", "two", "three")] == [["key"], [], []]
+    [said] = once(write(base(froe, prefix, rules=[{"buckets": prefix + "x", "handler": "discard"}]))).said(unwanted)
+    assert (said["level"], said["buckets"]) == ("warn", 3)
+
+
+def test_check_looks_for_handlers(fake, froe, prefix, folder, write):
+    """What a run would not find it is told of before, by rule; nothing of it is run."""
+    fake.make_bucket(prefix + "1")
+    ran = folder / "ran"
+    there = {"program": ["sh", "-c", f"touch {ran}"]}
+    fine = froe.run("check", "--config", write(base(froe, prefix, program=["cat"], rules=[{"keys": "a", "handler": there}, {}])), plain=True)
+    assert fine.code == DRAINED and "ok    program of rule 1: /" in fine.stdout and "ok    program: /" in fine.stdout, fine
+    config = write(base(froe, prefix, rules=[
+        {"keys": "a", "handler": there}, {"keys": "b", "handler": {"pool": ["no-such-program-at-all"]}},
+        {"keys": "c", "handler": {"plugin": [str(folder / "none.so")]}}]))
+    result = froe.run("check", "--config", config, plain=True)
+    assert result.code == USAGE, result
+    assert "FAIL  pool of rule 2: " in result.stdout and "FAIL  plugin of rule 3: " in result.stdout
+    found = json.loads(froe.run("check", "--json", "--config", config, plain=True).stdout)
+    assert not found["ok"] and [(item["rule"], item["handler"], item["ok"]) for item in found["handlers"]] == [
+        (1, "program", True), (2, "pool", False), (3, "plugin", False)]
+    wrong = froe.run("check", "--config", write(base(froe, prefix, rules=[{"buckets": "x", "handler": "discard"}])), plain=True)
+    assert wrong.code == USAGE and "can never match" in wrong.stderr
+    assert not ran.exists()

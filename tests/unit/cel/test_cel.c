@@ -131,7 +131,8 @@ static void test_refused_sources(void **state) {
         {"", "column 1: the expression is empty"},
         {" \n ", "line 1, column 1: the expression is empty"},
         {"bucket", "column 1: bucket is not known; the variables are input, additional_metadata and workflow_run_id"},
-        {"'a' + inputs.bucket", "column 7: inputs is not known"},
+        {"'a' + inputs.bucket", "column 7: inputs is not known; the variables are input, additional_metadata and "
+                                "workflow_run_id; did you mean input?"},
         {"'a' +\n  inputs.bucket", "line 2, column 3: inputs is not known"},
         {"input", "column 1: input is a map, not a string; select a field of it, as in input.name"},
         {"(additional_metadata)", "column 2: additional_metadata is a map, not a string"},

@@ -372,7 +372,12 @@ static void test_refused(void **state) {
         {"rules: [{when: }]", ":1:16: when: an expression is a text, not nothing"},
         {"rules: [{when: [a]}]", ":1:16: when: an expression is a text, not a list"},
         {"rules: [{when: size}]", ":1:16: when: column 1: the expression gives an int, not a bool"},
-        {"rules: [{when: sizes > 1}]", ":1:16: when: column 1: sizes is not known"},
+        {"rules: [{when: sizes > 1}]",
+         ":1:16: when: column 1: sizes is not known; the variables are bucket, key, size, etag, last_modified, "
+         "content_type and metadata; did you mean size?"},
+        {"include: 'postgres://u:pw@h/[a'", ":1:10: include: this is wrong here; it is not shown, "},
+        {"output: {bucket: b, key: '{key}', endpoint: 'http://h:x'}", ":1:45: endpoint 'http://h:x' is not http"},
+        {"output: {bucket: b, key: '{key}', region: 'a b'}", ":1:43: region 'a b' is not a region's name"},
         {"rules: [{when: size >}]", ":1:16: when: column 7: "},
         {"rules: [{handler: delete}]", ":1:19: handler: it is discard, {program: [WORD, ...]}, "},
         {"rules: [{handler: {image: {widht: 1}}}]", ":1:28: unknown key 'widht' of image; did you mean width?"},
@@ -390,19 +395,84 @@ static void test_refused(void **state) {
         {"rules: [{min_age: soon}]", ":1:19: min_age: 'soon' is not a length of time"},
         {"rules: [{max_runs_per_bucket: many}]", ":1:31: max_runs_per_bucket: 'many' is not a number"},
         {"rules: [{slots: 3}]", ":1:10: unknown key 'slots' of a rule; "},
-        {"rules: [{buckets: photos-*, handler: discard}]", ":1:9: this rule's 'photos-*' can never match"},
-        {"rules: [{buckets: bucket, handler: discard}]", ":1:9: this rule's 'bucket' can never match"},
+        {"rules: [{buckets: photos-*, handler: discard}]", ":1:19: this rule's 'photos-*' can never match"},
+        {"rules: [{buckets: [bucket-*, photos-*], handler: discard}]", ":1:30: this rule's 'photos-*' can never"},
+        {"rules: [{buckets: bucket, handler: discard}]", ":1:19: this rule's 'bucket' can never match"},
         {"rules: [{handler: discard}, {keys: a}]", ":1:29: this rule has no handler"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct options options;
         struct err err = {0};
         assert_int_equal(read_file((struct line){"run", {0}}, cases[i].text, &options, &err), -EINVAL);
-        char expected[200];
+        char expected[300];
         snprintf(expected, sizeof expected, "%s%s", path, cases[i].error);
         if (strncmp(err.text, expected, strlen(expected)) != 0)
             fail_msg("'%s' gives: %s", cases[i].text, err.text);
     }
+}
+
+/* A store's URI where another value belongs, in whatever shape, and its password in no error about it. */
+static void test_no_password_is_shown(void **state) {
+    static const char *const uris[] = {"postgres://u:sEcReT@h/db", "postgres://h/db?password=sEcReT",
+                                       "host=h password=sEcReT"};
+    static const char *const texts[] = {
+        "slots: '%s'",
+        "slots: %s",
+        "timeout: %s",
+        "history_size: %s",
+        "cron: %s",
+        "store: 'x%s'",
+        "log: %s",
+        "log_level: %s",
+        "include: '[%s'",
+        "exclude: [a, '[%s']",
+        "confine: %s",
+        "pool_body: %s",
+        "allow_write: %s",
+        "once: %s",
+        "output: %s",
+        "output: {bucket: '%s', key: '{key}'}",
+        "output: {bucket: b, key: '%s{kez}'}",
+        "output: {bucket: b, key: '{key}', endpoint: '%s'}",
+        "output: {bucket: b, key: '{key}', endpoint: 'http://%s'}",
+        "output: {bucket: b, key: '{key}', region: '%s'}",
+        "output: {bucket: b, key: '{key}', part_size: '%s'}",
+        "then: %s",
+        "then: 'move:%s'",
+        "then: 'tag:,%s'",
+        "then: {move: '%s'}",
+        "then: ['%s']",
+        "program: '%s'",
+        "program: ['', '%s']",
+        "image: {format: '%s'}",
+        "image: {width: '%s'}",
+        "image: {'%s': 3}",
+        "rules: '%s'",
+        "rules: ['%s']",
+        "rules: [{'%s': 3}]",
+        "rules: [{buckets: '%s', handler: discard}]",
+        "rules: [{buckets: [bucket-a, '%s'], handler: discard}]",
+        "rules: [{keys: '[%s', handler: discard}]",
+        "rules: [{when: '%s', handler: discard}]",
+        "rules: [{when: '\"%s\"', handler: discard}]",
+        "rules: [{handler: '%s'}]",
+        "rules: [{handler: {program: '%s'}}]",
+        "rules: [{handler: {image: {fit: '%s'}}}]",
+        "rules: [{timeout: '%s'}]",
+        "'%s': 3",
+        "'%s'",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        for (size_t u = 0; u < sizeof uris / sizeof uris[0]; u++) {
+            struct options options;
+            struct err err = {0};
+            char text[200];
+            const char *place = strstr(texts[i], "%s");
+            snprintf(text, sizeof text, "%.*s%s%s", (int)(place - texts[i]), texts[i], uris[u], place + 2);
+            int r = read_file((struct line){"run", {0}}, text, &options, &err);
+            if (r != -EINVAL || strstr(err.text, "sEcReT") || strncmp(err.text, path, strlen(path)) != 0)
+                fail_msg("'%s' gives %d: %s", text, r, err.text);
+        }
 }
 
 /* A value that something else overrides has to be right, too. */
@@ -443,6 +513,7 @@ int main(void) {
         cmocka_unit_test(test_caps),
         cmocka_unit_test(test_rules_confine),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_password_is_shown),
         cmocka_unit_test(test_overridden_values_are_checked),
         cmocka_unit_test(test_any_allocation_may_fail),
     };

@@ -49,6 +49,10 @@ static void test_passwords(void **state) {
     shows("postgres://h/d?pass%77ord=secret", "postgres://h/d?pass%77ord=***");
     shows("postgres://h/d?sslpassword=secret", "postgres://h/d?sslpassword=***");
     shows("postgres://u:secret@h/d?password=secret&password=secret", "postgres://u:***@h/d?password=***&password=***");
+    shows("host=h user=u password=secret dbname=d", "host=h user=u password=***");
+    shows("password = 'a secret'", "password =***");
+    shows("host=h\tSslPassword=secret", "host=h\tSslPassword=***");
+    shows("host=password user=the-password", "host=password user=the-password");
     shows("mysql://u:secret@h/d", "mysql://u:***@h/d"); /* in an error about it */
 }
 

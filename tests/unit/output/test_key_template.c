@@ -100,6 +100,8 @@ static void test_refused(void **state) {
     refuse("ab{key}{", true, "at 8: a { without its }");
     refuse("{key", true, "at 1: a { without its }");
     refuse("a}{key}", true, "at 2: a } without its {");
+    refuse("{stern}", true, "for a brace; did you mean {stem}?");
+    refuse("{nam}", true, "did you mean {name}?");
     refuse("{}{key}", true, "at 1: there is no {}");
     refuse("result", true, "the same for all objects");
     refuse("{bucket}/{date}/{ext}/{dir}{name}", true, "the same for all objects");
