@@ -129,16 +129,6 @@ static int check_spawner(const struct reload *reload, const struct options *fres
     return err_set(err, -EINVAL, "confine: no, where froe began with all programs confined, needs a restart");
 }
 
-/* The bucket prefix stays what it was, whatever the file says now: by that one is judged what would land in a drained
- * bucket. (By its own the file was judged when it was read.) */
-static int take(struct reload *reload, struct options *fresh, struct err *err) {
-    const char *prefix = fresh->bucket_prefix;
-    fresh->bucket_prefix = reload->given->bucket_prefix;
-    int r = plans_replace(reload->plans, reload->pipeline, fresh, err);
-    fresh->bucket_prefix = prefix;
-    return r;
-}
-
 static int read_again(struct reload *reload, struct err *err) {
     struct options *fresh = mem_zalloc(sizeof *fresh);
     if (!fresh)
@@ -158,7 +148,7 @@ static int read_again(struct reload *reload, struct err *err) {
     if (r == 0)
         r = check_spawner(reload, fresh, err);
     if (r == 0)
-        r = take(reload, fresh, err);
+        r = plans_replace(reload->plans, reload->pipeline, fresh, err);
     if (r < 0) {
         options_free(fresh);
         mem_free(fresh);
