@@ -202,8 +202,8 @@ json_t *config_then_json(const struct config_then *then) {
 }
 
 #define TEXT "{\"type\":[\"string\",\"number\",\"boolean\"],\"minLength\":1}"
-#define HEADER "{\"type\":\"string\",\"minLength\":1,\"maxLength\":200}"
-#define S3_NAME "{\"type\":\"string\",\"minLength\":1,\"maxLength\":255}"
+#define HEADER "{\"type\":[\"string\",\"number\",\"boolean\"],\"pattern\":\"^[ -~]{1,200}$\"}"
+#define S3_NAME "{\"type\":[\"string\",\"number\",\"boolean\"],\"pattern\":\"^[A-Za-z0-9._-]{1,255}$\"}"
 #define TEMPLATE "{\"type\":\"string\",\"minLength\":1,\"maxLength\":1024}"
 
 #define OUTPUT_MAP                                                                                                 \
@@ -223,5 +223,6 @@ const char config_then_schema[] =
     "\"additionalProperties\":false,\"minProperties\":1,\"maxProperties\":1,\"properties\":{\"move\":{\"anyOf\":"
     "[{\"type\":\"string\",\"pattern\":\"^s3://.+/.+$\"},{\"type\":\"object\",\"additionalProperties\":false,"
     "\"required\":[\"bucket\",\"key\"],\"properties\":{\"bucket\":" S3_NAME ",\"key\":" TEMPLATE
-    "}}]},\"tag\":{\"type\":\"object\",\"minProperties\":1,\"maxProperties\":10,\"additionalProperties\":"
+    "}}]},\"tag\":{\"type\":\"object\",\"minProperties\":1,\"maxProperties\":10,\"propertyNames\":"
+    "{\"pattern\":\"^(?!aws:)\",\"minLength\":1,\"maxLength\":128},\"additionalProperties\":"
     "{\"type\":[\"string\",\"number\",\"boolean\"],\"maxLength\":256}}}}]}";

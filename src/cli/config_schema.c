@@ -6,7 +6,7 @@
 #include "options_table.h"
 #include "spec.h"
 
-#define DURATION "^([0-9]+(\\.[0-9]+)?(us|ms|s|m|h|d))+$"
+#define DURATION "([0-9]+(\\.[0-9]+)?(us|ms|s|m|h|d))+"
 #define SIZE "^[0-9]+([kKmMgGtT][iI]?)?[bB]?$"
 #define STORE "^(sqlite:.+|postgres(ql)?://.*)$"
 
@@ -23,9 +23,9 @@ static json_t *of_kind(const struct option *option) {
     case KIND_U64:
         return number(option);
     case KIND_DURATION:
-        return option->least == 0
-                   ? json_pack("{s:[{s:s,s:s},{s:i}]}", "anyOf", "type", "string", "pattern", DURATION, "const", 0)
-                   : json_pack("{s:s,s:s}", "type", "string", "pattern", DURATION);
+        return option->least == 0 ? json_pack("{s:[{s:s,s:s},{s:i}]}", "anyOf", "type", "string", "pattern",
+                                              "^(0|" DURATION ")$", "const", 0)
+                                  : json_pack("{s:s,s:s}", "type", "string", "pattern", "^" DURATION "$");
     case KIND_SIZE:
         return json_pack("{s:[{s:s,s:s},o]}", "anyOf", "type", "string", "pattern", SIZE, number(option));
     case KIND_STORE:
@@ -45,20 +45,21 @@ static json_t *of_kind(const struct option *option) {
     case KIND_LEVEL:
         return json_pack("{s:[s,s,s,s]}", "enum", "debug", "info", "warn", "error");
     case KIND_PREFIX:
-        return json_pack("{s:[s,s],s:i,s:i}", "type", "string", "number", "minLength", 1, "maxLength", 63);
+        return json_pack("{s:[s,s,s],s:i,s:i}", "type", "string", "number", "boolean", "minLength", 1, "maxLength", 63);
     case KIND_OUTPUT:
         return json_loads(config_output_schema, 0, NULL);
     case KIND_THEN:
         return json_loads(config_then_schema, 0, NULL);
     case KIND_CRON:
         return json_pack("{s:s,s:i}", "type", "string", "minLength", 1);
-    case KIND_TEXT:
+    case KIND_TEXT: /* of the file that is the worker's name */
     case KIND_STATES:
     case KIND_META:
     case KIND_TIME:
         break;
     }
-    return json_pack("{s:[s,s,s],s:i}", "type", "string", "number", "boolean", "minLength", 1);
+    return json_pack("{s:[s,s,s],s:i,s:i}", "type", "string", "number", "boolean", "minLength", 1, "maxLength",
+                     OPTION_WORKER_MAX);
 }
 
 /* The text for people in one line, and the default where there is one. */
@@ -123,10 +124,11 @@ static json_t *definitions(void) {
     json_t *glob = json_pack("{s:[s,s,s],s:i,s:i}", "type", "string", "number", "boolean", "minLength", 1, "maxLength",
                              GLOB_BYTES_MAX);
     json_t *word = json_pack("{s:[s,s,s]}", "type", "string", "number", "boolean");
-    return json_pack("{s:o,s:o,s:{s:[{s:s},{s:s,s:i,s:i,s:{s:s}}]},s:{s:s,s:i,s:i,s:o}}", "image", image_spec_schema(),
-                     "glob", glob, "globs", "anyOf", "$ref", "#/$defs/glob", "type", "array", "minItems", 1, "maxItems",
-                     GLOBS_MAX, "items", "$ref", "#/$defs/glob", "program", "type", "array", "minItems", 1, "maxItems",
-                     CONFIG_PROGRAM_MAX, "items", word);
+    json_t *first = json_pack("{s:[s,s,s],s:i}", "type", "string", "number", "boolean", "minLength", 1);
+    return json_pack("{s:o,s:o,s:{s:[{s:s},{s:s,s:i,s:i,s:{s:s}}]},s:{s:s,s:i,s:i,s:[o],s:o}}", "image",
+                     image_spec_schema(), "glob", glob, "globs", "anyOf", "$ref", "#/$defs/glob", "type", "array",
+                     "minItems", 1, "maxItems", GLOBS_MAX, "items", "$ref", "#/$defs/glob", "program", "type", "array",
+                     "minItems", 1, "maxItems", CONFIG_PROGRAM_MAX, "prefixItems", first, "items", word);
 }
 
 json_t *config_schema(void) {

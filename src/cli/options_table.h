@@ -65,6 +65,7 @@ bool option_is_for(const struct option *option, enum command_id command);
 /* Has it a key in the configuration file? All of froe run that mean something there. */
 bool option_in_file(const struct option *option);
 #define OPTION_KEY_MAX 64
+#define OPTION_WORKER_MAX 128 /* bytes of a worker's name */
 /* Its key: the option's name with '_' for '-'. */
 const char *option_key(const struct option *option, char key[OPTION_KEY_MAX]);
 

@@ -13,8 +13,6 @@
 #include <froe.h>
 #include <time.h>
 
-#define WORKER_NAME_MAX 128
-
 static int set_number(void *place, const struct option *option, struct bytes text, const char *origin,
                       struct err *err) {
     uint64_t value;
@@ -288,9 +286,9 @@ static int set(struct options *options, const struct option *option, const char 
             return err_set(err, -EINVAL, "%s: that is no bucket's name", origin);
         if (option->offset == OPTION_AT(workflow) && !text_is_utf8(text))
             return err_set(err, -EINVAL, "%s: that is no workflow's name", origin);
-        if (option->offset == OPTION_AT(worker) && (text.n > WORKER_NAME_MAX || !text_is_utf8(text)))
+        if (option->offset == OPTION_AT(worker) && (text.n > OPTION_WORKER_MAX || !text_is_utf8(text)))
             return err_set(err, -EINVAL, "%s: a worker's name is UTF-8 and has at most %d bytes", origin,
-                           WORKER_NAME_MAX);
+                           OPTION_WORKER_MAX);
         *(const char **)place = value;
         return 0;
     case KIND_U32:

@@ -228,10 +228,25 @@ def test_an_example_has_every_key(schema):
     "confine: maybe", "confine: [no]", "allow_network: perhaps", "allow_write: here", "allow_write: []", "limit_memory: much",
     "limit_cpu: 5", "limit_files: -1", "nice: 20", "plugin: x.so", "plugin: []", "rules: [{handler: {plugin: []}}]",
     "rules: [{confine: maybe}]", "rules: [{nice: 20}]", "rules: [{allow_write: here}]",
+    "then: {move: {bucket: 'b b', key: '{key}'}}", "then: {tag: {'aws:x': y}}", "then: {tag: {'': y}}", "program: ['']",
+    f"worker: {129 * 'w'}", f"include: {4097 * 'x'}", "output: {bucket: b, key: '{key}', region: ''}",
 ])
 def test_what_the_schema_refuses_froe_refuses(froe, schema, write, text):
     assert list(schema.iter_errors(yaml.safe_load(text)))
     assert froe.run("config", "check", write(text), plain=True).code == USAGE
+
+
+@pytest.mark.parametrize("text", [
+    "history: '0'", "history: 0", "min_age: '0'", "limit_cpu: 0s", "bucket_prefix: true", "bucket_prefix: 12", "worker: 1.5",
+    "output: {bucket: 123, key: '{key}', content_type: 1}", "then: {tag: {a: 1, b: true, c: ''}}", "program: [1, true, '']",
+    "history_size: 1048576", "history_size: 64mb", "timeout: 1.5h", "store: postgresql://", "cron: '@daily'", "once: false",
+    "pool_body: memfd", "confine: best-effort", "include: 1", "rules: [{}]", "rules: [{keys: {}}]", "rules: [{when: true}]",
+])
+def test_what_froe_takes_the_schema_takes(froe, schema, write, text):
+    assert list(schema.iter_errors(yaml.safe_load(text))) == []
+    result = froe.run("config", "check", write(text), "--discard" if "program" not in text and "output" not in text else "--dry-run",
+                      plain=True)
+    assert result.code == DRAINED, result
 
 
 def option_names(froe):
