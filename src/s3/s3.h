@@ -212,7 +212,8 @@ typedef int64_t s3_read_fn(void *arg, uint64_t offset, void *to, size_t n);
  * as a multipart upload, a part after the other, aborted when it cannot be completed or is cancelled (one that is
  * cancelled while it begins ends when the server has answered); an abort that failed is told in the result's text.
  * Closing the client still lets an abort run, for 5 s at most. S3_OK means that S3 has it, whole and durable;
- * S3_CONFLICT, that somebody else ended the upload. No deadline: the stall limit applies. At most 10000 parts: they are
+ * S3_CONFLICT, that somebody else ended the upload; of a look that was to tell, and failed, the status is that of the
+ * look. No deadline: the stall limit applies. At most 10000 parts: they are
  * larger than part_bytes where that is not enough. Servers other than AWS are told the tags of an upload in parts once
  * more after it, as Ceph ignores them before: for a moment the object is there without. attempts and throttled are
  * those of all requests. Needs s3:PutObject; s3:AbortMultipartUpload; and s3:GetObject where the answer to the last
@@ -235,8 +236,10 @@ int s3_probe_put(struct s3_client *client, struct bytes bucket, struct bytes key
  * cannot copy, in parts of the copy's own. An answer of 200 with an error in it is that error. Servers that are not AWS
  * may ignore the ETag: there the source is looked at before and after, so that S3_OK means a copy of that very object
  * all the same; but what took its place just then may have been copied when the call ends with S3_PRECONDITION (not
- * above 5 GiB). With a content type or metadata in `options` (may be NULL) these replace all that the source has of
- * both; with tags, those replace its tags. The storage class is that of `options`, else STANDARD, not the source's. The
+ * above 5 GiB), and S3_CONFLICT means that a source which was there a moment ago was not found. Nor are they asked for
+ * more than 5 GiB under a key with a '%' or "?versionId=" in it: S3_NOT_SUPPORTED, as Ceph 16 would copy another
+ * object. With a content type or metadata in `options` (may be NULL) these replace all that the source has of both;
+ * with tags, those replace its tags. The storage class is that of `options`, else STANDARD, not the source's. The
  * request goes to the region of the destination. No deadline: the stall limit applies. Needs s3:GetObject
  * (s3:GetObjectVersion) and s3:GetObjectTagging (s3:GetObjectVersionTagging) on the source, s3:PutObject and
  * s3:PutObjectTagging on the destination, and above 5 GiB s3:AbortMultipartUpload.

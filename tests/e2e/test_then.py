@@ -48,6 +48,14 @@ def test_move(server, froe, bucket, done):
         assert tags_of(server, done, f"{bucket}/{key}") == {"k": "v"}
 
 
+@pytest.mark.needs("standard_ia")
+def test_moved_into_the_usual_class(server, froe, bucket, done):
+    server.make_bucket(done)
+    server.s3.put_object(Bucket=bucket, Key="a", Body=b"x", StorageClass="STANDARD_IA")
+    froe.once("--then", f"move:s3://{done}/{{key}}", program=["cat"])
+    assert [item["StorageClass"] for item in server.s3.list_objects_v2(Bucket=done)["Contents"]] == ["STANDARD"]
+
+
 def test_move_where_there_is_no_bucket(server, froe, bucket, done):
     server.s3.put_object(Bucket=bucket, Key="a", Body=b"x")
     froe.once("--then", f"move:s3://{done}/{{key}}", "--retries", 1, "--backoff", "50ms", program=froe.recorder(), expect=PARKED)
