@@ -78,7 +78,9 @@ static int take_variable(struct options *options, size_t at, const char *value, 
 
 /* Before anything else: the file has values for the other options. */
 static int open_file(struct options *options, struct err *err) {
-    for (size_t o = 0; o < n_options; o++) {
+    /* A schema is the same whatever the file is like that a variable names. */
+    bool schema = options->command == COMMAND_CONFIG && options->action && strcmp(options->action, "schema") == 0;
+    for (size_t o = 0; o < n_options && !schema; o++) {
         const struct option *option = &option_table[o];
         if (option->offset != OPTION_AT(config) || !option_is_for(option, options->command))
             continue;
@@ -210,7 +212,9 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
             r = unexpected(argv[i], options.command, err);
     }
     if (r == 0 && !options.help && options.command != COMMAND_HELP) {
-        r = fill_in(&options, err);
+        r = options.command == COMMAND_CONFIG ? options_check_config_action(&options, err) : 0;
+        if (r == 0)
+            r = fill_in(&options, err);
         if (r == 0)
             r = options_settle_plugin(&options, err);
         if (r == 0)

@@ -144,14 +144,15 @@ static int check_runs(const struct options *options, struct err *err) {
     return 0;
 }
 
-static int check_config(const struct options *options, struct err *err) {
+int options_check_config_action(const struct options *options, struct err *err) {
     static const char *const words[] = {"check", "show", "schema", NULL};
-    int r = check_action(options, words, "a configuration file", "check, show or schema", err);
-    if (r < 0)
-        return r;
+    return check_action(options, words, "a configuration file", "check, show or schema", err);
+}
+
+static int check_config(const struct options *options, struct err *err) {
     if (is(options, "check") && !options->config)
         return err_set(err, -EINVAL, "which file? froe config check FILE, or set FROE_CONFIG");
-    r = check_handler(options, err);
+    int r = check_handler(options, err);
     /* A file with rules says what is done, and is held to all that a run of it is. Without them it may be about other
      * things alone, and the program be given on the command line. */
     bool runs = is(options, "check") && options->rules && !options->dry_run;

@@ -94,3 +94,6 @@ int options_program_from_file(struct options *options, struct err *err);
 int options_settle_plugin(struct options *options, struct err *err);
 /* options_check.c: what does not go together, or is missing. -EINVAL. */
 int options_check(const struct options *options, struct err *err);
+/* Likewise, before the file is read: a word that froe config does not know is worth more than a file that is not there.
+ */
+int options_check_config_action(const struct options *options, struct err *err);

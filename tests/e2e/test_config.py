@@ -174,6 +174,14 @@ def test_check(froe, write):
     assert result.code == USAGE and "FROE_CONFIG" in result.stderr
 
 
+def test_what_froe_config_is_asked(froe, write):
+    """The word first, then the file; and a schema is there whatever a file is like."""
+    result = froe.run("config", "chek", "no-such-file", plain=True)
+    assert result.code == USAGE and "'chek' is not what can be done with a configuration file" in result.stderr
+    assert froe.run("config", plain=True).code == USAGE
+    assert froe.run("config", "schema", plain=True, env={"FROE_CONFIG": write("slotss: 3\n")}).code == DRAINED
+
+
 def test_check_wants_a_handler_for_each_rule(froe, write):
     """As a run does, and in its words; a handler for all may come by the command line there as here."""
     path = write("bucket_prefix: in-\nrules:\n  - keys: a\n    handler: discard\n  - keys: b\n")
