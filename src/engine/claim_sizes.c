@@ -196,11 +196,19 @@ uint32_t claim_want_tokens(const struct froe *engine, const struct lane *lane) {
     return share > lane->running ? share : lane->running;
 }
 
+static bool has_fewer_than(const struct froe *engine, const struct lane *lane, uint32_t low_water) {
+    return lane->unstarted < low_water && !engine->more && !lane->workflow->takes_turns && !lane->wanted &&
+           lane->group->paused_until_mono_us == 0 && lane->group->limit > 0 && !lane_is_dry(engine, lane);
+}
+
 bool claim_wants(const struct froe *engine, const struct lane *lane) {
     if (!lane->wanted && lane->group->paused_until_mono_us == 0 && lacks_tokens(engine, lane))
         return true;
-    return lane->unstarted < lane->low_water && !engine->more && !lane->workflow->takes_turns && !lane->wanted &&
-           lane->group->paused_until_mono_us == 0 && lane->group->limit > 0 && !lane_is_dry(engine, lane);
+    return has_fewer_than(engine, lane, lane->low_water);
+}
+
+bool claim_wants_along(const struct froe *engine, const struct lane *lane) {
+    return has_fewer_than(engine, lane, lane->low_water + 1);
 }
 
 bool claim_idles(const struct froe *engine, const struct lane *lane) {

@@ -2,8 +2,10 @@
  *
  * At most one claim is under way. It asks for two things: more runs of lanes that are held and run low (so early that
  * they never run empty), and lanes that are not held, whenever those may have got work. A lease should last about a
- * second: a fast workflow gets hundreds of runs at once, a slow one as many as it may run. When more lanes have work
- * than may be held no lane is refilled: it runs empty, and the store gives the turn to whoever waited longest.
+ * second: a fast workflow gets hundreds of runs at once, a slow one as many as it may run. Lanes that take turns with
+ * equal leases run low one run apart: who is about to is asked for along with the first, or would be without work until
+ * the answer after the next, while the first goes on. When more lanes have work than may be held no lane is refilled:
+ * it runs empty, and the store gives the turn to whoever waited longest.
  *
  * Where lanes compete for what a rule has to give, a lane that has tokens but no runs for them first offers them: it
  * gives them back while lanes that are not held are asked for. Only when none of those came is it refilled, and of
@@ -348,7 +350,7 @@ static void finish_claim(struct request *request, struct froe *engine) {
 
 /* What is asked for a lane; false: nothing. */
 static bool make_want(struct froe *engine, struct lane *lane, bool refill, struct store_want *ret_want) {
-    bool idles = claim_idles(engine, lane), wants = claim_wants(engine, lane);
+    bool idles = claim_idles(engine, lane), wants = claim_wants(engine, lane) || claim_wants_along(engine, lane);
     if (!idles && !wants && !claim_has_spare(lane))
         return false;
     *ret_want = (struct store_want){.lane = lane->id, .tokens = claim_want_tokens(engine, lane)};
@@ -437,13 +439,15 @@ static void claims_others(froe *engine, int64_t now) {
 static bool pump_kind(froe *engine, bool rated, int64_t now) {
     if ((rated ? engine->n_rated : engine->n_registered - engine->n_rated) == 0)
         return engine->look[rated] = false;
-    size_t n_wants = 0, n_idle = 0;
+    size_t n_wants = 0, n_along = 0, n_idle = 0;
     if (engine->thirsty)
         LIST_EACH (link, &engine->lanes) {
             const struct lane *lane = LIST_ENTRY(link, struct lane, in_lanes);
             if (lane->workflow->rated != rated)
                 continue;
-            n_wants += claim_wants(engine, lane) || claim_has_spare(lane);
+            bool wants = claim_wants(engine, lane) || claim_has_spare(lane);
+            n_wants += wants;
+            n_along += !wants && claim_wants_along(engine, lane);
             n_idle += claim_idles(engine, lane);
         }
     bool look = engine->look[rated], refill = engine->refill[rated];
@@ -461,7 +465,7 @@ static bool pump_kind(froe *engine, bool rated, int64_t now) {
     engine->thirsty = false;
     if (lanes > 0)
         engine->look[rated] = false;
-    if (ask(engine, rated, n_wants + n_idle, lanes, now) < 0)
+    if (ask(engine, rated, n_wants + n_along + n_idle, lanes, now) < 0)
         engine_fail(engine, &(struct err){.code = -ENOMEM, .text = "out of memory"});
     return true;
 }

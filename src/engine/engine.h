@@ -164,8 +164,9 @@ void claims_look(froe *engine);                      /* lanes that are not held 
 void claims_stir(froe *engine, struct group *group); /* also lanes held, of that group (NULL: any), may have got work */
 void claims_due(froe *engine, int64_t due_utc_us);   /* the store will have work then */
 void claims_ran(struct lane *lane, int64_t duration_us);
-bool claim_wants(const froe *engine, const struct lane *lane); /* it runs low, and may be refilled */
-bool claim_idles(const froe *engine, const struct lane *lane); /* it takes turns, and has nothing to start */
+bool claim_wants(const froe *engine, const struct lane *lane);       /* it runs low, and may be refilled */
+bool claim_wants_along(const froe *engine, const struct lane *lane); /* it is about to, if somebody else is asked for */
+bool claim_idles(const froe *engine, const struct lane *lane);       /* it takes turns, and has nothing to start */
 uint32_t claim_want_runs(const froe *engine, const struct lane *lane);
 uint32_t claim_free_slots(const froe *engine);    /* at least 1 */
 uint32_t claim_new_lanes(const froe *engine);     /* how many more may be held */
