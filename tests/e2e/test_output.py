@@ -628,7 +628,8 @@ def test_timeout_while_storing(fake, froe, bucket, results):
 @pytest.mark.needs("strict_auth")  # the fake and Ceph
 @pytest.mark.parametrize("kind", ["bucket", "directory", "move"])
 def test_killed_between_result_and_delete(server, froe, bucket, results, out, kind):
-    """30 times: once a result is there and before its object is deleted. No result is missing, no source was lost.
+    """10 times, so 30 times on each server: once a result is there and before its object is deleted. No result is missing, no source was
+    lost.
 
     However fast the machine is and however slow: froe is halted at some moment and looked at, goes on when no result is ahead of
     its object's delete just then, and is killed when one is. What counts is what is there after the kill: a delete may have been on
@@ -670,8 +671,8 @@ def test_killed_between_result_and_delete(server, froe, bucket, results, out, ki
 
     looked_at = set()
     kills = between = 0
-    for number in range(100):
-        if kills == 30:
+    for number in range(30):
+        if between == 10:
             break
         before = stored()
         running = froe.start("run", "--once", "--max-runs-per-bucket", 4, "--output", output, *then, program=["cat"])
@@ -688,7 +689,7 @@ def test_killed_between_result_and_delete(server, froe, bucket, results, out, ki
             bodies |= more
             server.raw.fill(bucket, more.items())
     print(f"{server.name}: {len(bodies)} objects, {kills} kills, {between} of them between a result and its delete")
-    assert kills == 30 and between >= 20, (kills, between)
+    assert between == 10, (kills, between)
     if server.name == "fake":
         server.behave()
     froe.once("--output", output, *then, program=["cat"], timeout=90)

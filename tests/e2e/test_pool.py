@@ -1,5 +1,6 @@
 """The pool: workers that are kept. The examples in three languages, bad workers, and what is lost when somebody is killed: nothing."""
 import collections
+import contextlib
 import gzip
 import os
 import pathlib
@@ -179,6 +180,7 @@ def test_words_after_an_answer(fake, froe, prefix, worker):
     fill(fake, prefix + "1", 20)
     result = froe.once("--pool", "--pool-workers", 1, "--retries", 0, program=worker.program("bad", "k/7", "after"))
     assert fake.keys(prefix + "1") == [] and sorted(worker.keys("done")) == sorted(f"k/{i}" for i in range(20))
+    assert worker.bodies_were_whole() == 20  # each was handed over once
     assert result.said("attempt failed") == [] and len(worker.pids()) == 2
 
 
@@ -280,6 +282,23 @@ def peak_of(running, froe, look=lambda: None):
     return most
 
 
+@contextlib.contextmanager
+def halted(running):
+    """So that nothing moves while it is looked at, in none of its threads. OSError: it has just ended."""
+    def stands():
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in pathlib.Path(f"/proc/{running.pid}/task").glob("*/stat")]
+        return all(state in "TXZ" for state in states)
+    os.kill(running.pid, signal.SIGSTOP)
+    try:
+        end = time.monotonic() + 60
+        while not stands():
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        yield
+    finally:
+        os.kill(running.pid, signal.SIGCONT)
+
+
 @pytest.mark.core
 @pytest.mark.parametrize("handler", ["program", "pool"])
 def test_results_stay_inside_the_budget(fake, froe, prefix, folder, worker, handler):
@@ -293,17 +312,15 @@ def test_results_stay_inside_the_budget(fake, froe, prefix, folder, worker, hand
     seen = {"memory": 0, "files": 0}
 
     def look():
-        """What froe's descriptors hold: memory that has no name, and files that have none."""
+        """What froe's descriptors hold at one moment: memory that has no name, and files that have none."""
         held = {"memory": 0, "files": 0}
-        for fd in pathlib.Path(f"/proc/{running.pid}/fd").iterdir():
-            try:
+        with halted(running):
+            for fd in pathlib.Path(f"/proc/{running.pid}/fd").iterdir():
                 name, about = os.readlink(fd), fd.stat()
-            except OSError:
-                continue
-            if name.startswith("/memfd:froe-spool"):
-                held["memory"] += about.st_blocks * 512
-            elif name.startswith(str(temporary)):
-                held["files"] += about.st_size
+                if name.startswith("/memfd:froe-spool"):
+                    held["memory"] += about.st_blocks * 512
+                elif name.startswith(str(temporary)):
+                    held["files"] += about.st_size
         for what, n in held.items():
             seen[what] = max(seen[what], n)
 

@@ -175,37 +175,49 @@ def test_a_bucket_in_another_region_is_found(fake, fake_store, prefix):
     assert elsewhere.get_object_tagging(Bucket=there, Key="copy")["TagSet"] == [{"Key": "a", "Value": "b"}]
 
 
-def read_request(connection, whole):
+def read_head(connection):
+    """The head, and what came with it of the body."""
     got = b""
     while b"\r\n\r\n" not in got:
         got += connection.recv(65536)
     head, _, rest = got.partition(b"\r\n\r\n")
-    missing = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(rest)
-    while whole and missing > 0:
-        piece = connection.recv(1 << 20)
-        rest += piece
-        missing -= len(piece)
     return head, rest
 
 
+def read_body(connection, head, rest):
+    missing = int(re.search(rb"(?i)content-length: (\d+)", head)[1]) - len(rest)
+    while missing > 0:
+        piece = connection.recv(1 << 20)
+        rest += piece
+        missing -= len(piece)
+    return rest
+
+
 def test_a_redirect_that_comes_before_the_body_loses_none_of_it(fake_store):
-    """Servers answer from the head alone, and close with most of the body unread."""
-    seen = []
+    """Servers answer from the head alone, and close with most of the body unread.
+
+    Such a close resets the connection, which may overtake the answer; then the client has none and asks there again."""
+    elsewhere, there = [], []
 
     def serve(listener):
-        for number in range(2):
+        while not there:
             with listener.accept()[0] as connection:
-                seen.append(read_request(connection, number))
-                connection.sendall(b"HTTP/1.1 307 x\r\nx-amz-bucket-region: eu-west-1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-                                   if number == 0 else b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+                head = read_head(connection)
+                if b"/eu-west-1/s3/" in head[0]:
+                    there.append(read_body(connection, *head))
+                    connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n')
+                else:
+                    elsewhere.append(head[0])
+                    connection.sendall(b"HTTP/1.1 307 x\r\nx-amz-bucket-region: eu-west-1\r\nConnection: close\r\n"
+                                       b"Content-Length: 0\r\n\r\n")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve, args=[listener], daemon=True)
         thread.start()
         answer, text = fake_store("put", "bucket", "key", LARGE, 2 * LARGE, endpoint=f"http://127.0.0.1:{listener.getsockname()[1]}")
         assert answer == 'ok "e"', text
         thread.join(60)
-    assert b"/us-east-1/s3/" in seen[0][0] and b"/eu-west-1/s3/" in seen[1][0]
-    assert seen[1][1] == body(LARGE)
+    assert elsewhere and all(b"/us-east-1/s3/" in head for head in elsewhere)
+    assert there == [body(LARGE)]
 
 
 def parts_of_uploads(server, bucket):

@@ -99,7 +99,11 @@ for line in stdin:
     answer = {"id": job["id"], "status": "ok"}
     if "results" in options:
         answer["result_bytes"] = len(body)
-    write(json.dumps(answer) + "\n" + ("bye\n" if how == "after" else ""))
+    if how == "after":  # what it says then costs it its place, so it writes this down before
+        note("done", job["bucket"], job["key_url"])
+        write(json.dumps(answer) + "\nbye\n")
+        continue
+    write(json.dumps(answer) + "\n")
     if "results" in options:
         stdout.write(body[:-1] if how == "short" else body + b"x" if how == "more" else body)
         stdout.flush()
