@@ -319,6 +319,20 @@ size_t steps_end(struct steps *steps, const struct held *held, enum store_outcom
     return steps_settle(steps, held->worker, &settled, 1);
 }
 
+/* Some runs with each commit, as a worker does. */
+static void drain_lease(struct steps *steps, const struct store_lease *lease) {
+    struct store_settled settled[16];
+    for (size_t n = 0, at = 0; at < lease->n; at += n) {
+        for (n = 0; n < sizeof settled / sizeof settled[0] && at + n < lease->n; n++) {
+            const struct store_run *run = &lease->runs[at + n];
+            settled[n] = (struct store_settled){
+                .lease = lease->id, .index = run->index, .outcome = STORE_DONE, .child_key = run->child_key};
+            add_word(&last_drained, run->child_key);
+        }
+        assert_int_equal(steps_settle(steps, steps->worker, settled, n), 0);
+    }
+}
+
 const char *steps_drain(struct steps *steps, int64_t workflow) {
     buf_reset(&last_drained);
     assert_int_equal(buf_add_str(&last_drained, ""), 0);
@@ -327,14 +341,7 @@ const char *steps_drain(struct steps *steps, int64_t workflow) {
         if (claimed->n == 0)
             return last_drained.p;
         for (size_t i = 0; i < claimed->n; i++)
-            for (size_t j = 0; j < claimed->leases[i].n; j++) {
-                struct store_settled settled = {.lease = claimed->leases[i].id,
-                                                .index = claimed->leases[i].runs[j].index,
-                                                .outcome = STORE_DONE,
-                                                .child_key = claimed->leases[i].runs[j].child_key};
-                add_word(&last_drained, settled.child_key);
-                assert_int_equal(steps_settle(steps, steps->worker, &settled, 1), 0);
-            }
+            drain_lease(steps, &claimed->leases[i]);
     }
 }
 
