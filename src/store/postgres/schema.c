@@ -110,6 +110,10 @@ static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, "DROP INDEX @
     "octet_length(t.child_key) + octet_length(t.generation) + octet_length(t.input) + octet_length(t.metadata)" \
     " + octet_length(t.checkpoint) + octet_length(t.error) + 160"
 #define TROUBLE "t.page, t.idx, t.lane, t.state, t.due, t.attempts, t.generation, (" TROUBLE_SIZE ")::int8"
+#define NEW_PAGE                                                                                                    \
+    "id, seq, workflow, lane, n, place, rank, priority, created, not_before, start_by, parent_page, parent_index, " \
+    "size,"                                                                                                         \
+    " n_live, n_queued, live, queued, touched, first_key, last_key, input, metadata, keys, rest"
 #define KEPT "k.page, k.idx, k.attempts, k.child_key, k.generation, k.input, k.checkpoint"
 #define RUN_FILTER                                                                                               \
     "($4 = 0 OR lane = ANY ($3)) AND ($5 = 0 OR place <> 0) AND ($6 = 0 OR created < $6) AND ($7 = 0 OR created" \
@@ -207,11 +211,15 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_KEYS_GONE] = "SELECT u FROM unnest($1) u WHERE NOT EXISTS (SELECT 1 FROM @page WHERE id = u AND place <> 0)"
                       " AND NOT EXISTS (SELECT 1 FROM @trouble WHERE page = u AND state <> 0) ORDER BY u",
 
-    [SQL_PAGE_ADD] = "INSERT INTO @page (id, seq, workflow, lane, n, place, rank, priority, created, not_before,"
-                     " start_by, parent_page, parent_index, size, n_live, n_queued, changed, ended, live, queued,"
-                     " touched, first_key, last_key, input, metadata, keys, rest) VALUES ($1, $2, $3, $4, $5, $6, $7,"
-                     " $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, CASE WHEN $6 = 0 THEN $17 END, $18, $19, $20,"
-                     " $21, $22, $23, $24, $25, $26)",
+    [SQL_PAGE_ADD] = "INSERT INTO @page (" NEW_PAGE ", changed, ended) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+                     " $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,"
+                     " CASE WHEN $6 = 0 THEN $26 END)",
+    [SQL_PAGES_ADD] = "INSERT INTO @page (" NEW_PAGE ", changed, ended) SELECT id, seq, workflow, lane, n, place, rank,"
+                      " priority, created, not_before, start_by, parent_page, parent_index, size, n_live, n_queued,"
+                      " nullif(live, ''), nullif(queued, ''), nullif(touched, ''), nullif(first_key, ''),"
+                      " nullif(last_key, ''), input, metadata, nullif(keys, ''), nullif(rest, ''), $26,"
+                      " CASE WHEN place = 0 THEN $26 END FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+                      " $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) AS u (" NEW_PAGE ")",
     [SQL_PAGE_PUT] = "UPDATE @page p SET place = u.place, rank = u.rank, n_live = u.n_live, n_queued = u.n_queued,"
                      " start_by = u.start_by, changed = $7, ended = CASE WHEN u.place = 0 THEN $7 END, live = u.live,"
                      " queued = u.queued, touched = u.touched FROM unnest($1, $2, $3, $4, $5, $6, $8, $9, $10)"

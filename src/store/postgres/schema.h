@@ -68,6 +68,7 @@ enum sql_statement {
     SQL_KEYS_GONE,
     /* writing */
     SQL_PAGE_ADD,
+    SQL_PAGES_ADD,
     SQL_PAGE_PUT,
     SQL_PAGE_DROP,
     SQL_LANE_ADD,
