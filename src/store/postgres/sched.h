@@ -89,9 +89,9 @@ struct lane {
     struct workflow *workflow;
     struct group *group;
     int64_t v[LANE_NUMBERS];
-    struct list busy; /* in sched.busy while it has queued runs or retries */
-    bool dirty, is_new, had_work;
-    bool woke; /* got work since it was written */
+    struct list busy;             /* in sched.busy while it has queued runs or retries */
+    bool dirty, is_new, had_work; /* had_work: has any, be it due later */
+    bool woke;                    /* got work since it was written */
     struct lane *next_dirty;
     char *packed;
     size_t packed_n, n_keys;

@@ -258,7 +258,7 @@ static int write_lanes(struct postgres_store *store) {
         put |= !row->is_new;
         if (row->v[LN_USED] < store->now_utc_us)
             row->v[LN_USED] = store->now_utc_us;
-        store->sched.woke |= row->woke && sched_has_work(row, store->now_utc_us);
+        store->sched.woke |= row->woke && row->had_work;
         row->woke = false;
         r = pg_lane_changed(store, row->id);
     }
