@@ -128,6 +128,8 @@ const char schema_settings[] =
 static const char *const templates[SQL_STATEMENTS] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_LOCK] = "SELECT " META " FROM @meta WHERE one = 1 FOR UPDATE",
+    /* A division by zero when another batch has the number, or the tables another version. */
+    [SQL_LOCK_SAME] = "SELECT " NOW ", 1 / (batch = $2 AND version = $3)::int FROM @meta WHERE one = 1 FOR UPDATE",
     [SQL_LOCAL] = "SELECT set_config('synchronous_commit', 'off', true),"
                   " set_config('idle_in_transaction_session_timeout', '10s', true),"
                   " set_config('lock_timeout', '14s', true), set_config('statement_timeout', '14s', true),"

@@ -20,6 +20,7 @@ enum sql_statement {
     /* of a batch */
     SQL_BEGIN,
     SQL_LOCK,
+    SQL_LOCK_SAME,
     SQL_LOCAL,
     SQL_NOTIFY,
     SQL_FINISH,

@@ -199,10 +199,11 @@ static int code_of(const char *state) {
         const char *prefix;
         int code;
     } codes[] = {
-        {"53100", STORE_ERR_FULL}, {"XX001", STORE_ERR_CORRUPT}, {"XX002", STORE_ERR_CORRUPT},
-        {"08", STORE_ERR_LOST},    {"40", STORE_ERR_LOST},       {"53", STORE_ERR_LOST},
-        {"57", STORE_ERR_LOST},    {"55P03", STORE_ERR_LOST},    {"25006", STORE_ERR_LOST},
-        {"25P03", STORE_ERR_LOST}, {"25P02", STORE_ERR_LOST},    {"26000", STORE_ERR_LOST},
+        {"22012", STORE_ERR_AGAIN}, /* SQL_LOCK_SAME */
+        {"53100", STORE_ERR_FULL},  {"XX001", STORE_ERR_CORRUPT}, {"XX002", STORE_ERR_CORRUPT},
+        {"08", STORE_ERR_LOST},     {"40", STORE_ERR_LOST},       {"53", STORE_ERR_LOST},
+        {"57", STORE_ERR_LOST},     {"55P03", STORE_ERR_LOST},    {"25006", STORE_ERR_LOST},
+        {"25P03", STORE_ERR_LOST},  {"25P02", STORE_ERR_LOST},    {"26000", STORE_ERR_LOST},
     };
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
         if (strncmp(state, codes[i].prefix, strlen(codes[i].prefix)) == 0)

@@ -88,6 +88,7 @@ bool wire_connected(const struct wire *wire);
 void wire_send(struct wire *wire, enum sql_statement statement, struct args *args, PGresult **ret_answer);
 /* Sends all, and reads all answers. Closes the connection when anything fails:
  *   STORE_ERR_LOST     the connection or the server is gone, stalled, or gave up this transaction for another's sake
+ *   STORE_ERR_AGAIN    SQL_LOCK_SAME found another batch
  *   STORE_ERR_FULL, STORE_ERR_CORRUPT, STORE_ERR_IO, -ENOMEM */
 int wire_sync(struct wire *wire, int64_t within_us, struct err *err);
 /* Runs a script of statements without parameters (outside of any pipeline). */

@@ -472,6 +472,7 @@ int pg_write_rows(struct postgres_store *store) {
         write_leases,    write_holds,    write_notes,
     };
     int r = 0;
+    pg_look_at_rows(store, &store->known.look);
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && r == 0; i++)
         r = steps[i](store);
     if (r == 0 && store->rows.ended)
