@@ -443,12 +443,15 @@ void pg_drop_batch(struct postgres_store *store) {
     store->stale = true;
 }
 
-static void send_finish(struct postgres_store *store, struct args *notify, struct args *finish) {
-    if (store->sched.woke) {
-        args_text(notify, store->place.channel);
-        args_text(notify, store->session_text);
-        wire_send(&store->wire, SQL_NOTIFY, notify, NULL);
-    }
+static void send_notify(struct postgres_store *store, struct args *notify) {
+    if (!store->sched.woke)
+        return;
+    args_text(notify, store->place.channel);
+    args_text(notify, store->session_text);
+    wire_send(&store->wire, SQL_NOTIFY, notify, NULL);
+}
+
+static void args_finish(const struct postgres_store *store, struct args *finish, bool durable) {
     const struct meta *meta = &store->meta;
     args_int(finish, meta->batch);
     args_uuid(finish, store->batch_id);
@@ -458,12 +461,27 @@ static void send_finish(struct postgres_store *store, struct args *notify, struc
                                meta->next_log,  meta->first_log, meta->history_runs, meta->history_bytes};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         args_int(finish, numbers[i]);
+    args_text(finish, durable ? "on" : "off");
+}
+
+static void send_finish(struct postgres_store *store, struct args *notify, struct args *finish) {
     bool alone = store->others == 0;
-    args_text(finish, alone ? "on" : "off");
+    send_notify(store, notify);
+    args_finish(store, finish, alone);
     wire_send(&store->wire, SQL_FINISH, finish, NULL);
     wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
     if (!alone)
         wire_send(&store->wire, SQL_FLUSH, NULL, NULL);
+}
+
+/* The whole of an optimistic batch, which the pipeline makes one transaction. */
+static void send_whole(struct postgres_store *store, struct args *notify, struct args *finish) {
+    args_finish(store, finish, true);
+    args_int(finish, SCHEMA_VERSION);
+    pg_args_now(store, finish);
+    wire_send(&store->wire, SQL_FINISH_SAME, finish, NULL);
+    pg_send_held(store);
+    send_notify(store, notify);
 }
 
 /* Did the batch with this number, of which the answer was lost, take effect? The lock is free only when its transaction
@@ -529,18 +547,19 @@ static int committed(struct postgres_store *store) {
 }
 
 static int commit_changes(struct postgres_store *store, struct err *err) {
-    _cleanup_args_ struct args same = {0}, notify = {0}, finish = {0};
-    if (store->optimistic) {
-        wire_send(&store->wire, SQL_BEGIN, NULL, NULL);
-        pg_send_lock_same(store, &same, NULL);
-    }
+    _cleanup_args_ struct args notify = {0}, finish = {0};
+    store->holding = store->optimistic;
     int r = pg_write_rows(store);
+    store->holding = false;
     if (r < 0)
         return r;
     store->meta.batch++;
     const uint64_t id[2] = {rng_next(&store->rng), rng_next(&store->rng)};
     memcpy(store->batch_id, id, sizeof store->batch_id);
-    send_finish(store, &notify, &finish);
+    if (store->optimistic)
+        send_whole(store, &notify, &finish);
+    else
+        send_finish(store, &notify, &finish);
     r = wire_sync(&store->wire, store->answer_us, err);
     forget_sent(store);
     if (r == STORE_ERR_LOST) {

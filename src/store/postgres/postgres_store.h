@@ -130,6 +130,7 @@ struct postgres_store {
     struct op *ops;
     size_t n_ops, cap_ops;
     bool running; /* what is queued is being done */
+    bool holding; /* writes are held back, as what goes before them depends on them */
     struct want *wants, **wants_end, *last_want;
     bool want_failed;
     struct args **sent; /* parameters of writes on their way */
@@ -204,6 +205,7 @@ bool pg_knows_look(const struct postgres_store *store, int64_t worker, struct lo
 
 /* Queues statements that write all that is dirty. */
 int pg_write_rows(struct postgres_store *store);
+void pg_send_held(struct postgres_store *store); /* while store->holding they were held back; now they are queued */
 /* Others shall read the lane's row anew, or see that it is gone. -ENOMEM. */
 int pg_lane_changed(struct postgres_store *store, int64_t lane);
 

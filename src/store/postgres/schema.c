@@ -96,7 +96,8 @@ static const char tables[] =
 /* From version i + 1 to i + 2. */
 static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, "DROP INDEX @page_key;" KEY_INDEXES, NULL};
 
-#define NOW "coalesce($1::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)"
+#define NOW_OR(own_) "coalesce(" own_ "::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)"
+#define NOW NOW_OR("$1")
 #define META                                                                                                 \
     "version, batch, next_page, next_id, next_lane, next_workflow, turn, next_log, first_log, history_runs," \
     " history_bytes, hash0, hash1, " NOW
@@ -139,6 +140,12 @@ static const char *const templates[SQL_STATEMENTS] = {
                    " UPDATE @meta SET batch = $1, next_page = $5, next_id = $6, next_lane = $7, next_workflow = $8,"
                    " turn = $9, next_log = $10, first_log = $11, history_runs = $12, history_bytes = $13"
                    " WHERE one = 1 RETURNING set_config('synchronous_commit', $14, true)",
+    /* The same for who has not taken the lock: a division by zero unless the batch before is the newest. */
+    [SQL_FINISH_SAME] = "WITH m AS (UPDATE @meta SET batch = $1, next_page = $5, next_id = $6, next_lane = $7,"
+                        " next_workflow = $8, turn = $9, next_log = $10, first_log = $11, history_runs = $12,"
+                        " history_bytes = $13 WHERE one = 1 AND batch = $1 - 1 AND version = $15 RETURNING one),"
+                        " b AS (INSERT INTO @batch (number, session, lanes, workflows) VALUES ($1, $2, $3, $4))"
+                        " SELECT 1 / count(*), set_config('synchronous_commit', $14, true), " NOW_OR("$16") " FROM m",
     [SQL_COMMIT] = "COMMIT",
     /* Writes to the log, so that its commit waits for the disk, and with that for all that was committed before. */
     [SQL_FLUSH] = "SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'froe', '')",
@@ -228,7 +235,7 @@ static const char *const templates[SQL_STATEMENTS] = {
                      " AS u (id, place, rank, n_live, n_queued, start_by, live, queued, touched) WHERE p.id = u.id",
     [SQL_PAGE_DROP] = "DELETE FROM @page WHERE id = ANY ($1)",
     [SQL_LANE_ADD] = "INSERT INTO @lane (id, workflow, keys, " LANE_COLUMNS ") SELECT * FROM unnest($1, $2, $3, $4, $5,"
-                     " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+                     " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) AS u",
     [SQL_LANE_PUT] = "UPDATE @lane l SET turn = u.turn, group_turn = u.group_turn, granted = u.granted,"
                      " queued = u.queued, delayed = u.delayed, pages = u.pages, retries = u.retries,"
                      " retry_due = u.retry_due, leased = u.leased, parked = u.parked, done = u.done,"
@@ -242,11 +249,11 @@ static const char *const templates[SQL_STATEMENTS] = {
         " SET done = w.done + s.done, failed = w.failed + s.failed,"
         " cancelled = w.cancelled + s.cancelled FROM s WHERE w.id = s.workflow",
     [SQL_LEASE_ADD] = "INSERT INTO @lease (id, worker, lane, page, idx, n, n_page, bits, asked)"
-                      " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                      " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u",
     [SQL_LEASE_PUT] = "UPDATE @lease l SET n = u.n, bits = u.bits, asked = u.asked FROM unnest($1, $2, $3, $4)"
                       " AS u (id, n, bits, asked) WHERE l.id = u.id",
     [SQL_LEASE_DROP] = "DELETE FROM @lease WHERE id = ANY ($1)",
-    [SQL_HOLD_PUT] = "INSERT INTO @hold (worker, lane, tokens, leased) SELECT * FROM unnest($1, $2, $3, $4)"
+    [SQL_HOLD_PUT] = "INSERT INTO @hold (worker, lane, tokens, leased) SELECT * FROM unnest($1, $2, $3, $4) AS u"
                      " ON CONFLICT (worker, lane) DO UPDATE SET tokens = excluded.tokens, leased = excluded.leased",
     [SQL_HOLD_DROP] = "DELETE FROM @hold h USING unnest($1, $2) AS u (worker, lane)"
                       " WHERE h.worker = u.worker AND h.lane = u.lane",
@@ -277,7 +284,7 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_TROUBLE_DROP] = "DELETE FROM @trouble t USING unnest($1, $2) AS u (page, idx)"
                          " WHERE t.page = u.page AND t.idx = u.idx",
     [SQL_KEPT_PUT] = "INSERT INTO @kept (page, idx, attempts, child_key, generation, input, checkpoint)"
-                     " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (page, idx) DO UPDATE"
+                     " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u ON CONFLICT (page, idx) DO UPDATE"
                      " SET attempts = excluded.attempts, generation = excluded.generation,"
                      " checkpoint = excluded.checkpoint",
     [SQL_KEPT_DROP] = "DELETE FROM @kept k USING unnest($1, $2) AS u (page, idx)"
@@ -296,7 +303,7 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_WORKER_ADD] = "INSERT INTO @worker (id, name, slots, since, heard, expires)"
                        " SELECT $2, $3, $4, at, at, at + $5 FROM (SELECT " NOW " AS at) n",
     [SQL_WORKER_DROP] = "DELETE FROM @worker WHERE id = ANY ($1)",
-    [SQL_RATE_PUT] = "INSERT INTO @rate (hash, starts, ends, used) SELECT * FROM unnest($1, $2, $3, $4)"
+    [SQL_RATE_PUT] = "INSERT INTO @rate (hash, starts, ends, used) SELECT * FROM unnest($1, $2, $3, $4) AS u"
                      " ON CONFLICT (hash) DO UPDATE SET starts = excluded.starts, ends = excluded.ends,"
                      " used = excluded.used",
     [SQL_VALUE_PUT] = "INSERT INTO @value (hash, name, value) VALUES ($1, $2, $3)"
@@ -387,11 +394,29 @@ static char *filled_in(const char *text, const char *schema) {
     return buf_detach(&buf);
 }
 
+/* For one row, which need not be taken out of arrays: VALUES instead of unnest. NULL: the statement has none. */
+static int for_one(const char *text, char **ret_text) {
+    const char *from = strstr(text, "unnest($"), *to = from ? strchr(from, ')') : NULL;
+    *ret_text = NULL;
+    if (!to || strncmp(to, ") AS u", 6) != 0)
+        return 0;
+    const char *list = from + strlen("unnest(");
+    struct buf buf = {0};
+    int r = buf_add(&buf, text, (size_t)(from - text));
+    if (r == 0)
+        r = buf_printf(&buf, "(VALUES (%.*s))%s", (int)(to - list), list, to + 1);
+    if (r < 0)
+        buf_free(&buf);
+    else
+        *ret_text = buf_detach(&buf);
+    return r;
+}
+
 int sql_make(struct sql *sql, const char *schema) {
     *sql = (struct sql){0};
     for (int i = 0; i < SQL_STATEMENTS; i++) {
         sql->text[i] = filled_in(templates[i], schema);
-        if (!sql->text[i]) {
+        if (!sql->text[i] || for_one(sql->text[i], &sql->one[i]) < 0) {
             sql_free(sql);
             return -ENOMEM;
         }
@@ -400,8 +425,10 @@ int sql_make(struct sql *sql, const char *schema) {
 }
 
 void sql_free(struct sql *sql) {
-    for (int i = 0; i < SQL_STATEMENTS; i++)
+    for (int i = 0; i < SQL_STATEMENTS; i++) {
         mem_free(sql->text[i]);
+        mem_free(sql->one[i]);
+    }
     *sql = (struct sql){0};
 }
 

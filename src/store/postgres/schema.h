@@ -24,6 +24,7 @@ enum sql_statement {
     SQL_LOCAL,
     SQL_NOTIFY,
     SQL_FINISH,
+    SQL_FINISH_SAME,
     SQL_COMMIT,
     SQL_FLUSH,
     SQL_COMMITTED,
@@ -137,6 +138,7 @@ enum sql_statement {
 
 struct sql {
     char *text[SQL_STATEMENTS];
+    char *one[SQL_STATEMENTS]; /* of those that take rows as arrays: for one row, as plain parameters; NULL: none */
 };
 
 /* What a connection of our own is told once, and one behind a pooler (SQL_LOCAL) for each transaction: the client's

@@ -23,8 +23,11 @@ struct args {
         struct bytes value;
         bool null, stored; /* stored: value.p is an offset in `store` */
         size_t at;
+        unsigned element; /* the type of its elements; 0: no array */
+        size_t elements;
     } list[ARGS_MAX];
     int n, failed;
+    int statement;            /* that it is for, when it waits to be sent */
     size_t array_at, array_n; /* of the array that is being made */
     struct buf store;
 };
@@ -70,9 +73,9 @@ struct wire {
     const struct sql *sql;
     bool pooled; /* by a connection pooler */
     bool in_pipeline;
-    bool prepared[SQL_STATEMENTS];
-    int version;               /* of the server: 150018 */
-    struct expected *expected; /* answers that are to come */
+    bool prepared[2][SQL_STATEMENTS]; /* [1]: for one row */
+    int version;                      /* of the server: 150018 */
+    struct expected *expected;        /* answers that are to come */
     size_t n_expected, cap_expected;
     int failed; /* of a send: -ENOMEM */
 };

@@ -8,9 +8,17 @@
 int pg_send_write(struct postgres_store *store, enum sql_statement statement, struct args *args) {
     if (!args)
         return -ENOMEM;
-    wire_send(&store->wire, statement, args, NULL);
+    if (store->holding)
+        args->statement = (int)statement;
+    else
+        wire_send(&store->wire, statement, args, NULL);
     store->changed = true;
     return args->failed;
+}
+
+void pg_send_held(struct postgres_store *store) {
+    for (size_t i = 0; i < store->n_sent; i++)
+        wire_send(&store->wire, (enum sql_statement)store->sent[i]->statement, store->sent[i], NULL);
 }
 
 /* ---- runs in trouble ---- */

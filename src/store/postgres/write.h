@@ -22,7 +22,7 @@
         args_array_end(args_);                                  \
     } while (0)
 
-/* Queues a statement that changes rows. args: of pg_write; NULL: -ENOMEM. */
+/* Queues a statement that changes rows, or holds it back for pg_send_held. args: of pg_write; NULL: -ENOMEM. */
 int pg_send_write(struct postgres_store *store, enum sql_statement statement, struct args *args);
 
 int pg_write_pages(struct postgres_store *store);
