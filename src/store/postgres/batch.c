@@ -478,7 +478,6 @@ static void send_finish(struct postgres_store *store, struct args *notify, struc
 static void send_whole(struct postgres_store *store, struct args *notify, struct args *finish) {
     args_finish(store, finish, true);
     args_int(finish, SCHEMA_VERSION);
-    pg_args_now(store, finish);
     wire_send(&store->wire, SQL_FINISH_SAME, finish, NULL);
     pg_send_held(store);
     send_notify(store, notify);

@@ -14,7 +14,7 @@ static bool may_begin(const struct postgres_store *store) {
     return store->repeats && !store->locked && !store->stale && store->others == 0 && wire_connected(&store->wire) &&
            !store->wire.pooled && known->batch > 0 && known->batch == store->synced &&
            known->batch == store->meta.batch && store->sched.n_lanes <= LANES_MOST && store->rows.pages.count == 0 &&
-           store->rows.leases.count == 0 && store->rows.holds.count == 0;
+           store->rows.leases.count == 0 && store->rows.holds.count == 0 && store->rows.holds_known.count == 0;
 }
 
 void pg_begin_optimistic(struct postgres_store *store) {

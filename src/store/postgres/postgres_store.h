@@ -8,6 +8,8 @@
  *     BEGIN; lock; read what is needed         one round trip
  *     write; COMMIT                            another
  *
+ * Who writes alone sends a batch as a whole, in one round trip (optimistic.c).
+ *
  * While others are seen to write, the COMMIT itself does not wait for the disk: a second, empty transaction in the same
  * pipeline does (SQL_FLUSH), after the lock is free. So the fsyncs of many processes share the disk, and yet nothing is
  * acknowledged before it is durable: whatever was committed before is earlier in the same log. Who writes alone has
