@@ -27,6 +27,17 @@ static bool concerns_the_request_alone(int r) {
     return r == -EINVAL || r == -ESTALE || r == -ENOENT;
 }
 
+static void chain(struct list *batch) {
+    struct request *before = NULL;
+    LIST_EACH (link, batch) {
+        struct request *request = LIST_ENTRY(link, struct request, link);
+        request->next = NULL;
+        if (before)
+            before->next = request;
+        before = request;
+    }
+}
+
 static int execute_all(struct store *store, struct list *batch, struct err *err) {
     int r = store_begin(store, err);
     if (r < 0)
@@ -78,11 +89,11 @@ static int execute_until_known(struct committer *committer, struct list *batch, 
         int r = execute_all(committer->store, batch, err);
         pthread_mutex_lock(&committer->mutex);
         set_lost(committer, r == STORE_ERR_LOST, err);
-        bool again = r == STORE_ERR_LOST && !committer->give_up;
-        if (again)
+        bool lost = r == STORE_ERR_LOST && !committer->give_up;
+        if (lost)
             pause_for(committer, pause_us);
         pthread_mutex_unlock(&committer->mutex);
-        if (!again)
+        if (!lost && r != STORE_ERR_AGAIN)
             return r;
     }
 }
@@ -106,6 +117,7 @@ static void *run(void *arg) {
         list_splice_back(&batch, &committer->todo);
         pthread_mutex_unlock(&committer->mutex);
 
+        chain(&batch);
         if (failed == 0)
             failed = execute_until_known(committer, &batch, &failure);
         if (failed < 0) {

@@ -6,7 +6,8 @@
  * again. What a request points at must not be changed meanwhile.
  *
  * When the connection to the store's server is lost (STORE_ERR_LOST) the whole transaction is repeated, with pauses,
- * until it works or committer_give_up was called; meanwhile nothing is handed back. */
+ * until it works or committer_give_up was called; meanwhile nothing is handed back. On STORE_ERR_AGAIN it is repeated
+ * at once. */
 #pragma once
 
 #include "err.h"
@@ -19,6 +20,7 @@ struct froe;
 
 struct request {
     struct list link;
+    struct request *next; /* the one right after it in its transaction; NULL: it is the last. Until it is finished */
     /* On the committer's thread, inside a transaction; again from the start when that was lost, so it must not build on
      * what an earlier execution left in the request. -EINVAL, -ESTALE and -ENOENT concern this request alone; any
      * other negative code ends the store: this transaction and all later requests fail with it. */

@@ -376,6 +376,7 @@ static int open_engine(froe *engine, const froe_options *options, const struct e
                                 .lock_wait_us = options->lock_wait_us,
                                 .history_us = options->history_us,
                                 .history_bytes = options->history_bytes,
+                                .repeats = true,
                                 .wake = on_store_wake,
                                 .wake_arg = engine,
                                 .caps = {engine->max_runs_of ? max_runs_of : NULL, engine}};

@@ -38,7 +38,9 @@ struct spawn_request {
     size_t n_items;
     struct spawn_page *pages;
     size_t n_pages;
-    char *memory; /* what all views point into */
+    char *memory;              /* what all views point into */
+    bool joined;               /* executed with an earlier one */
+    struct spawn_joint *joint; /* what it was executed as with later ones; NULL: alone */
 
     /* For `done`; NULL without it. */
     struct store_place *placed; /* what the store says of each item */
@@ -55,6 +57,14 @@ int spawn_keys(const struct workflow *workflow, const struct cel_vars *vars, str
 /* Divides the sets into pages and submits. Takes the request; -ENOMEM: it is still the caller's. */
 int spawn_submit(froe *engine, struct spawn_request *spawn);
 void spawn_free(struct spawn_request *spawn);
+
+/* On the committer's thread: executes the spawn together with those right after it in the transaction (request.next)
+ * that can share a page with it; *ret_joined is false when there are none, or the store refused them together. Those
+ * have `joined` set then and are not to be executed. Errors are the store's, or -ENOMEM. */
+int spawn_join(struct spawn_request *spawn, struct store *store, bool *ret_joined, struct err *err);
+/* On the loop's thread, once it is durable and before any of them is finished: tells each what came of its own. */
+void spawn_joint_tell(struct spawn_request *spawn);
+void spawn_joint_free(struct spawn_joint *joint);
 
 static inline struct bytes spawn_group_key(const struct workflow *workflow, const struct keyset *set) {
     return set->failed.n == 0 && workflow->group_rule < workflow->n_rules ? set->keys[workflow->group_rule]

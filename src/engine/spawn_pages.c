@@ -4,7 +4,9 @@
 #include "cleanup.h"
 #include "mem.h"
 
-static void free_own(struct spawn_request *spawn) {
+static void free_made(struct spawn_request *spawn) {
+    spawn_joint_free(spawn->joint);
+    spawn->joint = NULL;
     for (size_t i = 0; i < spawn->n_pages; i++) {
         mem_free(spawn->pages[i].own);
         spawn->pages[i].own = NULL;
@@ -14,7 +16,7 @@ static void free_own(struct spawn_request *spawn) {
 void spawn_free(struct spawn_request *spawn) {
     if (!spawn)
         return;
-    free_own(spawn);
+    free_made(spawn);
     mem_free(spawn->pages);
     mem_free(spawn->items);
     for (size_t i = 0; i < spawn->n_sets; i++)
@@ -95,22 +97,25 @@ static int write_page(struct spawn_request *spawn, struct spawn_page *page, stru
 
 static int execute(struct request *request, struct store *store, struct err *err) {
     struct spawn_request *spawn = (struct spawn_request *)(void *)request;
-    free_own(spawn);
+    if (spawn->joined)
+        return 0;
+    free_made(spawn);
+    bool joined;
+    int r = spawn_join(spawn, store, &joined, err);
+    if (r < 0 || joined)
+        return r;
     if (spawn->tick_utc_us) {
         bool first;
-        int r = store_tick(store, spawn->workflow->store_id, spawn->tick_utc_us, &first, err);
+        r = store_tick(store, spawn->workflow->store_id, spawn->tick_utc_us, &first, err);
         if (r < 0)
             return r;
         spawn->tick_was_taken = !first;
         if (!first)
             return 0;
     }
-    for (size_t i = 0; i < spawn->n_pages; i++) {
-        int r = write_page(spawn, &spawn->pages[i], store, err);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    for (size_t i = 0; i < spawn->n_pages && r == 0; i++)
+        r = write_page(spawn, &spawn->pages[i], store, err);
+    return r;
 }
 
 /* ---- and back ---- */
@@ -217,6 +222,8 @@ static void note_fresh(struct froe *engine, const struct spawn_request *spawn, c
 static void finish(struct request *request, struct froe *engine) {
     struct spawn_request *spawn = (struct spawn_request *)(void *)request;
     if (request->r == 0) {
+        if (spawn->joint)
+            spawn_joint_tell(spawn);
         froe_spawned total = {.runs = spawn->runs, .n = spawn->n_items};
         if (!spawn->tick_was_taken)
             count(engine, spawn, &total);

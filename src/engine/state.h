@@ -48,6 +48,7 @@ struct workflow {
     struct rule rules[FROE_RULES_MAX];
     size_t n_rules;
     size_t group_rule; /* the first GROUP_ROUND_ROBIN one; n_rules: none */
+    bool shares_pages; /* runs of several spawns may be in one page of the store: no rule cancels any */
     bool keys_need_id; /* a rule's expression uses workflow_run_id */
     bool rated;        /* it has a RATE_LIMIT rule */
     bool takes_turns;  /* lanes compete for the tokens of a shared rule: none may hold on to its tokens for long */

@@ -56,6 +56,7 @@ static void forget_definition(struct workflow *workflow) {
     workflow->cron_text = workflow->cron_input = NULL;
     workflow->zone = NULL;
     workflow->has_cron = workflow->takes_turns = workflow->keys_need_id = workflow->rated = false;
+    workflow->shares_pages = false;
 }
 
 void workflows_free(froe *engine) {
@@ -162,7 +163,7 @@ static int compile_rule(struct workflow *workflow, const froe_workflow *given, s
 }
 
 static int compile(const froe *engine, struct workflow *workflow, const froe_workflow *given, froe_error *error) {
-    bool round_robin = false, capped = false, singly = false;
+    bool round_robin = false, capped = false, singly = false, cancels = false;
     workflow->group_rule = given->n_rules;
     for (size_t i = 0; i < given->n_rules; i++) {
         int r = compile_rule(workflow, given, i, error);
@@ -171,6 +172,7 @@ static int compile(const froe *engine, struct workflow *workflow, const froe_wor
         switch (given->rules[i].strategy) {
         case FROE_CANCEL_NEWEST:
             singly = singly || round_robin; /* decided at the claim */
+            cancels = true;
             break;
         case FROE_RATE_LIMIT:
             singly = workflow->rated = true;
@@ -182,11 +184,12 @@ static int compile(const froe *engine, struct workflow *workflow, const froe_wor
             capped = capped || given->rules[i].max_runs > 0 || engine->max_runs_of;
             break;
         case FROE_CANCEL_IN_PROGRESS:
-            capped = true;
+            capped = cancels = true;
             break;
         }
     }
     workflow->takes_turns = singly || (capped && given->n_rules > 1);
+    workflow->shares_pages = !workflow->keys_need_id && !cancels;
     return FROE_OK;
 }
 

@@ -57,7 +57,9 @@
  * again. STORE_ERR_LOST: the connection to a server broke. The batch is gone as if store_begin had not been called,
  * and the store goes on: begin again and repeat the batch (a store finds out by itself whether a commit whose answer
  * was lost had taken effect; store_commit then returned 0). store_begin reconnects; it blocks for about a second
- * (up to ten when the second was too short, again and again) and gives STORE_ERR_LOST while that fails. -EINVAL
+ * (up to ten when the second was too short, again and again) and gives STORE_ERR_LOST while that fails.
+ * STORE_ERR_AGAIN: likewise, but at once and surely; only when options->repeats says that the caller does that, which
+ * lets a process that writes alone decide batches from what it knows and send each as a whole. -EINVAL
  * refusals (also: a change outside of a batch) change nothing and do not hurt the batch.
  *
  * All stores pass tests/unit/store/conformance.c. */
@@ -73,6 +75,7 @@ enum {
     STORE_ERR_CORRUPT = -1103, /* damaged, not ours, or newer than this program */
     STORE_ERR_FULL = -1104,    /* no space left */
     STORE_ERR_LOST = -1105,    /* the connection to the server; the batch may be repeated */
+    STORE_ERR_AGAIN = -1106,   /* others wrote meanwhile; the batch is to be repeated */
 };
 
 #define STORE_PAGE_MAX 1000
@@ -97,6 +100,7 @@ struct store_options {
     int64_t lock_wait_us;      /* how long to wait for another process to let go of it; 0: 3 s; < 0: not at all */
     int64_t history_us;        /* 0: 24 h; < 0: finished runs are not kept */
     int64_t history_bytes;     /* 0: 256 MiB */
+    bool repeats;              /* a batch that ended with STORE_ERR_AGAIN is begun again and repeated */
     /* Called from a thread of the store's own when another host may have brought work, freed tokens or asked for a
      * cancellation. May be NULL. Never after store_close has returned. A hint: nothing may depend on its coming. */
     void (*wake)(void *arg);
@@ -213,6 +217,7 @@ struct store_place {
     int64_t page;
     uint32_t index;
     bool created;
+    bool superseded; /* a parked run gave way to the item */
 };
 struct store_spawned {
     int64_t page; /* 0 when nothing was created. Run ids are page:index, indexes counted over the created ones. */

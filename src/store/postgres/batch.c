@@ -291,6 +291,7 @@ static void send_lock(struct postgres_store *store, struct args *args, PGresult 
 static int load_steps(struct postgres_store *store, struct err *err) {
     _cleanup_args_ struct args lock_args = {0}, known_args = {0}, delta_args = {0};
     _cleanup_answer_ PGresult *lock = NULL, *known = NULL, *delta = NULL;
+    _cleanup_args_ struct args same_args = {0};
     bool locking = !store->locked, doubtful = locking && store->wire.pooled && store->synced > 0;
     int r = 0;
     if (locking)
@@ -299,6 +300,10 @@ static int load_steps(struct postgres_store *store, struct err *err) {
         send_known(store, &known_args, &known);
     if (locking && store->others)
         send_delta(store, &delta_args, &delta);
+    if (store->optimistic) {
+        wire_send(&store->wire, SQL_BEGIN, NULL, NULL);
+        pg_send_lock_same(store, &same_args, NULL);
+    }
     if (!locking)
         r = pg_write_rows(store);
     if (r < 0)
@@ -319,6 +324,8 @@ static int load_steps(struct postgres_store *store, struct err *err) {
             r = catch_up(store, delta, err);
         store->sched.woke = false;
     }
+    if (r == 0)
+        store->optimistic = false;
     return r < 0 ? r : absorb_wants(store, err);
 }
 
@@ -380,6 +387,8 @@ static int run_ops(struct postgres_store *store, bool with_wants, struct err *er
     for (size_t i = 0; i < store->n_ops && r == 0; i++)
         if (store->ops[i].kind == OP_SPAWN)
             r = pg_spawn_prepare(store, &store->ops[i], err);
+    if (r == 0)
+        pg_begin_optimistic(store);
     if (with_wants) {
         put_wants_back(store, callers, callers_end);
         callers = NULL;
@@ -390,10 +399,10 @@ static int run_ops(struct postgres_store *store, bool with_wants, struct err *er
         else
             r = pg_settle_want(store, &store->ops[i]);
     }
-    if (r == 0)
-        r = pg_load(store, err);
-    else
+    if (r < 0)
         free_wants(store);
+    else if (!store->optimistic || store->wants || store->want_failed)
+        r = pg_load(store, err);
     for (size_t i = 0; i < store->n_ops && r == 0; i++)
         r = store->ops[i].kind == OP_SPAWN ? pg_spawn(store, &store->ops[i], err)
                                            : pg_settle(store, &store->ops[i], err);
@@ -418,25 +427,31 @@ static void forget_batch(struct postgres_store *store) {
     free_ops(store);
     free_wants(store);
     forget_sent(store);
-    store->locked = store->changed = store->meta_changed = false;
+    store->locked = store->optimistic = store->changed = store->meta_changed = false;
     store->n_changed_lanes = 0;
 }
 
 void pg_drop_batch(struct postgres_store *store) {
     wire_close(&store->wire);
+    if (store->optimistic)
+        store->others = OTHERS_SEEN;
     forget_batch(store);
+    pg_forget_known(store);
     keys_rollback(&store->keys);
     store->n_used = 0;
     store->in_batch = false;
     store->stale = true;
 }
 
-static void send_finish(struct postgres_store *store, struct args *notify, struct args *finish) {
-    if (store->sched.woke) {
-        args_text(notify, store->place.channel);
-        args_text(notify, store->session_text);
-        wire_send(&store->wire, SQL_NOTIFY, notify, NULL);
-    }
+static void send_notify(struct postgres_store *store, struct args *notify) {
+    if (!store->sched.woke)
+        return;
+    args_text(notify, store->place.channel);
+    args_text(notify, store->session_text);
+    wire_send(&store->wire, SQL_NOTIFY, notify, NULL);
+}
+
+static void args_finish(const struct postgres_store *store, struct args *finish, bool durable) {
     const struct meta *meta = &store->meta;
     args_int(finish, meta->batch);
     args_uuid(finish, store->batch_id);
@@ -446,12 +461,26 @@ static void send_finish(struct postgres_store *store, struct args *notify, struc
                                meta->next_log,  meta->first_log, meta->history_runs, meta->history_bytes};
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         args_int(finish, numbers[i]);
+    args_text(finish, durable ? "on" : "off");
+}
+
+static void send_finish(struct postgres_store *store, struct args *notify, struct args *finish) {
     bool alone = store->others == 0;
-    args_text(finish, alone ? "on" : "off");
+    send_notify(store, notify);
+    args_finish(store, finish, alone);
     wire_send(&store->wire, SQL_FINISH, finish, NULL);
     wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
     if (!alone)
         wire_send(&store->wire, SQL_FLUSH, NULL, NULL);
+}
+
+/* The whole of an optimistic batch, which the pipeline makes one transaction. */
+static void send_whole(struct postgres_store *store, struct args *notify, struct args *finish) {
+    args_finish(store, finish, true);
+    args_int(finish, SCHEMA_VERSION);
+    wire_send(&store->wire, SQL_FINISH_SAME, finish, NULL);
+    pg_send_held(store);
+    send_notify(store, notify);
 }
 
 /* Did the batch with this number, of which the answer was lost, take effect? The lock is free only when its transaction
@@ -511,19 +540,25 @@ static int committed(struct postgres_store *store) {
                 break;
             }
     store->n_used = 0;
+    pg_keep_known(store);
     forget_batch(store);
     return r;
 }
 
 static int commit_changes(struct postgres_store *store, struct err *err) {
     _cleanup_args_ struct args notify = {0}, finish = {0};
+    store->holding = store->optimistic;
     int r = pg_write_rows(store);
+    store->holding = false;
     if (r < 0)
         return r;
     store->meta.batch++;
     const uint64_t id[2] = {rng_next(&store->rng), rng_next(&store->rng)};
     memcpy(store->batch_id, id, sizeof store->batch_id);
-    send_finish(store, &notify, &finish);
+    if (store->optimistic)
+        send_whole(store, &notify, &finish);
+    else
+        send_finish(store, &notify, &finish);
     r = wire_sync(&store->wire, store->answer_us, err);
     forget_sent(store);
     if (r == STORE_ERR_LOST) {
@@ -550,7 +585,11 @@ int pg_commit(struct postgres_store *store, struct err *err) {
     if (store->changed || rows_dirty(&store->rows) || store->sched.dirty || store->sched.dirty_rates ||
         store->sched.workflows_dirty || store->meta_changed)
         return commit_changes(store, err);
-    wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
+    _cleanup_args_ struct args same = {0};
+    if (store->optimistic) /* what was told was true */
+        pg_send_lock_same(store, &same, NULL);
+    else
+        wire_send(&store->wire, SQL_COMMIT, NULL, NULL);
     r = wire_sync(&store->wire, store->answer_us, err);
     if (r < 0)
         return r;

@@ -11,10 +11,6 @@
 
 /* ---- the server's view: times and workers ---- */
 
-struct look {
-    int64_t retry_due, delayed_due, start_due, expires, own_expires; /* 0: none */
-};
-
 static int absorb_look(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err) {
     (void)err;
     struct look *look = arg;
@@ -24,11 +20,14 @@ static int absorb_look(struct postgres_store *store, const PGresult *answer, voi
     look->start_due = wire_int(answer, 0, 3);
     look->expires = wire_int(answer, 0, 4);
     look->own_expires = wire_int(answer, 0, 5);
+    if (store->locked)
+        pg_look_known(store, look);
     return 0;
 }
 
 static void want_look(struct postgres_store *store, int64_t worker, struct look *look) {
     struct args *args = pg_want(store, SQL_LOOK, absorb_look, look);
+    look->worker = worker;
     pg_args_now(store, args);
     args_int(args, worker);
 }
@@ -295,27 +294,23 @@ static int read_early(struct claiming *claiming) {
     return r;
 }
 
-static int64_t earlier(int64_t a, int64_t b) {
-    return a == 0 || (b && b < a) ? b : a;
+static bool knows_holds(const struct claiming *claiming) {
+    const int64_t worker = claiming->claim->worker;
+    return map_get(&claiming->store->rows.holds_known, bytes_of(&worker, sizeof worker)) != NULL;
 }
 
-/* What is due of what this batch has changed and not written. */
-static void look_at_rows(const struct postgres_store *store, struct look *look) {
-    for (const struct page_row *page = store->rows.dirty_pages; page; page = page->next_dirty) {
-        if (page->place == PAGE_DELAYED)
-            look->delayed_due = earlier(look->delayed_due, page->not_before_utc_us);
-        look->start_due = earlier(look->start_due, page->start_by_utc_us);
-    }
-    for (const struct trouble_row *run = store->rows.dirty_troubles; run; run = run->next_dirty)
-        if (run->state == TROUBLE_WAITING && run->due_utc_us > store->now_utc_us)
-            look->retry_due = earlier(look->retry_due, run->due_utc_us);
-}
-
-/* Does what is queued. When nobody is known to have work, all that there will be to claim is likely to be made by that,
- * and what a claim looks at is read together with what that needs: *ret_looked. */
+/* Does what is queued. What a claim looks at may be known. When nobody is known to have work, all that there will be to
+ * claim is likely to be made by that, and what a claim looks at is read together with what that needs: *ret_looked. */
 static int run_ops(struct claiming *claiming, struct look *look, bool *ret_looked, struct err *err) {
     struct postgres_store *store = claiming->store;
     *ret_looked = false;
+    if (pg_knows_look(store, claiming->claim->worker, look)) {
+        int r = pg_run_ops(store, err);
+        *look = store->known.look;
+        pg_look_at_rows(store, look);
+        *ret_looked = store->locked && store->known.look_batch == store->meta.batch && knows_holds(claiming);
+        return r;
+    }
     if (store->n_ops == 0 || store->stale || !list_empty(&store->sched.busy))
         return pg_run_ops(store, err);
     want_look(store, claiming->claim->worker, look);
@@ -323,7 +318,7 @@ static int run_ops(struct claiming *claiming, struct look *look, bool *ret_looke
     uint64_t loads = store->loads;
     int r = pg_run_ops_with_wants(store, err);
     *ret_looked = store->loads == loads + 1; /* else some of it was written, and is not in memory only */
-    look_at_rows(store, look);
+    pg_look_at_rows(store, look);
     return r;
 }
 
@@ -356,11 +351,11 @@ static int let_time_pass(struct claiming *claiming, struct look *look, bool look
 
 static int64_t next_due(const struct claiming *claiming, const struct look *look) {
     const struct postgres_store *store = claiming->store;
-    int64_t due = earlier(earlier(look->retry_due, look->delayed_due), look->start_due);
+    int64_t due = pg_earlier(pg_earlier(look->retry_due, look->delayed_due), look->start_due);
     LIST_EACH (link, &store->sched.busy) {
         const struct lane *lane = LIST_ENTRY(link, struct lane, busy);
         if (lane->workflow->rated && sched_has_work(lane, store->now_utc_us))
-            due = earlier(due, sched_rate_next(lane, store->now_utc_us));
+            due = pg_earlier(due, sched_rate_next(lane, store->now_utc_us));
     }
     return due;
 }

@@ -2,7 +2,7 @@
  *
  * When the run goes back without having ended, it leaves its page with that: so claims need not look here. A run that
  * has a row of its own anyway keeps it there. */
-#include "postgres_store.h"
+#include "write.h"
 
 #include "cleanup.h"
 
@@ -96,12 +96,6 @@ int pg_kept_requeue(struct postgres_store *store, struct page_row *page, uint32_
 
 /* ---- writing ---- */
 
-static int send(struct postgres_store *store, enum sql_statement statement, struct args *args) {
-    wire_send(&store->wire, statement, args, NULL);
-    store->changed = true;
-    return args->failed;
-}
-
 /* The rows from `first` on up to `last`. */
 static int put(struct postgres_store *store, const struct kept_row *first, const struct kept_row *last) {
     struct args *args = pg_write(store);
@@ -123,7 +117,7 @@ static int put(struct postgres_store *store, const struct kept_row *first, const
     COLUMN(ARGS_BYTES, args_array_bytes, row->data->input);
     COLUMN(ARGS_BYTES, args_array_bytes, row->data->checkpoint);
 #undef COLUMN
-    return send(store, SQL_KEPT_PUT, args);
+    return pg_send_write(store, SQL_KEPT_PUT, args);
 }
 
 static int drop(struct postgres_store *store) {
@@ -140,7 +134,7 @@ static int drop(struct postgres_store *store) {
         if (row->gone)
             args_array_int(args, row->index);
     args_array_end(args);
-    return send(store, SQL_KEPT_DROP, args);
+    return pg_send_write(store, SQL_KEPT_DROP, args);
 }
 
 int pg_kept_write(struct postgres_store *store) {

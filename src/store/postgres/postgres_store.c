@@ -56,7 +56,7 @@ static int ended(struct postgres_store *store, int r, const struct err *inner, s
         return err_set(err, r, "%s", inner->text);
     }
     pg_drop_batch(store);
-    if (r == STORE_ERR_LOST)
+    if (r == STORE_ERR_LOST || r == STORE_ERR_AGAIN)
         return err_set(err, r, "%s", inner->code == r ? inner->text : "the connection to PostgreSQL broke");
     set_failed(store, r, inner);
     return ready(store, err);
@@ -515,6 +515,8 @@ int postgres_store_open(const char *uri, const struct store_options *options, st
     store->trimmed_mono_us = clock_mono_us(&clock_system);
     rng_seed_system(&store->rng);
     rows_init(&store->rows);
+    rows_init(&store->known.rows);
+    store->repeats = options->repeats;
     sched_init(&store->sched);
     store->sched.caps = options->caps;
     struct err inner = {0};

@@ -8,6 +8,8 @@
  *     BEGIN; lock; read what is needed         one round trip
  *     write; COMMIT                            another
  *
+ * Who writes alone sends a batch as a whole, in one round trip (optimistic.c).
+ *
  * While others are seen to write, the COMMIT itself does not wait for the disk: a second, empty transaction in the same
  * pipeline does (SQL_FLUSH), after the lock is free. So the fsyncs of many processes share the disk, and yet nothing is
  * acknowledged before it is durable: whatever was committed before is earlier in the same log. Who writes alone has
@@ -41,6 +43,23 @@ struct meta {
 
 struct listener;
 struct postgres_store;
+
+/* What the server was asked by a claim about times; 0: none. */
+struct look {
+    int64_t worker; /* the one that claimed */
+    int64_t retry_due, delayed_due, start_due, expires, own_expires;
+};
+
+static inline int64_t pg_earlier(int64_t a, int64_t b) {
+    return a == 0 || (b && b < a) ? b : a;
+}
+
+/* What is known of the newest batch, our own: valid while its number is meta's. See optimistic.c. */
+struct known {
+    int64_t batch, look_batch; /* of rows, of the look; 0: nothing is known */
+    struct rows rows;
+    struct look look;
+};
 
 /* A statement to be sent at the next pg_load, and what takes its answer in. */
 typedef int pg_absorb_fn(struct postgres_store *store, const PGresult *answer, void *arg, struct err *err);
@@ -82,6 +101,7 @@ struct postgres_store {
     const struct clock *own_clock; /* NULL: the server's, as it must be; a test's */
     int64_t lease_us, history_us, history_bytes;
     int64_t answer_us; /* ANSWER_US, but for tests */
+    bool repeats;      /* the caller does on STORE_ERR_AGAIN */
     struct err failed; /* code 0: all is well */
     struct rng rng;
     char session_text[33]; /* random, in hex */
@@ -89,7 +109,8 @@ struct postgres_store {
     uint64_t failures; /* to connect, in a row */
 
     bool in_batch;     /* store_begin was called */
-    bool locked;       /* its transaction is open on the server */
+    bool locked;       /* its transaction is open on the server, */
+    bool optimistic;   /* or is going to be, as nobody else is likely to write before */
     bool stale;        /* memory is to be read anew */
     bool changed;      /* rows were written in this transaction */
     bool meta_changed; /* numbers were taken */
@@ -107,9 +128,11 @@ struct postgres_store {
     struct keys keys;
     struct page_cache *cache; /* NULL: empty */
     struct rows rows;
+    struct known known;
     struct op *ops;
     size_t n_ops, cap_ops;
     bool running; /* what is queued is being done */
+    bool holding; /* writes are held back, as what goes before them depends on them */
     struct want *wants, **wants_end, *last_want;
     bool want_failed;
     struct args **sent; /* parameters of writes on their way */
@@ -166,10 +189,25 @@ static inline int64_t pg_next_id(struct postgres_store *store) {
     return store->meta.next_id++;
 }
 
+/* ---- optimistic.c ---- */
+
+/* Begins the batch without the lock if that is likely to do. Before its first statement. */
+void pg_begin_optimistic(struct postgres_store *store);
+/* Takes the lock after all, or fails with STORE_ERR_AGAIN when there was another batch. */
+void pg_send_lock_same(struct postgres_store *store, struct args *args, PGresult **ret_answer);
+void pg_keep_known(struct postgres_store *store); /* after the batch took effect; takes its rows */
+void pg_forget_known(struct postgres_store *store);
+/* Moves times forward to what is due of what this batch has changed and not written. */
+void pg_look_at_rows(const struct postgres_store *store, struct look *look);
+void pg_look_known(struct postgres_store *store, const struct look *look); /* read under the lock */
+/* What a look would say, when that is known and nothing of it has come due. */
+bool pg_knows_look(const struct postgres_store *store, int64_t worker, struct look *ret_look);
+
 /* ---- write.c ---- */
 
 /* Queues statements that write all that is dirty. */
 int pg_write_rows(struct postgres_store *store);
+void pg_send_held(struct postgres_store *store); /* while store->holding they were held back; now they are queued */
 /* Others shall read the lane's row anew, or see that it is gone. -ENOMEM. */
 int pg_lane_changed(struct postgres_store *store, int64_t lane);
 

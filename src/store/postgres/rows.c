@@ -214,13 +214,87 @@ static void free_asks(struct ask *ask) {
     }
 }
 
+static void free_page(struct page_row *page) {
+    free_content(page->content);
+    mem_free(page);
+}
+
+/* The maps keep their rows but for those that are over. */
+static int keep_pages(struct map *into, struct map *from) {
+    struct bytes key;
+    void *row;
+    int r = 0;
+    for (size_t at = 0; map_next(from, &at, &key, &row);) {
+        struct page_row *page = row;
+        bool live = page->n_live > 0 && page->n > 0;
+        if (r == 0 && live)
+            r = map_put(into, key, page);
+        if (r < 0 || !live) {
+            free_page(page);
+            continue;
+        }
+        free_content(page->content);
+        page->content = NULL;
+        page->is_new = page->dirty = page->trouble_known = false;
+        page->next_dirty = NULL;
+    }
+    map_free(from);
+    return r;
+}
+
+/* Not those on runs in trouble: such runs are not kept. */
+static int keep_leases(struct map *into, struct map *from) {
+    struct bytes key;
+    void *row;
+    int r = 0;
+    for (size_t at = 0; map_next(from, &at, &key, &row);) {
+        struct lease_row *lease = row;
+        bool live = !lease->gone && lease->retry < 0;
+        if (r == 0 && live)
+            r = map_put(into, key, lease);
+        if (r < 0 || !live) {
+            mem_free(lease);
+            continue;
+        }
+        lease->is_new = lease->dirty = false;
+        lease->next_dirty = NULL;
+    }
+    map_free(from);
+    return r;
+}
+
+int rows_keep(struct rows *into, struct rows *rows) {
+    int r = keep_pages(&into->pages, &rows->pages), leases = keep_leases(&into->leases, &rows->leases);
+    struct bytes key;
+    void *row;
+    into->holds = rows->holds;
+    into->holds_known = rows->holds_known;
+    rows->holds = rows->holds_known = (struct map){0};
+    for (size_t at = 0; map_next(&into->holds, &at, &key, &row);) {
+        struct hold_row *hold = row;
+        hold->dirty = false;
+        hold->next_dirty = NULL;
+    }
+    if (r < 0 || leases < 0) {
+        rows_clear(into);
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+void rows_take(struct rows *rows, struct rows *kept) {
+    rows->pages = kept->pages;
+    rows->leases = kept->leases;
+    rows->holds = kept->holds;
+    rows->holds_known = kept->holds_known;
+    rows_init(kept);
+}
+
 void rows_clear(struct rows *rows) {
     struct bytes key;
     void *row;
-    for (size_t at = 0; map_next(&rows->pages, &at, &key, &row);) {
-        free_content(((struct page_row *)row)->content);
-        mem_free(row);
-    }
+    for (size_t at = 0; map_next(&rows->pages, &at, &key, &row);)
+        free_page(row);
     for (size_t at = 0; map_next(&rows->troubles, &at, &key, &row);) {
         mem_free(((struct trouble_row *)row)->generation);
         mem_free(row);

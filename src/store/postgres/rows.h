@@ -143,6 +143,10 @@ struct rows {
 void rows_init(struct rows *rows);
 void rows_clear(struct rows *rows);
 bool rows_dirty(const struct rows *rows);
+/* At the end of a batch: moves what the tables now say of pages with live runs, their leases and holds into `into`,
+ * which is empty. -ENOMEM: nothing is in there. */
+int rows_keep(struct rows *into, struct rows *rows);
+void rows_take(struct rows *rows, struct rows *kept); /* at the start: what rows_keep gave, which is empty then */
 
 struct page_row *rows_page(const struct rows *rows, int64_t id); /* NULL: not here */
 struct page_row *rows_page_add(struct rows *rows, int64_t id);   /* zeroed; NULL: no memory */

@@ -110,6 +110,10 @@ static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, "DROP INDEX @
     "octet_length(t.child_key) + octet_length(t.generation) + octet_length(t.input) + octet_length(t.metadata)" \
     " + octet_length(t.checkpoint) + octet_length(t.error) + 160"
 #define TROUBLE "t.page, t.idx, t.lane, t.state, t.due, t.attempts, t.generation, (" TROUBLE_SIZE ")::int8"
+#define NEW_PAGE                                                                                                    \
+    "id, seq, workflow, lane, n, place, rank, priority, created, not_before, start_by, parent_page, parent_index, " \
+    "size,"                                                                                                         \
+    " n_live, n_queued, live, queued, touched, first_key, last_key, input, metadata, keys, rest"
 #define KEPT "k.page, k.idx, k.attempts, k.child_key, k.generation, k.input, k.checkpoint"
 #define RUN_FILTER                                                                                               \
     "($4 = 0 OR lane = ANY ($3)) AND ($5 = 0 OR place <> 0) AND ($6 = 0 OR created < $6) AND ($7 = 0 OR created" \
@@ -124,6 +128,8 @@ const char schema_settings[] =
 static const char *const templates[SQL_STATEMENTS] = {
     [SQL_BEGIN] = "BEGIN",
     [SQL_LOCK] = "SELECT " META " FROM @meta WHERE one = 1 FOR UPDATE",
+    /* A division by zero when another batch has the number, or the tables another version. */
+    [SQL_LOCK_SAME] = "SELECT " NOW ", 1 / (batch = $2 AND version = $3)::int FROM @meta WHERE one = 1 FOR UPDATE",
     [SQL_LOCAL] = "SELECT set_config('synchronous_commit', 'off', true),"
                   " set_config('idle_in_transaction_session_timeout', '10s', true),"
                   " set_config('lock_timeout', '14s', true), set_config('statement_timeout', '14s', true),"
@@ -133,6 +139,12 @@ static const char *const templates[SQL_STATEMENTS] = {
                    " UPDATE @meta SET batch = $1, next_page = $5, next_id = $6, next_lane = $7, next_workflow = $8,"
                    " turn = $9, next_log = $10, first_log = $11, history_runs = $12, history_bytes = $13"
                    " WHERE one = 1 RETURNING set_config('synchronous_commit', $14, true)",
+    /* The same for who has not taken the lock: a division by zero unless the batch before is the newest. */
+    [SQL_FINISH_SAME] = "WITH b AS (INSERT INTO @batch (number, session, lanes, workflows) VALUES ($1, $2, $3, $4))"
+                        " UPDATE @meta SET one = 1 / (batch = $1 - 1 AND version = $15)::int, batch = $1,"
+                        " next_page = $5, next_id = $6, next_lane = $7, next_workflow = $8, turn = $9,"
+                        " next_log = $10, first_log = $11, history_runs = $12, history_bytes = $13"
+                        " WHERE one = 1 RETURNING set_config('synchronous_commit', $14, true)",
     [SQL_COMMIT] = "COMMIT",
     /* Writes to the log, so that its commit waits for the disk, and with that for all that was committed before. */
     [SQL_FLUSH] = "SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'froe', '')",
@@ -207,18 +219,22 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_KEYS_GONE] = "SELECT u FROM unnest($1) u WHERE NOT EXISTS (SELECT 1 FROM @page WHERE id = u AND place <> 0)"
                       " AND NOT EXISTS (SELECT 1 FROM @trouble WHERE page = u AND state <> 0) ORDER BY u",
 
-    [SQL_PAGE_ADD] = "INSERT INTO @page (id, seq, workflow, lane, n, place, rank, priority, created, not_before,"
-                     " start_by, parent_page, parent_index, size, n_live, n_queued, changed, ended, live, queued,"
-                     " touched, first_key, last_key, input, metadata, keys, rest) VALUES ($1, $2, $3, $4, $5, $6, $7,"
-                     " $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, CASE WHEN $6 = 0 THEN $17 END, $18, $19, $20,"
-                     " $21, $22, $23, $24, $25, $26)",
+    [SQL_PAGE_ADD] = "INSERT INTO @page (" NEW_PAGE ", changed, ended) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,"
+                     " $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,"
+                     " CASE WHEN $6 = 0 THEN $26 END)",
+    [SQL_PAGES_ADD] = "INSERT INTO @page (" NEW_PAGE ", changed, ended) SELECT id, seq, workflow, lane, n, place, rank,"
+                      " priority, created, not_before, start_by, parent_page, parent_index, size, n_live, n_queued,"
+                      " nullif(live, ''), nullif(queued, ''), nullif(touched, ''), nullif(first_key, ''),"
+                      " nullif(last_key, ''), input, metadata, nullif(keys, ''), nullif(rest, ''), $26,"
+                      " CASE WHEN place = 0 THEN $26 END FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+                      " $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25) AS u (" NEW_PAGE ")",
     [SQL_PAGE_PUT] = "UPDATE @page p SET place = u.place, rank = u.rank, n_live = u.n_live, n_queued = u.n_queued,"
                      " start_by = u.start_by, changed = $7, ended = CASE WHEN u.place = 0 THEN $7 END, live = u.live,"
                      " queued = u.queued, touched = u.touched FROM unnest($1, $2, $3, $4, $5, $6, $8, $9, $10)"
                      " AS u (id, place, rank, n_live, n_queued, start_by, live, queued, touched) WHERE p.id = u.id",
     [SQL_PAGE_DROP] = "DELETE FROM @page WHERE id = ANY ($1)",
     [SQL_LANE_ADD] = "INSERT INTO @lane (id, workflow, keys, " LANE_COLUMNS ") SELECT * FROM unnest($1, $2, $3, $4, $5,"
-                     " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+                     " $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) AS u",
     [SQL_LANE_PUT] = "UPDATE @lane l SET turn = u.turn, group_turn = u.group_turn, granted = u.granted,"
                      " queued = u.queued, delayed = u.delayed, pages = u.pages, retries = u.retries,"
                      " retry_due = u.retry_due, leased = u.leased, parked = u.parked, done = u.done,"
@@ -232,11 +248,11 @@ static const char *const templates[SQL_STATEMENTS] = {
         " SET done = w.done + s.done, failed = w.failed + s.failed,"
         " cancelled = w.cancelled + s.cancelled FROM s WHERE w.id = s.workflow",
     [SQL_LEASE_ADD] = "INSERT INTO @lease (id, worker, lane, page, idx, n, n_page, bits, asked)"
-                      " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                      " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u",
     [SQL_LEASE_PUT] = "UPDATE @lease l SET n = u.n, bits = u.bits, asked = u.asked FROM unnest($1, $2, $3, $4)"
                       " AS u (id, n, bits, asked) WHERE l.id = u.id",
     [SQL_LEASE_DROP] = "DELETE FROM @lease WHERE id = ANY ($1)",
-    [SQL_HOLD_PUT] = "INSERT INTO @hold (worker, lane, tokens, leased) SELECT * FROM unnest($1, $2, $3, $4)"
+    [SQL_HOLD_PUT] = "INSERT INTO @hold (worker, lane, tokens, leased) SELECT * FROM unnest($1, $2, $3, $4) AS u"
                      " ON CONFLICT (worker, lane) DO UPDATE SET tokens = excluded.tokens, leased = excluded.leased",
     [SQL_HOLD_DROP] = "DELETE FROM @hold h USING unnest($1, $2) AS u (worker, lane)"
                       " WHERE h.worker = u.worker AND h.lane = u.lane",
@@ -267,7 +283,7 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_TROUBLE_DROP] = "DELETE FROM @trouble t USING unnest($1, $2) AS u (page, idx)"
                          " WHERE t.page = u.page AND t.idx = u.idx",
     [SQL_KEPT_PUT] = "INSERT INTO @kept (page, idx, attempts, child_key, generation, input, checkpoint)"
-                     " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (page, idx) DO UPDATE"
+                     " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) AS u ON CONFLICT (page, idx) DO UPDATE"
                      " SET attempts = excluded.attempts, generation = excluded.generation,"
                      " checkpoint = excluded.checkpoint",
     [SQL_KEPT_DROP] = "DELETE FROM @kept k USING unnest($1, $2) AS u (page, idx)"
@@ -286,7 +302,7 @@ static const char *const templates[SQL_STATEMENTS] = {
     [SQL_WORKER_ADD] = "INSERT INTO @worker (id, name, slots, since, heard, expires)"
                        " SELECT $2, $3, $4, at, at, at + $5 FROM (SELECT " NOW " AS at) n",
     [SQL_WORKER_DROP] = "DELETE FROM @worker WHERE id = ANY ($1)",
-    [SQL_RATE_PUT] = "INSERT INTO @rate (hash, starts, ends, used) SELECT * FROM unnest($1, $2, $3, $4)"
+    [SQL_RATE_PUT] = "INSERT INTO @rate (hash, starts, ends, used) SELECT * FROM unnest($1, $2, $3, $4) AS u"
                      " ON CONFLICT (hash) DO UPDATE SET starts = excluded.starts, ends = excluded.ends,"
                      " used = excluded.used",
     [SQL_VALUE_PUT] = "INSERT INTO @value (hash, name, value) VALUES ($1, $2, $3)"
@@ -377,11 +393,29 @@ static char *filled_in(const char *text, const char *schema) {
     return buf_detach(&buf);
 }
 
+/* For one row, which need not be taken out of arrays: VALUES instead of unnest. NULL: the statement has none. */
+static int for_one(const char *text, char **ret_text) {
+    const char *from = strstr(text, "unnest($"), *to = from ? strchr(from, ')') : NULL;
+    *ret_text = NULL;
+    if (!to || strncmp(to, ") AS u", 6) != 0)
+        return 0;
+    const char *list = from + strlen("unnest(");
+    struct buf buf = {0};
+    int r = buf_add(&buf, text, (size_t)(from - text));
+    if (r == 0)
+        r = buf_printf(&buf, "(VALUES (%.*s))%s", (int)(to - list), list, to + 1);
+    if (r < 0)
+        buf_free(&buf);
+    else
+        *ret_text = buf_detach(&buf);
+    return r;
+}
+
 int sql_make(struct sql *sql, const char *schema) {
     *sql = (struct sql){0};
     for (int i = 0; i < SQL_STATEMENTS; i++) {
         sql->text[i] = filled_in(templates[i], schema);
-        if (!sql->text[i]) {
+        if (!sql->text[i] || for_one(sql->text[i], &sql->one[i]) < 0) {
             sql_free(sql);
             return -ENOMEM;
         }
@@ -390,8 +424,10 @@ int sql_make(struct sql *sql, const char *schema) {
 }
 
 void sql_free(struct sql *sql) {
-    for (int i = 0; i < SQL_STATEMENTS; i++)
+    for (int i = 0; i < SQL_STATEMENTS; i++) {
         mem_free(sql->text[i]);
+        mem_free(sql->one[i]);
+    }
     *sql = (struct sql){0};
 }
 

@@ -20,9 +20,11 @@ enum sql_statement {
     /* of a batch */
     SQL_BEGIN,
     SQL_LOCK,
+    SQL_LOCK_SAME,
     SQL_LOCAL,
     SQL_NOTIFY,
     SQL_FINISH,
+    SQL_FINISH_SAME,
     SQL_COMMIT,
     SQL_FLUSH,
     SQL_COMMITTED,
@@ -68,6 +70,7 @@ enum sql_statement {
     SQL_KEYS_GONE,
     /* writing */
     SQL_PAGE_ADD,
+    SQL_PAGES_ADD,
     SQL_PAGE_PUT,
     SQL_PAGE_DROP,
     SQL_LANE_ADD,
@@ -135,6 +138,7 @@ enum sql_statement {
 
 struct sql {
     char *text[SQL_STATEMENTS];
+    char *one[SQL_STATEMENTS]; /* of those that take rows as arrays: for one row, as plain parameters; NULL: none */
 };
 
 /* What a connection of our own is told once, and one behind a pooler (SQL_LOCAL) for each transaction: the client's

@@ -108,6 +108,7 @@ struct choosing {
     int64_t id;
     struct store_spawned spawned;
     uint16_t which[STORE_PAGE_MAX];        /* the items that are created */
+    struct bits superseding;               /* to these items parked runs gave way */
     uint64_t duplicate_of[STORE_PAGE_MAX]; /* of each item: KEYS_PLACE of the run that has its key, in this page by the
                                               number of its item; 0: none */
 };
@@ -144,6 +145,7 @@ static int take_key(struct choosing *choosing, size_t i, bool room) {
         if (r < 0)
             return r;
         choosing->spawned.superseded++;
+        bits_set(&choosing->superseding, (uint32_t)i);
     }
     if (!room)
         return 1;
@@ -470,9 +472,10 @@ static struct store_place place_of(const struct choosing *choosing, const uint32
     if (place && KEYS_PAGE(place) != choosing->id)
         return (struct store_place){.page = KEYS_PAGE(place), .index = KEYS_INDEX(place)};
     uint32_t index = index_of[place ? KEYS_INDEX(place) : i];
+    bool superseded = bits_get(&choosing->superseding, (uint32_t)i);
     if (index == UINT32_MAX)
-        return (struct store_place){0};
-    return (struct store_place){.page = choosing->id, .index = index, .created = !place};
+        return (struct store_place){.superseded = superseded};
+    return (struct store_place){choosing->id, index, !place, superseded};
 }
 
 static int tell(struct choosing *choosing, const struct op *op) {

@@ -195,7 +195,8 @@ int pg_spawn_want(struct postgres_store *store, struct op *op) {
     op->unread = mem_zalloc(sizeof *op->unread);
     if (!op->unread)
         return -ENOMEM;
-    if (!set->fresh && !set->asked) {
+    bool nothing_new = store->optimistic && set->synced == store->locked_next_page;
+    if (!set->fresh && !set->asked && !nothing_new) {
         set->asked = true;
         struct args *args = pg_want(store, SQL_KEYS_NEW, learn_pages, set);
         args_int(args, set->workflow);

@@ -103,6 +103,7 @@ void args_array(struct args *args, enum args_array kind) {
     struct arg *arg = next_arg(args, array_oids[kind]);
     arg->stored = true;
     arg->at = args->array_at = args->store.n;
+    arg->element = oids[kind];
     args->array_n = 0;
     put32(args, 1);
     put32(args, 1);
@@ -128,6 +129,7 @@ void args_array_end(struct args *args) {
         return;
     struct arg *arg = &args->list[args->n - 1];
     arg->value.n = args->store.n - args->array_at;
+    arg->elements = args->array_n;
     uint32_t big = htobe32((uint32_t)args->array_n);
     memcpy(args->store.p + args->array_at + 12, &big, sizeof big);
 }
@@ -199,10 +201,11 @@ static int code_of(const char *state) {
         const char *prefix;
         int code;
     } codes[] = {
-        {"53100", STORE_ERR_FULL}, {"XX001", STORE_ERR_CORRUPT}, {"XX002", STORE_ERR_CORRUPT},
-        {"08", STORE_ERR_LOST},    {"40", STORE_ERR_LOST},       {"53", STORE_ERR_LOST},
-        {"57", STORE_ERR_LOST},    {"55P03", STORE_ERR_LOST},    {"25006", STORE_ERR_LOST},
-        {"25P03", STORE_ERR_LOST}, {"25P02", STORE_ERR_LOST},    {"26000", STORE_ERR_LOST},
+        {"22012", STORE_ERR_AGAIN}, /* SQL_LOCK_SAME */
+        {"53100", STORE_ERR_FULL},  {"XX001", STORE_ERR_CORRUPT}, {"XX002", STORE_ERR_CORRUPT},
+        {"08", STORE_ERR_LOST},     {"40", STORE_ERR_LOST},       {"53", STORE_ERR_LOST},
+        {"57", STORE_ERR_LOST},     {"55P03", STORE_ERR_LOST},    {"25006", STORE_ERR_LOST},
+        {"25P03", STORE_ERR_LOST},  {"25P02", STORE_ERR_LOST},    {"26000", STORE_ERR_LOST},
     };
     for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++)
         if (strncmp(state, codes[i].prefix, strlen(codes[i].prefix)) == 0)
@@ -290,13 +293,21 @@ static int expect(struct wire *wire, PGresult **into) {
     return 0;
 }
 
-static int prepare(struct wire *wire, enum sql_statement statement, const char *name, const struct args *args) {
-    Oid types[ARGS_MAX];
-    for (int i = 0; i < args->n; i++)
-        types[i] = args->list[i].type;
-    if (!PQsendPrepare(wire->pg, name, wire->sql->text[statement], args->n, types))
+#define ARRAY_HEAD 20 /* bytes before its first element, whose length comes first */
+
+/* Is it about one row, and is there a statement for that? */
+static bool is_for_one(const struct wire *wire, enum sql_statement statement, const struct args *args) {
+    bool one = wire->sql->one[statement] != NULL;
+    for (int i = 0; i < args->n && one; i++)
+        one = args->list[i].element == 0 || args->list[i].elements == 1;
+    return one;
+}
+
+static int prepare(struct wire *wire, enum sql_statement statement, bool one, const char *name, int n,
+                   const Oid *types) {
+    if (!PQsendPrepare(wire->pg, name, one ? wire->sql->one[statement] : wire->sql->text[statement], n, types))
         return -ENOMEM;
-    wire->prepared[statement] = true;
+    wire->prepared[one][statement] = true;
     return expect(wire, NULL);
 }
 
@@ -305,23 +316,25 @@ static int send_statement(struct wire *wire, enum sql_statement statement, const
     const char *values[ARGS_MAX];
     int lengths[ARGS_MAX], formats[ARGS_MAX];
     Oid types[ARGS_MAX];
+    bool one = is_for_one(wire, statement, args);
     for (int i = 0; i < args->n; i++) {
         const struct arg *arg = &args->list[i];
+        size_t skipped = one && arg->element ? ARRAY_HEAD + sizeof(uint32_t) : 0;
         if (arg->value.n > INT32_MAX)
             return -ENOMEM;
         const char *value = arg->stored ? args->store.p + arg->at : arg->value.p;
-        values[i] = arg->null ? NULL : value ? value : "";
-        lengths[i] = (int)arg->value.n;
+        values[i] = arg->null ? NULL : value ? value + skipped : "";
+        lengths[i] = (int)(arg->value.n - skipped);
         formats[i] = 1;
-        types[i] = arg->type;
+        types[i] = skipped ? arg->element : arg->type;
     }
     char name[16];
-    snprintf(name, sizeof name, "froe%d", (int)statement);
-    int r = !wire->pooled && !wire->prepared[statement] ? prepare(wire, statement, name, args) : 0;
+    snprintf(name, sizeof name, "froe%d%s", (int)statement, one ? "one" : "");
+    int r = !wire->pooled && !wire->prepared[one][statement] ? prepare(wire, statement, one, name, args->n, types) : 0;
     if (r < 0)
         return r;
-    int sent = wire->pooled ? PQsendQueryParams(wire->pg, wire->sql->text[statement], args->n, types, values, lengths,
-                                                formats, 1)
+    const char *text = one ? wire->sql->one[statement] : wire->sql->text[statement];
+    int sent = wire->pooled ? PQsendQueryParams(wire->pg, text, args->n, types, values, lengths, formats, 1)
                             : PQsendQueryPrepared(wire->pg, name, args->n, values, lengths, formats, 1);
     return sent ? expect(wire, ret_answer) : -ENOMEM;
 }

@@ -23,8 +23,11 @@ struct args {
         struct bytes value;
         bool null, stored; /* stored: value.p is an offset in `store` */
         size_t at;
+        unsigned element; /* the type of its elements; 0: no array */
+        size_t elements;
     } list[ARGS_MAX];
     int n, failed;
+    int statement;            /* that it is for, when it waits to be sent */
     size_t array_at, array_n; /* of the array that is being made */
     struct buf store;
 };
@@ -70,9 +73,9 @@ struct wire {
     const struct sql *sql;
     bool pooled; /* by a connection pooler */
     bool in_pipeline;
-    bool prepared[SQL_STATEMENTS];
-    int version;               /* of the server: 150018 */
-    struct expected *expected; /* answers that are to come */
+    bool prepared[2][SQL_STATEMENTS]; /* [1]: for one row */
+    int version;                      /* of the server: 150018 */
+    struct expected *expected;        /* answers that are to come */
     size_t n_expected, cap_expected;
     int failed; /* of a send: -ENOMEM */
 };
@@ -88,6 +91,7 @@ bool wire_connected(const struct wire *wire);
 void wire_send(struct wire *wire, enum sql_statement statement, struct args *args, PGresult **ret_answer);
 /* Sends all, and reads all answers. Closes the connection when anything fails:
  *   STORE_ERR_LOST     the connection or the server is gone, stalled, or gave up this transaction for another's sake
+ *   STORE_ERR_AGAIN    SQL_LOCK_SAME found another batch
  *   STORE_ERR_FULL, STORE_ERR_CORRUPT, STORE_ERR_IO, -ENOMEM */
 int wire_sync(struct wire *wire, int64_t within_us, struct err *err);
 /* Runs a script of statements without parameters (outside of any pipeline). */

@@ -1,131 +1,24 @@
 /* write.c - writes what a batch has changed: one statement a table, however many rows. */
-#include "postgres_store.h"
+#include "write.h"
 
 #include "cleanup.h"
 
 #define AT_ONCE_BYTES ((size_t)16 * 1024 * 1024) /* of rows with long columns, in one statement */
 
-/* An array of a column, over a list of rows of which some are meant. */
-#define INTS(args_, list_, link_, type_, cond_, value_)         \
-    do {                                                        \
-        args_array((args_), ARGS_INTS);                         \
-        for (const type_ *row = (list_); row; row = row->link_) \
-            if (cond_)                                          \
-                args_array_int((args_), (int64_t)(value_));     \
-        args_array_end(args_);                                  \
-    } while (0)
-#define BLOBS(args_, list_, link_, type_, cond_, value_)        \
-    do {                                                        \
-        args_array((args_), ARGS_BYTES);                        \
-        for (const type_ *row = (list_); row; row = row->link_) \
-            if (cond_)                                          \
-                args_array_bytes((args_), (value_));            \
-        args_array_end(args_);                                  \
-    } while (0)
-
-static int send(struct postgres_store *store, enum sql_statement statement, struct args *args) {
+int pg_send_write(struct postgres_store *store, enum sql_statement statement, struct args *args) {
     if (!args)
         return -ENOMEM;
-    wire_send(&store->wire, statement, args, NULL);
+    if (store->holding)
+        args->statement = (int)statement;
+    else
+        wire_send(&store->wire, statement, args, NULL);
     store->changed = true;
     return args->failed;
 }
 
-/* ---- pages ---- */
-
-static int add_page(struct postgres_store *store, struct page_row *page) {
-    struct page_content *content = page->content;
-    const struct store_page *from = content->page;
-    struct lane *lane = sched_lane(&store->sched, page->lane);
-    struct args *args = pg_write(store);
-    if (!args)
-        return -ENOMEM;
-    bool all_live = page->n_live == page->n, all_queued = page->n_queued == page->n;
-    const int64_t numbers[] = {
-        page->id,
-        page->seq,
-        lane->workflow->id,
-        page->lane,
-        page->n,
-        page->place,
-        pg_page_rank(page),
-        page->priority,
-        page->created_utc_us,
-        page->not_before_utc_us,
-        page->start_by_utc_us,
-        from->parent_page,
-        from->parent_index,
-        page->size,
-        page->n_live,
-        page->n_queued,
-        store->now_utc_us,
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        args_int(args, numbers[i]);
-    args_bytes_or_null(args, all_live ? BYTES_NONE : bits_bytes(&page->live, page->n));
-    args_bytes_or_null(args, all_queued ? BYTES_NONE : bits_bytes(&page->queued, page->n));
-    args_bytes_or_null(args, page->start_by_utc_us ? bits_bytes(&page->touched, page->n) : BYTES_NONE);
-    args_bytes_or_null(args, bytes_of(content->first_key, content->first_n));
-    args_bytes_or_null(args, bytes_of(content->last_key, content->last_n));
-    args_bytes(args, from->input);
-    args_bytes(args, from->metadata);
-    args_bytes_or_null(args, buf_bytes(&content->keys));
-    args_bytes_or_null(args, buf_bytes(&content->rest));
-    return send(store, SQL_PAGE_ADD, args);
-}
-
-static int put_pages(struct postgres_store *store, const struct page_row *pages) {
-    struct args *args = pg_write(store);
-    if (!args)
-        return -ENOMEM;
-#define PAGES(value_) INTS(args, pages, next_dirty, struct page_row, !row->is_new, value_)
-    PAGES(row->id);
-    PAGES(row->place);
-    PAGES(pg_page_rank(row));
-    PAGES(row->n_live);
-    PAGES(row->n_queued);
-    PAGES(row->start_by_utc_us);
-    args_int(args, store->now_utc_us);
-#undef PAGES
-#define PAGES(value_) BLOBS(args, pages, next_dirty, struct page_row, !row->is_new, value_)
-    PAGES(bits_bytes(&row->live, row->n));
-    PAGES(bits_bytes(&row->queued, row->n));
-    PAGES(bits_bytes(&row->touched, row->n));
-#undef PAGES
-    return send(store, SQL_PAGE_PUT, args);
-}
-
-static int drop_pages(struct postgres_store *store, const struct page_row *pages) {
-    struct args *args = pg_write(store);
-    if (!args)
-        return -ENOMEM;
-    INTS(args, pages, next_dirty, struct page_row, row->place == PAGE_FINISHED && !row->is_new, row->id);
-    return send(store, SQL_PAGE_DROP, args);
-}
-
-static int write_pages(struct postgres_store *store) {
-    struct page_row *pages = store->rows.dirty_pages;
-    bool old = false;
-    int r = 0;
-    for (struct page_row *page = pages; page && r == 0; page = page->next_dirty) {
-        if (page->is_new && !(store->history_us < 0 && page->place == PAGE_FINISHED))
-            r = add_page(store, page);
-        old |= !page->is_new;
-    }
-    return r == 0 && old ? put_pages(store, pages) : r;
-}
-
-/* After its runs that are in trouble took from a page what they need. */
-static int write_finished_pages(struct postgres_store *store) {
-    struct page_row *pages = store->rows.dirty_pages;
-    bool gone = false;
-    for (const struct page_row *page = pages; page; page = page->next_dirty)
-        gone |= !page->is_new && page->place == PAGE_FINISHED;
-    int r = gone && store->history_us < 0 ? drop_pages(store, pages) : 0;
-    for (struct page_row *page = pages; page; page = page->next_dirty)
-        page->dirty = page->is_new = false;
-    store->rows.dirty_pages = NULL;
-    return r;
+void pg_send_held(struct postgres_store *store) {
+    for (size_t i = 0; i < store->n_sent; i++)
+        wire_send(&store->wire, (enum sql_statement)store->sent[i]->statement, store->sent[i], NULL);
 }
 
 /* ---- runs in trouble ---- */
@@ -171,7 +64,7 @@ static int write_data(struct postgres_store *store, bool is_new, const struct tr
 #undef NUMBERS
 #undef DATA
 #undef EACH
-    return send(store, is_new ? SQL_TROUBLE_ADD : SQL_TROUBLE_PUT, args);
+    return pg_send_write(store, is_new ? SQL_TROUBLE_ADD : SQL_TROUBLE_PUT, args);
 }
 
 static int write_datas(struct postgres_store *store, bool is_new) {
@@ -205,7 +98,7 @@ static int write_states(struct postgres_store *store) {
     NUMBERS(row->outcome);
     NUMBERS(row->size);
 #undef NUMBERS
-    return send(store, SQL_TROUBLE_STATE, args);
+    return pg_send_write(store, SQL_TROUBLE_STATE, args);
 }
 
 static int drop_troubles(struct postgres_store *store) {
@@ -217,7 +110,7 @@ static int drop_troubles(struct postgres_store *store) {
     NUMBERS(row->page);
     NUMBERS(row->index);
 #undef NUMBERS
-    return send(store, SQL_TROUBLE_DROP, args);
+    return pg_send_write(store, SQL_TROUBLE_DROP, args);
 }
 
 static int write_troubles(struct postgres_store *store) {
@@ -266,7 +159,7 @@ static int add_leases(struct postgres_store *store, bool is_new) {
     BITS(bits_bytes(&row->bits, row->n_page));
     BITS(bits_count(&row->asked) ? bits_bytes(&row->asked, row->n_page) : BYTES_NONE);
 #undef BITS
-    return send(store, is_new ? SQL_LEASE_ADD : SQL_LEASE_PUT, args);
+    return pg_send_write(store, is_new ? SQL_LEASE_ADD : SQL_LEASE_PUT, args);
 }
 
 static int drop_leases(struct postgres_store *store, bool asked) {
@@ -275,7 +168,7 @@ static int drop_leases(struct postgres_store *store, bool asked) {
         return -ENOMEM;
     INTS(args, store->rows.dirty_leases, next_dirty, struct lease_row,
          row->gone && !row->is_new && (!asked || bits_count(&row->asked)), row->id);
-    return send(store, asked ? SQL_ASK_DROP_LEASES : SQL_LEASE_DROP, args);
+    return pg_send_write(store, asked ? SQL_ASK_DROP_LEASES : SQL_LEASE_DROP, args);
 }
 
 static int write_leases(struct postgres_store *store) {
@@ -313,7 +206,7 @@ static int put_holds(struct postgres_store *store, bool there) {
         NUMBERS(row->leased);
     }
 #undef NUMBERS
-    return send(store, there ? SQL_HOLD_PUT : SQL_HOLD_DROP, args);
+    return pg_send_write(store, there ? SQL_HOLD_PUT : SQL_HOLD_DROP, args);
 }
 
 static int write_holds(struct postgres_store *store) {
@@ -362,7 +255,7 @@ static int put_lanes(struct postgres_store *store, bool is_new) {
     for (int i = 0; i < LANE_NUMBERS; i++)
         NUMBERS(row->v[i]);
 #undef NUMBERS
-    return send(store, is_new ? SQL_LANE_ADD : SQL_LANE_PUT, args);
+    return pg_send_write(store, is_new ? SQL_LANE_ADD : SQL_LANE_PUT, args);
 }
 
 static int write_lanes(struct postgres_store *store) {
@@ -402,7 +295,7 @@ static int put_workflow(struct postgres_store *store, struct workflow *workflow)
     args_bytes(args, bytes_of(rules, workflow->n_rules * 16));
     args_bool(args, workflow->paused);
     workflow->dirty = false;
-    return send(store, SQL_WORKFLOW_PUT, args);
+    return pg_send_write(store, SQL_WORKFLOW_PUT, args);
 }
 
 static int write_workflows(struct postgres_store *store) {
@@ -429,7 +322,7 @@ static int write_rates(struct postgres_store *store) {
     for (struct rate *row = store->sched.dirty_rates; row; row = row->next_dirty)
         row->dirty = false;
     store->sched.dirty_rates = NULL;
-    return send(store, SQL_RATE_PUT, args);
+    return pg_send_write(store, SQL_RATE_PUT, args);
 }
 
 /* ---- history and cancellations ---- */
@@ -463,7 +356,7 @@ static int write_ended(struct postgres_store *store) {
         mem_free(row);
     }
     store->rows.ended = NULL;
-    return send(store, SQL_ENDED_ADD, args);
+    return pg_send_write(store, SQL_ENDED_ADD, args);
 }
 
 static void free_asks(struct ask **list) {
@@ -491,7 +384,7 @@ static int write_asks(struct postgres_store *store) {
         NUMBERS(row->index);
         NUMBERS(row->driven_out);
 #undef NUMBERS
-        r = send(store, SQL_ASK_ADD, args);
+        r = pg_send_write(store, SQL_ASK_ADD, args);
         store->sched.woke = true;
     }
     if (r == 0 && store->rows.answered) {
@@ -500,7 +393,7 @@ static int write_asks(struct postgres_store *store) {
             return -ENOMEM;
         INTS(args, store->rows.answered, next, struct ask, true, row->lease);
         INTS(args, store->rows.answered, next, struct ask, true, row->index);
-        r = send(store, SQL_ASK_DROP, args);
+        r = pg_send_write(store, SQL_ASK_DROP, args);
     }
     free_asks(&store->rows.asks);
     free_asks(&store->rows.answered);
@@ -522,7 +415,7 @@ static int write_logs(struct postgres_store *store) {
 #undef NUMBERS
     args_int(args, store->now_utc_us);
     BLOBS(args, store->rows.notes, next, struct note, row->kind == NOTE_LOG, row->value);
-    int r = send(store, SQL_LOG_ADD, args);
+    int r = pg_send_write(store, SQL_LOG_ADD, args);
     if (r < 0 || store->meta.next_log - store->meta.first_log <= 2 * STORE_LOG_LINES_MAX)
         return r;
     store->meta.first_log = store->meta.next_log - STORE_LOG_LINES_MAX;
@@ -530,7 +423,7 @@ static int write_logs(struct postgres_store *store) {
     if (!args)
         return -ENOMEM;
     args_int(args, store->meta.first_log);
-    return send(store, SQL_LOG_TRIM, args);
+    return pg_send_write(store, SQL_LOG_TRIM, args);
 }
 
 static int write_note(struct postgres_store *store, const struct note *note) {
@@ -540,7 +433,7 @@ static int write_note(struct postgres_store *store, const struct note *note) {
     if (note->kind == NOTE_TICK) {
         args_int(args, note->workflow);
         args_int(args, note->utc_us);
-        int r = send(store, SQL_TICK_ADD, args);
+        int r = pg_send_write(store, SQL_TICK_ADD, args);
         if (r < 0 || note->oldest_utc_us == INT64_MIN)
             return r;
         args = pg_write(store);
@@ -548,7 +441,7 @@ static int write_note(struct postgres_store *store, const struct note *note) {
             return -ENOMEM;
         args_int(args, note->workflow);
         args_int(args, note->oldest_utc_us);
-        return send(store, SQL_TICK_TRIM, args);
+        return pg_send_write(store, SQL_TICK_TRIM, args);
     }
     struct hash128 hash = hash128(&store->sched.hash_key, note->name);
     args_uuid(args, &hash);
@@ -556,7 +449,7 @@ static int write_note(struct postgres_store *store, const struct note *note) {
         args_bytes(args, note->name);
         args_bytes(args, note->value);
     }
-    return send(store, note->value.n ? SQL_VALUE_PUT : SQL_VALUE_DROP, args);
+    return pg_send_write(store, note->value.n ? SQL_VALUE_PUT : SQL_VALUE_DROP, args);
 }
 
 static int write_notes(struct postgres_store *store) {
@@ -583,10 +476,11 @@ static int write_notes(struct postgres_store *store) {
 int pg_write_rows(struct postgres_store *store) {
     /* Questions before leases, as those of a lease that is over go with it. */
     static int (*const steps[])(struct postgres_store *) = {
-        write_workflows, write_pages,  write_troubles, write_finished_pages, pg_kept_write,
-        write_asks,      write_leases, write_holds,    write_notes,
+        write_workflows, pg_write_pages, write_troubles, pg_write_finished_pages, pg_kept_write, write_asks,
+        write_leases,    write_holds,    write_notes,
     };
     int r = 0;
+    pg_look_at_rows(store, &store->known.look);
     for (size_t i = 0; i < sizeof steps / sizeof steps[0] && r == 0; i++)
         r = steps[i](store);
     if (r == 0 && store->rows.ended)

@@ -182,7 +182,7 @@ static int supersede(struct sqlite_store *store, struct hash128 hash, const stru
 
 /* Takes the child key for the item, to be at `place`: 1, or 0 when a live run has it. */
 static int take_key(struct sqlite_store *store, struct hash128 hash, const struct store_item *item, uint64_t place,
-                    struct store_spawned *spawned, struct err *err) {
+                    struct store_spawned *spawned, bool *ret_superseded, struct err *err) {
     int r = work_take_key(store, hash, place);
     if (r != -EEXIST)
         return r < 0 ? r : 1;
@@ -191,6 +191,7 @@ static int take_key(struct sqlite_store *store, struct hash128 hash, const struc
     if (r < 0 || !gives_way)
         return r;
     spawned->superseded++;
+    *ret_superseded = true;
     r = work_take_key(store, hash, place);
     return r < 0 ? r : 1;
 }
@@ -209,16 +210,18 @@ static int choose(struct sqlite_store *store, const struct workflow *workflow, c
     uint64_t places = workflow_places_at_spawn(workflow, page->keys, page->n_keys);
     for (size_t i = 0; i < page->n; i++) {
         const struct store_item *item = &page->items[i];
-        bool room = spawned->created < places, is_new = true;
+        bool room = spawned->created < places, is_new = true, superseded = false;
         if (item->child_key.n) {
             struct hash128 hash = work_fingerprint(workflow, item->child_key);
-            int r = room ? take_key(store, hash, item, WORK_PLACE(id, i), spawned, err)
+            int r = room ? take_key(store, hash, item, WORK_PLACE(id, i), spawned, &superseded, err)
                          : !fingerprints_find(&store->live, hash);
             if (r < 0)
                 return r;
             is_new = r;
             if (!is_new)
                 tell_duplicate(store, page, i, hash);
+            else if (superseded && page->ret_runs)
+                page->ret_runs[i].superseded = true;
         }
         if (!is_new)
             spawned->duplicates++;
@@ -263,8 +266,9 @@ static void place_runs(struct sqlite_store *store, const struct workflow *workfl
         if (run->page != 0 && run->page != id)
             continue; /* a duplicate of an older one */
         uint32_t index = run->page == id ? index_of[run->index] : index_of[i];
-        *run = index == UINT32_MAX ? (struct store_place){0}
-                                   : (struct store_place){.page = id, .index = index, .created = created};
+        *run = (struct store_place){.superseded = run->superseded};
+        if (index != UINT32_MAX)
+            *run = (struct store_place){id, index, created, run->superseded};
     }
 }
 

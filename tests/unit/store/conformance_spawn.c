@@ -18,6 +18,7 @@ struct spawning {
     struct store_item items[ITEMS];
     struct store_page page;
     struct store_place runs[ITEMS], older[ITEMS]; /* older: live ones that items are duplicates of; page 0: none */
+    bool superseding[ITEMS];
     size_t chosen[ITEMS];                         /* items that are created */
     uint32_t n_chosen;
 };
@@ -150,6 +151,7 @@ static void choose(struct play *play, struct spawning *spawning, const struct la
         } else {
             if (live) {
                 expected->superseded++;
+                spawning->superseding[i] = true;
                 model_end(play, live, STORE_STATE_CANCELLED);
             }
             spawning->chosen[spawning->n_chosen++] = i;
@@ -225,6 +227,7 @@ static void check_places(const struct spawning *spawning, int64_t page) {
                 expected = (struct store_place){.page = page, .index = j, .created = of == i};
         }
         assert_place(spawning->runs[i], expected.page, expected.index, expected.created);
+        assert_int_equal(spawning->runs[i].superseded, spawning->superseding[i]);
     }
 }
 

@@ -1,7 +1,8 @@
 /* test_postgres.c - the conformance suite over the PostgreSQL store. The argument says how:
  *
  *     (none)    in a time of the suite's own, each call answered at once
- *     late      likewise, but results come as late as store_commit may give them
+ *     late      likewise, but as the engine uses it: results come as late as store_commit may give them, and batches are
+ *               decided from memory where that will do
  *     waiting   by the server's clock
  *     pooler    through PgBouncer in transaction mode */
 #include "conformance.h"
@@ -63,7 +64,9 @@ static void wipe(struct store_under_test *sut) {
 static int open_store(struct store_under_test *sut, const struct store_options *options, struct store **ret_store,
                       struct err *err) {
     struct place_of_test *place = sut->arg;
-    int r = store_open(place->uri, options, ret_store, err);
+    struct store_options how = *options;
+    how.repeats = place->late;
+    int r = store_open(place->uri, &how, ret_store, err);
     if (r < 0)
         return r;
     if (sut->own_clock)
