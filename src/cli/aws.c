@@ -12,10 +12,11 @@ struct aws_closing {
 
 #define HASH_THREADS_MAX 4 /* more than a loop can feed */
 
-/* On a single core a thread would only be in the way. */
+/* The loop is busy as well: with a core to itself a thread has several bodies to work on at once more often, which
+ * costs less. On a single core it would only be in the way. */
 static uint32_t hash_threads(void) {
     unsigned cores = uv_available_parallelism();
-    return cores < 2 ? 0 : cores < HASH_THREADS_MAX ? cores : HASH_THREADS_MAX;
+    return cores <= HASH_THREADS_MAX ? cores - 1 : HASH_THREADS_MAX;
 }
 
 int aws_open(uv_loop_t *loop, uint32_t max_connections, struct aws *ret_aws, struct err *err) {

@@ -2,6 +2,7 @@
 #include "checksum.h"
 
 #include "crc.h"
+#include "md5.h"
 #include "mem.h"
 
 #include <errno.h>
@@ -13,7 +14,10 @@ struct checksum {
     uint64_t crc;
     EVP_MD_CTX *ctx;
     EVP_MD *sha1, *sha256, *md5; /* fetched when first asked for, then kept: fetching costs more than a small body */
+    bool in_lane;                /* of CHECKSUM_MD5: computed in `lane`, not by `ctx` */
+    struct md5 lane;
 };
+_Static_assert(CHECKSUM_MANY_MAX == MD5_LANES, "a lane for each");
 
 int checksum_new(struct checksum **ret_checksum) {
     struct checksum *checksum = mem_zalloc(sizeof *checksum);
@@ -55,6 +59,7 @@ static int begin_digest(struct checksum *checksum, EVP_MD **md, const char *name
 int checksum_begin(struct checksum *checksum, enum checksum_kind kind) {
     checksum->kind = kind;
     checksum->crc = 0;
+    checksum->in_lane = false;
     switch (kind) {
     case CHECKSUM_SHA1:
         return begin_digest(checksum, &checksum->sha1, "SHA1");
@@ -71,7 +76,17 @@ int checksum_begin(struct checksum *checksum, enum checksum_kind kind) {
     return 0;
 }
 
+void checksum_of_many(struct checksum *checksum) {
+    checksum->in_lane = checksum->kind == CHECKSUM_MD5;
+    if (checksum->in_lane)
+        md5_begin(&checksum->lane);
+}
+
 int checksum_update(struct checksum *checksum, struct bytes data) {
+    if (checksum->in_lane) {
+        md5_update(&(struct md5 *){&checksum->lane}, &data, 1);
+        return 0;
+    }
     switch (checksum->kind) {
     case CHECKSUM_NONE:
         break;
@@ -94,6 +109,20 @@ int checksum_update(struct checksum *checksum, struct bytes data) {
     return 0;
 }
 
+void checksum_update_many(struct checksum *const sums[], const struct bytes data[], size_t n, int ret_results[]) {
+    struct md5 *lanes[CHECKSUM_MANY_MAX];
+    struct bytes of_lanes[CHECKSUM_MANY_MAX];
+    size_t n_lanes = 0;
+    for (size_t i = 0; i < n; i++) {
+        ret_results[i] = sums[i]->in_lane ? 0 : checksum_update(sums[i], data[i]);
+        if (sums[i]->in_lane) {
+            lanes[n_lanes] = &sums[i]->lane;
+            of_lanes[n_lanes++] = data[i];
+        }
+    }
+    md5_update(lanes, of_lanes, n_lanes);
+}
+
 int checksum_end(struct checksum *checksum, unsigned char ret_digest[CHECKSUM_SIZE_MAX], size_t *ret_size) {
     size_t crc_size = 0;
     unsigned char digest[EVP_MAX_MD_SIZE];
@@ -111,7 +140,10 @@ int checksum_end(struct checksum *checksum, unsigned char ret_digest[CHECKSUM_SI
     case CHECKSUM_SHA1:
     case CHECKSUM_SHA256:
     case CHECKSUM_MD5:
-        if (EVP_DigestFinal_ex(checksum->ctx, digest, &digest_size) != 1 || digest_size > CHECKSUM_SIZE_MAX)
+        if (checksum->in_lane) {
+            md5_end(&checksum->lane, digest);
+            digest_size = MD5_SIZE;
+        } else if (EVP_DigestFinal_ex(checksum->ctx, digest, &digest_size) != 1 || digest_size > CHECKSUM_SIZE_MAX)
             return failed(checksum);
         memcpy(ret_digest, digest, digest_size);
         checksum->kind = CHECKSUM_NONE;

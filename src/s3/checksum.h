@@ -23,6 +23,12 @@ int checksum_new(struct checksum **ret_checksum); /* -ENOMEM */
 void checksum_free(struct checksum *checksum);
 int checksum_begin(struct checksum *checksum, enum checksum_kind kind); /* -EIO when OpenSSL fails */
 int checksum_update(struct checksum *checksum, struct bytes data);
+/* Of many bodies at once MD5 costs a third (md5.h), when right after checksum_begin it is told that it will be one of
+ * many, and pieces are then added together: data[i] to *sums[i], n <= CHECKSUM_MANY_MAX different ones, of any kinds.
+ * What checksum_update of each would return is in ret_results[i]. */
+void checksum_of_many(struct checksum *checksum);
+void checksum_update_many(struct checksum *const sums[], const struct bytes data[], size_t n, int ret_results[]);
+#define CHECKSUM_MANY_MAX 8
 /* Big-endian digest as S3 sends it in base64; `*ret_size` bytes. */
 int checksum_end(struct checksum *checksum, unsigned char ret_digest[CHECKSUM_SIZE_MAX], size_t *ret_size);
 

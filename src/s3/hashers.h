@@ -1,5 +1,5 @@
 /* hashers.h - a few threads that compute checksums of large bodies, so that the loop can go on with moving bytes: an
- * MD5 costs more than all else that is done with a body.
+ * MD5 costs more than all else that is done with a body. Of several bodies at once it costs less.
  *
  * Nothing depends on a thread having time: what none of them has begun when it is needed, the caller computes itself.
  * Thread: the loop's for all functions. */
@@ -21,7 +21,7 @@ int hashing_new(struct hashers *hashers, struct checksum *sum, struct hashing **
  * failed with. */
 int hashing_add(struct hashing *hashing, struct bytes piece);
 #define HASHING_BYTES_MAX (512 * 1024)
-/* When it returns, all that was added is in `sum`; may take as long as HASHING_BYTES_MAX do. What checksum_update
+/* When it returns, all that was added is in `sum`; may take twice as long as HASHING_BYTES_MAX do. What checksum_update
  * failed with. */
 int hashing_end(struct hashing *hashing);
 /* Also before its end; then what is in `sum` is of no use. */

@@ -154,7 +154,10 @@ static void take_messages(struct http *http) {
 static void resume(struct http_request *request) {
     struct http *http = request->http;
     list_remove(&request->todo);
-    request->paused = false;
+    request->resting = false;
+    if (request->paused && !request->resumed)
+        return;
+    request->paused = request->resumed = false;
     if (request->place == HTTP_PLACE_HELD)
         end_request(request, request->end, false);
     if (request->place != HTTP_PLACE_RUNNING)
@@ -280,6 +283,8 @@ int http_start(struct http *http, const struct http_send *send, const struct htt
     request->reason = NULL;
     request->error[0] = '\0';
     request->cancelled = request->paused = request->in_data = request->resume_early = request->refused = false;
+    request->resumed = request->resting = false;
+    request->turn_bytes = 0;
     request->deadline_ms = send->deadline_us > 0 ? http_now_ms(http) + http_ms_of(send->deadline_us) : 0;
     request->place = HTTP_PLACE_WAITING;
     list_push_back(&http->waiting, &request->link);
@@ -296,11 +301,17 @@ int http_start(struct http *http, const struct http_send *send, const struct htt
     return 0;
 }
 
+void http_rest(struct http_request *request) {
+    todo_add(request);
+}
+
 void http_resume(struct http_request *request) {
     if (request->in_data)
         request->resume_early = true;
-    else if (request->paused && !request->cancelled)
+    else if (request->paused && !request->cancelled) {
+        request->resumed = true;
         todo_add(request);
+    }
 }
 
 void http_cancel(struct http_request *request) {
@@ -337,7 +348,7 @@ static void http_free(struct http *http) {
 
 static bool is_paused(CURL *easy) {
     struct http_request *request = request_of(easy);
-    return request && request->paused;
+    return request && (request->paused || request->resting);
 }
 
 static long local_port(curl_socket_t fd) {
@@ -360,7 +371,8 @@ static bool is_used(void *arg, curl_socket_t fd) {
     LIST_EACH (link, &http->running) {
         struct http_request *request = LIST_ENTRY(link, struct http_request, link);
         long used = -1;
-        if (request->paused && curl_easy_getinfo(request->easy, CURLINFO_LOCAL_PORT, &used) == CURLE_OK && used == port)
+        if ((request->paused || request->resting) &&
+            curl_easy_getinfo(request->easy, CURLINFO_LOCAL_PORT, &used) == CURLE_OK && used == port)
             return true;
     }
     return false;

@@ -3,8 +3,8 @@
  * Nothing above this header knows libcurl, so another HTTP/1.1 client can take its place. Thread: the loop's; callbacks
  * never run inside a function of this header. No redirects are followed, no cookies, netrc or proxies from the
  * environment are used, and only http and https are spoken. Header lines that come back are limited to HTTP_HEADERS_MAX
- * in all. A request whose reused connection turns out to be dead before a byte of the answer came is sent again at
- * once.
+ * in all. Bodies that come at the same time take turns, so that none waits for another's end. A request whose reused
+ * connection turns out to be dead before a byte of the answer came is sent again at once.
  *
  * The uv loop is kept alive by running requests only, not by idle connections. Writing to a connection that the server
  * closed can raise SIGPIPE under TLS: a program ignores it. */

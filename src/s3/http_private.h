@@ -46,6 +46,9 @@ struct http_request {
     curl_off_t uploaded;             /* at the last look */
     enum http_end end;
     bool cancelled, paused, in_data, resume_early, refused;
+    bool resumed;      /* still paused, but not for long */
+    bool resting;      /* until the others had their turn */
+    size_t turn_bytes; /* of its body since it rested */
     enum http_kind kind;
     http_read_fn *read; /* of the body that is sent; NULL: it is in memory */
     void *read_arg;
@@ -79,5 +82,6 @@ static inline uint64_t http_run_ms(struct http *http) {
 
 struct http_request *http_request_new(struct http *http); /* NULL: out of memory */
 void http_request_free(struct http_request *request);     /* not while it is in the multi handle */
+void http_rest(struct http_request *request);             /* wakes it when the others had their turn */
 /* Sets all that differs from request to request. -EINVAL, -ENOMEM. */
 int http_request_prepare(struct http_request *request, const struct http_send *send);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #define BUFFER_BYTES (128L * 1024) /* one a running request; only as much of it is touched as comes at once */
+#define TURN_BYTES (128 * 1024)    /* so much of a body comes at a stretch while there are others */
 
 /* ---- what curl calls ---- */
 
@@ -29,6 +30,19 @@ static size_t on_header(char *line, size_t size, size_t n, void *arg) {
     return n;
 }
 
+/* After this piece. curl reads on for as long as there is more of a body to be read: of one that comes fast, many MiB
+ * before it looks at the next, while whoever works on that one is far behind and all others have nothing to do. */
+static bool has_had_turn(struct http_request *request, size_t n) {
+    request->turn_bytes += n;
+    return request->turn_bytes >= TURN_BYTES && request->http->n_running > 1 && !request->resting;
+}
+
+/* Else curl would read more before it finds out by the next piece, and keep it. Asked to pause only one direction, it
+ * would look for the other once more, and read then. */
+static void stop_reading(struct http_request *request) {
+    curl_easy_pause(request->easy, CURLPAUSE_ALL);
+}
+
 static size_t on_data(char *data, size_t size, size_t n, void *arg) {
     struct http_request *request = arg;
     n *= size;
@@ -42,6 +56,13 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg) {
     request->in_data = false;
     request->paused = !more && !request->resume_early;
     request->resume_early = false;
+    if (!request->paused && has_had_turn(request, n)) {
+        request->turn_bytes = 0;
+        request->resting = true;
+        http_rest(request);
+    }
+    if (request->paused || request->resting)
+        stop_reading(request);
     return n;
 }
 

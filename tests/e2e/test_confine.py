@@ -360,7 +360,9 @@ def test_image_workers_are_confined_in_any_case(fake, froe, prefix, folder, requ
     assert status["Seccomp"] == ("2" if kernel["seccomp"] else "0")
     assert os.getuid() != 0 or int(status["CapBnd"], 16) == 0
     assert b"AWS_" not in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
-    assert {int(name) for name in os.listdir(f"/proc/{pid}/fd")} == {0, 1, 2} and os.getpgid(pid) == pid
+    assert os.getpgid(pid) == pid
+    # While it is being loaded and begun it opens libraries and settings of theirs.
+    running.until("it has three descriptors", lambda: {int(name) for name in os.listdir(f"/proc/{pid}/fd")} == {0, 1, 2})
     assert running.stop().code == DRAINED
     assert json.loads(froe.run("check", "--json", "--config", config).stdout)["confine"]["level"] == "best-effort"
     config.write_text(yaml.safe_dump({"program": ["cat"], "confine": "basic", "rules": [

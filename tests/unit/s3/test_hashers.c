@@ -76,6 +76,39 @@ static void test_many_bodies(void **state) {
     compute_side_by_side(1, CHECKSUM_CRC64NVME, 7777);
 }
 
+/* What one thread works on at once are checksums of all kinds, and pieces of other lengths. */
+static void test_mixed(void **state) {
+    static const enum checksum_kind kinds[] = {CHECKSUM_MD5, CHECKSUM_SHA256, CHECKSUM_MD5, CHECKSUM_CRC32,
+                                               CHECKSUM_MD5, CHECKSUM_SHA1,   CHECKSUM_MD5, CHECKSUM_MD5};
+    enum { N = sizeof kinds / sizeof *kinds };
+    struct hashers *hashers;
+    struct checksum *sums[N], *plain;
+    struct hashing *hashings[N];
+    fill(4);
+    assert_int_equal(hashers_new(1, &hashers), 0);
+    assert_int_equal(checksum_new(&plain), 0);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(checksum_new(&sums[i]), 0);
+        assert_int_equal(checksum_begin(sums[i], kinds[i]), 0);
+        assert_int_equal(hashing_new(hashers, sums[i], &hashings[i]), 0);
+    }
+    for (size_t turn = 0; turn < 100; turn++)
+        for (size_t i = 0; i < N; i++)
+            assert_int_equal(hashing_add(hashings[i], bytes_of(body + turn * 4001 * i, 4001 * i)), 0);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(hashing_end(hashings[i]), 0);
+        hashing_free(hashings[i]);
+        assert_int_equal(checksum_begin(plain, kinds[i]), 0);
+        assert_int_equal(checksum_update(plain, bytes_of(body, 100 * 4001 * i)), 0);
+        struct digest want = digest_of(plain), got = digest_of(sums[i]);
+        assert_int_equal(got.n, want.n);
+        assert_memory_equal(got.bytes, want.bytes, want.n);
+        checksum_free(sums[i]);
+    }
+    checksum_free(plain);
+    hashers_free(hashers);
+}
+
 /* None is there to take anything over: the caller computes all of it. */
 static void test_without_a_thread(void **state) {
     fill(2);
@@ -156,7 +189,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many_bodies),       cmocka_unit_test(test_without_a_thread),
         cmocka_unit_test(test_nothing_was_added), cmocka_unit_test(test_given_up),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_out_of_memory),     cmocka_unit_test(test_mixed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

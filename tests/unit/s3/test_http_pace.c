@@ -124,6 +124,35 @@ static void pausing_loses_and_doubles_nothing(void **state) {
     free(body);
 }
 
+/* Of two bodies that are all there neither is read to its end while the other waits. */
+static void bodies_take_turns(void **state) {
+    size_t n = 6 * 1024 * 1024, most = 512 * 1024;
+    char *body = pattern(n);
+    struct buf text = {0};
+    buf_printf(&text, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", n);
+    buf_add(&text, body, n);
+    struct probe p[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        script_add(world.server, (struct script_answer){.text = text.p, .n = text.n});
+        probe_start(&p[i], "/k");
+    }
+    while (!p[0].dones || !p[1].dones) {
+        size_t before[] = {p[0].body.n, p[1].body.n};
+        bool both = !p[0].dones && !p[1].dones;
+        uv_run(&world.loop, UV_RUN_NOWAIT);
+        for (int i = 0; both && i < 2; i++)
+            assert_in_range(p[i].body.n - before[i], 0, most);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(p[i].end, HTTP_DONE);
+        assert_int_equal(p[i].body.n, n);
+        assert_memory_equal(p[i].body.p, body, n);
+        probe_free(&p[i]);
+    }
+    free(body);
+    buf_free(&text);
+}
+
 static void done_waits_for_the_resume_and_pauses_do_not_stall(void **state) {
     script_add(world.server, (struct script_answer){.text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"});
     struct probe p = {.pause_every = 1};
@@ -245,6 +274,7 @@ int main(void) {
         WORLD_TEST(the_deadline_ends_a_moving_answer),
         WORLD_TEST(uploads_stall_as_well),
         WORLD_TEST(pausing_loses_and_doubles_nothing),
+        WORLD_TEST(bodies_take_turns),
         WORLD_TEST(done_waits_for_the_resume_and_pauses_do_not_stall),
         WORLD_TEST(a_body_that_stalls_after_a_resume_still_stalls),
         WORLD_TEST(a_resume_inside_data_undoes_the_pause),
