@@ -1,4 +1,5 @@
-/* A worker that gets descriptors: cc -O2 -o worker memfd_worker.c && froe run --pool --pool-body memfd ... -- ./worker */
+/* A worker that gets descriptors. Build it: cc -O2 -o worker memfd_worker.c
+ * Then: froe run --pool --pool-body memfd ... -- ./worker */
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -16,7 +17,8 @@ static int receive_body(void) {
     } control;
     char byte;
     struct iovec piece = {&byte, 1};
-    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    struct msghdr message = {
+        .msg_iov = &piece, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
     int fd = -1;
     if (recvmsg(3, &message, MSG_CMSG_CLOEXEC) == 1 && CMSG_FIRSTHDR(&message))
         memcpy(&fd, CMSG_DATA(CMSG_FIRSTHDR(&message)), sizeof fd);
