@@ -14,6 +14,7 @@ struct failing_store {
     _Atomic bool stalled, lost, frozen;
     bool shared, gone; /* gone: the real store is closed, until the next batch */
     _Atomic uint64_t batches, restart_at;
+    int gone_code;
     const char *uri;
     const struct store_options *options;
 };
@@ -33,7 +34,7 @@ static int call(struct store *store, struct err *err) {
         failing->gone = true;
     }
     if (failing->gone)
-        return err_set(err, STORE_ERR_LOST, "the server is gone");
+        return err_set(err, failing->gone_code, "the server is gone");
     if (at == 0 || n < at)
         return 0;
     return err_set(err, atomic_load(&failing->code), "the disk is gone");
@@ -249,8 +250,9 @@ void failing_lose(struct failing_store *failing, bool lose) {
     atomic_store(&failing->lost, lose);
 }
 
-void failing_restart_at(struct failing_store *failing, uint64_t n, const char *uri,
+void failing_restart_at(struct failing_store *failing, uint64_t n, int code, const char *uri,
                         const struct store_options *options) {
+    failing->gone_code = code;
     failing->uri = uri;
     failing->options = options;
     atomic_store(&failing->restart_at, n ? atomic_load(&failing->calls) + n : 0);

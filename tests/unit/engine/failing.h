@@ -18,9 +18,9 @@ void failing_at(struct failing_store *failing, uint64_t n, int code);
 uint64_t failing_calls(const struct failing_store *failing); /* so far */
 /* As a server that cannot be reached: each batch begins with STORE_ERR_LOST, until it is set back. */
 void failing_lose(struct failing_store *failing, bool lose);
-/* As a server that starts again: the n-th call from now gives STORE_ERR_LOST once, the batch is gone, and with it all
- * leases. Needs a real store that can be closed and opened again by this URI. 0: no call. */
-void failing_restart_at(struct failing_store *failing, uint64_t n, const char *uri,
+/* As a server that starts again: the n-th call from now gives STORE_ERR_LOST (or STORE_ERR_AGAIN) once, the batch is
+ * gone, and with it all leases. Needs a real store that can be closed and opened again by this URI. 0: no call. */
+void failing_restart_at(struct failing_store *failing, uint64_t n, int code, const char *uri,
                         const struct store_options *options);
 /* What store_shared says. */
 void failing_shared(struct failing_store *failing, bool shared);

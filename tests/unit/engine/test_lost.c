@@ -170,14 +170,14 @@ static void look(void *arg, const froe_parked *parked) {
 }
 
 /* Everything an engine asks of a store, once. Returns whether the restart came in the midst of it. */
-static bool live_through(uint64_t n) {
+static bool live_through(uint64_t n, int code) {
     void *state = NULL;
     fixture_setup_closed(&state);
     struct fixture *fx = state;
     fx->options.lease_us = 30 * US_PER_S;
     fx->options.slots = 4;
     open_failing(fx, false);
-    failing_restart_at(failing, n, fx->uri, &options);
+    failing_restart_at(failing, n, code, fx->uri, &options);
     froe_rule rules[] = {{"'g'", 3, FROE_GROUP_ROUND_ROBIN, 0}, {"workflow_run_id", 1, FROE_GROUP_ROUND_ROBIN, 0}};
     froe_workflow given = {.retries = 1, .backoff_us = 1, .backoff_max_us = 1};
     fixture_workflow(fx, "w", NULL, 0, &given);
@@ -202,6 +202,8 @@ static bool live_through(uint64_t n) {
     UNTIL(fx, fx->done_calls == 1);
     assert_int_equal(seen, 3);
     assert_int_equal(fixture_told(fx, FROE_EVENT_STORE_FAILED), 0);
+    if (code == STORE_ERR_AGAIN) /* it is told of nothing */
+        assert_int_equal(fixture_told(fx, FROE_EVENT_STORE_LOST), 0);
     bool reached = failing_calls(failing) >= n;
     fixture_stop(fx, FROE_STOP_FINISH);
     fixture_close(fx);
@@ -218,7 +220,14 @@ static bool live_through(uint64_t n) {
 
 static void test_restarts_at_every_call(void **state) {
     uint64_t n = 1;
-    while (live_through(n))
+    while (live_through(n, STORE_ERR_LOST))
+        n++;
+    assert_true(n > 30);
+}
+
+static void test_batches_are_repeated_at_every_call(void **state) {
+    uint64_t n = 1;
+    while (live_through(n, STORE_ERR_AGAIN))
         n++;
     assert_true(n > 30);
 }
@@ -328,6 +337,7 @@ int main(void) {
         T(test_a_stop_gives_up),
         T(test_closing_what_never_started),
         cmocka_unit_test(test_restarts_at_every_call),
+        cmocka_unit_test(test_batches_are_repeated_at_every_call),
         T_SHARED(test_an_idle_worker_asks_little),
         T_SHARED(test_work_of_others_is_found),
         T_SHARED(test_pauses_of_others_are_heeded),

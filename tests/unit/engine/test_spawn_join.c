@@ -50,7 +50,9 @@ static void make(struct one *one, const char *workflow, int key, const char *gen
                               .ret_created = &one->created};
 }
 
+/* In one transaction: the store has nothing else to do. */
 static void submit(struct fixture *fx, struct one *ones, size_t n) {
+    UNTIL(fx, fx->froe->inflight == 0);
     for (size_t i = 0; i < n; i++) {
         ones[i].calls = 0;
         ones[i].spawn.items = &ones[i].item;
@@ -187,6 +189,7 @@ static void test_no_more_than_a_page_holds(void **state) {
     memset(text, ' ', FROE_INPUT_MAX);
     memcpy(text, "{}", 2);
     const froe_spawn spawn = {.size = sizeof spawn, .workflow = "w", .items = items, .n = 700};
+    UNTIL(fx, fx->froe->inflight == 0);
     for (int i = 0; i < 2; i++)
         assert_int_equal(froe_spawn_many(fx->froe, &spawn, fixture_spawned, fx, &fx->error), FROE_OK);
     for (int i = 0; i < 20; i++) {
@@ -218,6 +221,7 @@ static void fail_at(struct fixture *fx, uint64_t n, bool *ret_reached) {
     fixture_workflow(fx, "w", NULL, 0, NULL);
     for (int i = 0; i < 5; i++)
         make(&ones[i], "w", i, "1");
+    UNTIL(fx, fx->froe->inflight == 0);
     failing_at(failing, failing_calls(failing) + n, STORE_ERR_IO);
     uint64_t before = failing_calls(failing);
     send_and_wait(fx, ones, 5);
@@ -246,7 +250,7 @@ static void test_a_store_that_fails(void **state) {
 }
 
 /* The connection is lost at the n-th call: the transaction is repeated, and each run is created once. */
-static void lose_at(struct fixture *fx, uint64_t n, bool *ret_reached) {
+static void lose_at(struct fixture *fx, uint64_t n, int code, bool *ret_reached) {
     static struct one ones[8];
     struct store *real;
     struct err err;
@@ -257,8 +261,9 @@ static void lose_at(struct fixture *fx, uint64_t n, bool *ret_reached) {
     fx->store = failing_store(failing);
     fixture_open(fx);
     fixture_workflow(fx, "w", NULL, 0, NULL);
+    UNTIL(fx, fx->froe->inflight == 0);
     uint64_t before = failing_calls(failing);
-    failing_restart_at(failing, n, fx->uri, &options);
+    failing_restart_at(failing, n, code, fx->uri, &options);
     for (int i = 0; i < 8; i++)
         make(&ones[i], "w", i % 6, "1");
     send_and_wait(fx, ones, 8);
@@ -273,16 +278,25 @@ static void lose_at(struct fixture *fx, uint64_t n, bool *ret_reached) {
     fixture_remove(fx);
 }
 
-static void test_a_connection_that_is_lost(void **state) {
-    (void)state;
+static void lose_at_each(int code) {
     bool reached = true;
     uint64_t n = 1;
     for (; reached && n < 50; n++) {
         struct fixture *fx = calloc(1, sizeof *fx);
-        lose_at(fx, n, &reached);
+        lose_at(fx, n, code, &reached);
         free(fx);
     }
     assert_in_range(n, 3, 20);
+}
+
+static void test_a_connection_that_is_lost(void **state) {
+    (void)state;
+    lose_at_each(STORE_ERR_LOST);
+}
+
+static void test_a_batch_that_is_repeated(void **state) {
+    (void)state;
+    lose_at_each(STORE_ERR_AGAIN);
 }
 
 #define TEST(function_) cmocka_unit_test_setup_teardown(function_, fixture_setup, fixture_teardown)
@@ -295,6 +309,7 @@ int main(void) {
         TEST(test_no_more_than_a_page_holds),
         cmocka_unit_test(test_a_store_that_fails),
         cmocka_unit_test(test_a_connection_that_is_lost),
+        cmocka_unit_test(test_a_batch_that_is_repeated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
