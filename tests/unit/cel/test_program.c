@@ -93,7 +93,10 @@ static void test_variables(void **state) {
     assert_int_equal(cel_compile_with(BYTES("bucket + size"), &options, &none, NULL, &err), -EINVAL);
     assert_string_equal(err.text, "column 8: '+' is not for a string and an int");
     assert_int_equal(cel_compile_with(BYTES("bukket"), &options, &none, NULL, &err), -EINVAL);
-    assert_string_equal(err.text, "column 1: bukket is not known; the variables are bucket, size, any and tags");
+    assert_string_equal(err.text, "column 1: bukket is not known; the variables are bucket, size, any and tags; did "
+                                  "you mean bucket?");
+    assert_int_equal(cel_compile_with(BYTES("xyz"), &options, &none, NULL, &err), -EINVAL);
+    assert_string_equal(err.text, "column 1: xyz is not known; the variables are bucket, size, any and tags");
     options.result = CEL_BOOL;
     assert_int_equal(cel_compile_with(BYTES("bucket"), &options, &none, NULL, &err), -EINVAL);
     assert_string_equal(err.text, "column 1: the expression gives a string, not a bool");
