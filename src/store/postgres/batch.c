@@ -475,10 +475,12 @@ static void send_finish(struct postgres_store *store, struct args *notify, struc
 }
 
 /* The whole of an optimistic batch, which the pipeline makes one transaction. */
-static void send_whole(struct postgres_store *store, struct args *notify, struct args *finish) {
+static void send_whole(struct postgres_store *store, struct args *notify, struct args *finish,
+                       PGresult **ret_finished) {
     args_finish(store, finish, true);
     args_int(finish, SCHEMA_VERSION);
-    wire_send(&store->wire, SQL_FINISH_SAME, finish, NULL);
+    pg_args_now(store, finish);
+    wire_send(&store->wire, SQL_FINISH_SAME, finish, ret_finished);
     pg_send_held(store);
     send_notify(store, notify);
 }
@@ -547,6 +549,7 @@ static int committed(struct postgres_store *store) {
 
 static int commit_changes(struct postgres_store *store, struct err *err) {
     _cleanup_args_ struct args notify = {0}, finish = {0};
+    _cleanup_answer_ PGresult *finished = NULL;
     store->holding = store->optimistic;
     int r = pg_write_rows(store);
     store->holding = false;
@@ -556,7 +559,7 @@ static int commit_changes(struct postgres_store *store, struct err *err) {
     const uint64_t id[2] = {rng_next(&store->rng), rng_next(&store->rng)};
     memcpy(store->batch_id, id, sizeof store->batch_id);
     if (store->optimistic)
-        send_whole(store, &notify, &finish);
+        send_whole(store, &notify, &finish, &finished);
     else
         send_finish(store, &notify, &finish);
     r = wire_sync(&store->wire, store->answer_us, err);
@@ -572,6 +575,8 @@ static int commit_changes(struct postgres_store *store, struct err *err) {
     }
     if (r < 0)
         return r;
+    if (finished)
+        pg_set_now(store, wire_int(finished, 0, 1));
     store->sched.workflows_dirty = false;
     return committed(store);
 }

@@ -96,7 +96,8 @@ static const char tables[] =
 /* From version i + 1 to i + 2. */
 static const char *const migrations[] = {KEPT_TABLE, IDLE_COLUMNS, "DROP INDEX @page_key;" KEY_INDEXES, NULL};
 
-#define NOW "coalesce($1::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)"
+#define NOW_OR(own_) "coalesce(" own_ "::int8, (extract(epoch FROM clock_timestamp()) * 1000000)::int8)"
+#define NOW NOW_OR("$1")
 #define META                                                                                                 \
     "version, batch, next_page, next_id, next_lane, next_workflow, turn, next_log, first_log, history_runs," \
     " history_bytes, hash0, hash1, " NOW
@@ -144,7 +145,7 @@ static const char *const templates[SQL_STATEMENTS] = {
                         " UPDATE @meta SET one = 1 / (batch = $1 - 1 AND version = $15)::int, batch = $1,"
                         " next_page = $5, next_id = $6, next_lane = $7, next_workflow = $8, turn = $9,"
                         " next_log = $10, first_log = $11, history_runs = $12, history_bytes = $13"
-                        " WHERE one = 1 RETURNING set_config('synchronous_commit', $14, true)",
+                        " WHERE one = 1 RETURNING set_config('synchronous_commit', $14, true), " NOW_OR("$16"),
     [SQL_COMMIT] = "COMMIT",
     /* Writes to the log, so that its commit waits for the disk, and with that for all that was committed before. */
     [SQL_FLUSH] = "SELECT set_config('synchronous_commit', 'on', true), pg_logical_emit_message(true, 'froe', '')",
