@@ -17,7 +17,7 @@ import pytest
 import servers
 from authority import authority  # noqa: F401 - a fixture
 from fleet import fleet, postgres, witness  # noqa: F401 - fixtures
-from froe import Froe, processes_of
+from froe import Froe, kill, processes_of
 
 OWN = {"fake": servers.FakeServer, "moto": servers.MotoServer}
 SHARED = {"rgw": servers.RgwServer}
@@ -187,7 +187,7 @@ def froe(request, folder, prefix, patience):
 
         time.sleep(0.05)
     for pid, _ in left:
-        os.kill(pid, 9)
+        kill(pid)
     assert not left, f"still running after froe ended: {left}"
 
 

@@ -234,6 +234,15 @@ class Froe:
             running.kill()
 
 
+def kill(pid):
+    """SIGKILL; False: it has ended by itself meanwhile."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def processes_of(text):
     """Pids of living processes with `text` in their command line."""
     found = []

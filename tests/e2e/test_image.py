@@ -1,13 +1,11 @@
 """The image handler: results that are vipsthumbnail's pixel for pixel, and files made to break decoders, which break nothing but
 themselves."""
 import json
-import os
 import pathlib
 import random
 import re
 import resource
 import shutil
-import signal
 import struct
 import subprocess
 import time
@@ -15,7 +13,7 @@ import time
 import images
 import pytest
 import yaml
-from froe import DRAINED, PARKED, USAGE, processes_of
+from froe import DRAINED, PARKED, USAGE, kill, processes_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 SEED = 20240607
@@ -575,8 +573,7 @@ def test_a_worker_that_is_killed_costs_an_attempt(fake, froe, prefix, gallery, d
     while running.process.poll() is None and kills < 10:
         workers = [pid for pid, line in processes_of("froe-image") if '"width":77' in line and "--check" not in line]
         if workers:
-            os.kill(workers[0], signal.SIGKILL)
-            kills += 1
+            kills += kill(workers[0])
         time.sleep(0.05)
     assert running.wait().code == DRAINED and kills > 0
     assert fake.keys(bucket) == [] and len(list((folder / "results").iterdir())) == 400

@@ -12,7 +12,7 @@ import time
 import urllib.parse
 
 import pytest
-from froe import DRAINED, PARKED, PROGRAMS, USAGE, processes_of
+from froe import DRAINED, PARKED, PROGRAMS, USAGE, kill, processes_of
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -349,13 +349,12 @@ def nothing_was_lost(server, bucket, worker, count):
 def test_workers_are_killed(fake, froe, prefix, worker):
     fill(fake, prefix + "1", 400)
     running = froe.start("run", "--once", "--pool", "--pool-workers", 4, "--retries", 50, "--backoff", "10ms",
-                         program=worker.program("sleep", 0.01))
+                         program=worker.program("sleep", 0.03))
     kills = 0
     while running.process.poll() is None and time.monotonic() - running.began < 60 * froe.patience:
         alive = [pid for pid, _ in processes_of(str(worker.log)) if pid in worker.pids()]
         if alive and kills < 30:
-            os.kill(random.choice(alive), signal.SIGKILL)
-            kills += 1
+            kills += kill(random.choice(alive))
         time.sleep(0.05)
     assert running.wait().code == DRAINED and kills >= 10
     nothing_was_lost(fake, prefix + "1", worker, 400)

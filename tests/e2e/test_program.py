@@ -5,7 +5,7 @@ import random
 import time
 
 import pytest
-from froe import DRAINED, PARKED, USAGE, processes_of
+from froe import DRAINED, PARKED, USAGE, kill, processes_of
 
 SECRETS = {"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID"}
 PASSED = {"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL"}
@@ -208,7 +208,7 @@ def test_leaves_the_group(fake, froe, prefix):
     assert time.monotonic() - began < 15
     assert fake.keys(bucket) == []
     for pid, _ in processes_of(mark):
-        os.kill(pid, 9)
+        kill(pid)
 
 
 def test_many_short_programs(fake, froe, prefix):

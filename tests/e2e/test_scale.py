@@ -1,12 +1,14 @@
 """Fairness, deduplication, and kill -9: what only shows with thousands of objects and over time."""
 import os
+import pathlib
 import random
 import signal
 import sqlite3
 import time
 
 import pytest
-from froe import DRAINED, processes_of
+from froe import DRAINED, kill, processes_of
+from postgres import parent_of
 
 pytestmark = pytest.mark.slow
 
@@ -162,10 +164,9 @@ def test_kill_9_of_the_spawner(fake, froe, prefix):
     fill(fake, {prefix + "1": 60})
     running = froe.start("run", "--once", "--slots", 4, program=froe.recorder("sleep", "0.2"))
     running.until("it works", froe.record.begun)
-    helpers = [pid for pid, line in processes_of("__spawner")
-               if int(open(f"/proc/{pid}/stat", encoding="utf-8").read().rsplit(")", 1)[1].split()[1]) == running.pid]
+    helpers = [pid for pid, _ in processes_of("__spawner") if parent_of(pathlib.Path(f"/proc/{pid}/stat")) == running.pid]
     assert len(helpers) == 1
-    os.kill(helpers[0], 9)
+    assert kill(helpers[0])
     running.wait(60)
     froe.record.mark()
     froe.once(program=froe.recorder())
