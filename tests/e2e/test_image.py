@@ -396,7 +396,8 @@ def test_too_little_memory_is_not_called_damage(program, gallery, folder, kind):
     pid = worker.process.pid
     with open(f"/proc/{pid}/status", encoding="ascii") as status:
         now = next(int(line.split()[1]) for line in status if line.startswith("VmData:")) * 1024
-    resource.prlimit(pid, resource.RLIMIT_DATA, (now + (4 << 20),) * 2)
+    # A third of what the large one takes, and enough for a small one beside what that leaves in pieces.
+    resource.prlimit(pid, resource.RLIMIT_DATA, (now + (16 << 20),) * 2)
     answer = worker.ask("x", large.read_bytes())
     assert answer["status"] == "retry" and "not enough memory" in answer["reason"], answer
     assert worker.ask("x", gallery.bytes("jpeg"))["status"] == "ok"
