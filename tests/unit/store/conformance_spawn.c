@@ -19,7 +19,7 @@ struct spawning {
     struct store_page page;
     struct store_place runs[ITEMS], older[ITEMS]; /* older: live ones that items are duplicates of; page 0: none */
     bool superseding[ITEMS];
-    size_t chosen[ITEMS];                         /* items that are created */
+    size_t chosen[ITEMS]; /* items that are created */
     uint32_t n_chosen;
 };
 

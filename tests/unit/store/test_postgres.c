@@ -1,8 +1,8 @@
 /* test_postgres.c - the conformance suite over the PostgreSQL store. The argument says how:
  *
  *     (none)    in a time of the suite's own, each call answered at once
- *     late      likewise, but as the engine uses it: results come as late as store_commit may give them, and batches are
- *               decided from memory where that will do
+ *     late      as the engine uses it: results come as late as store_commit may give them, and batches are decided
+ *               from what is known where that will do
  *     waiting   by the server's clock
  *     pooler    through PgBouncer in transaction mode */
 #include "conformance.h"
