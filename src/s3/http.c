@@ -1,25 +1,23 @@
-/* http.c - requests on curl's multi interface: a pool of easy handles, pausing, cancelling, stall and deadline limits.
+/* http.c - the life of requests: which waits, which connection one gets, pausing, cancelling, stall and deadline
+ * limits.
  *
- * What is the same for all requests is set once on each easy handle, and the handles are used again: setting one up
- * costs more than the request. A request lives in exactly one of the lists below until `done` was called. */
+ * A request lives in exactly one of the lists of struct http until `done` was called; an idle connection in one of its
+ * own. Requests and connections are used again: setting them up costs more than the request. */
 #include "http.h"
 
-#include "http_private.h"
+#include "http_exchange.h"
 #include "mem.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <openssl/err.h>
 #include <openssl/x509.h>
 #include <stdio.h>
-#include <sys/socket.h>
 
 #define DEFAULT_CONNECTIONS 256
 #define DEFAULT_CONNECT_US (5 * US_PER_S)
 #define DEFAULT_STALL_US (30 * US_PER_S)
-#define KEEP_LINES 8192 /* bytes of header lines that an idle handle keeps */
-#define LATE_MS 100     /* a scan that is late by more says that the loop was busy, not that a server was slow */
+#define IDLE_MS (110 * 1000) /* an idle connection that is older may be dead without a word */
+#define LATE_MS 100          /* a scan that is late by more says that the loop was busy, not that a server was slow */
 
 static void after(void *arg);
 
@@ -51,15 +49,6 @@ static void scan_list(struct http *http, struct list *list, uint64_t now, uint64
         struct http_request *request = LIST_ENTRY(link, struct http_request, link);
         uint64_t due = due_ms(request);
         bool by_deadline = request->deadline_ms && request->deadline_ms <= now;
-        if (due <= now && !by_deadline) {
-            curl_off_t uploaded = 0;
-            curl_easy_getinfo(request->easy, CURLINFO_SIZE_UPLOAD_T, &uploaded);
-            if (uploaded != request->uploaded) {
-                request->uploaded = uploaded;
-                request->active_ms = now;
-                due = due_ms(request);
-            }
-        }
         if (due > now) {
             if (due < *next)
                 *next = due;
@@ -89,40 +78,61 @@ static void on_scan(uv_timer_t *timer) {
     after(http);
 }
 
-static enum http_end end_of(const struct http_request *request, CURLcode code) {
-    bool answered = request->head.whole;
-    switch (code) {
-    case CURLE_OK:
-        return answered ? HTTP_DONE : HTTP_NO_ANSWER;
-    case CURLE_OUT_OF_MEMORY:
-        return HTTP_NO_MEMORY;
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_UNSUPPORTED_PROTOCOL: /* HTTP/0.9 */
-    case CURLE_BAD_CONTENT_ENCODING:
-        return HTTP_BAD_ANSWER;
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-    case CURLE_GOT_NOTHING:
-    case CURLE_PARTIAL_FILE:
-        return answered ? HTTP_TRUNCATED : HTTP_NO_ANSWER;
-    default:
-        return answered ? HTTP_TRUNCATED : HTTP_UNREACHABLE;
+/* ---- connections ---- */
+
+/* An idle one of the same server, or a new one; NULL: out of memory. */
+static struct http_conn *find_conn(struct http_request *request) {
+    struct http *http = request->http;
+    struct bytes base = buf_bytes(&request->base);
+    uint64_t now = http_now_ms(http);
+    LIST_EACH_SAFE (link, following, &http->idle) {
+        struct http_conn *conn = LIST_ENTRY(link, struct http_conn, link);
+        if (now > conn->idle_ms + IDLE_MS)
+            http_conn_close(conn);
+        else if (!request->fresh && bytes_equal(buf_bytes(&conn->base), base))
+            return conn;
     }
+    if (http->conns.n >= http->options.max_connections && !list_empty(&http->idle))
+        http_conn_close(LIST_ENTRY(http->idle.prev, struct http_conn, link));
+    return http_conn_open(&http->conns, base, request->tls);
+}
+
+/* The request is through with it. */
+static void leave_conn(struct http_request *request, bool reusable) {
+    struct http *http = request->http;
+    struct http_conn *conn = request->conn;
+    request->conn = NULL;
+    conn->user = NULL;
+    if (!reusable || http->closing || http_conn_watch(conn, UV_READABLE) < 0) {
+        http_conn_close(conn);
+        return;
+    }
+    conn->idle_ms = http_now_ms(http);
+    list_push_front(&http->idle, &conn->link);
+}
+
+/* On an idle connection the server hung up, or sent what nobody asked for and the next request must not take for its
+ * answer; or TLS has something for itself. */
+static void look_at_idle(struct http_conn *conn) {
+    char byte;
+    if (http_conn_recv(conn, &byte, 1) != -EAGAIN || http_conn_watch(conn, UV_READABLE) < 0)
+        http_conn_close(conn);
 }
 
 /* ---- the life of a request ---- */
 
 static void todo_add(struct http_request *request) {
     list_move_back(&request->http->todo, &request->todo);
-    http_loop_wake(&request->http->loop);
+    http_loop_wake(&request->http->conns.loop);
 }
 
 /* From wherever it is to `ended`, or to `held`. */
 static void end_request(struct http_request *request, enum http_end end, bool may_hold) {
     struct http *http = request->http;
     if (request->place == HTTP_PLACE_RUNNING) {
-        curl_multi_remove_handle(http->loop.multi, request->easy);
         http->n_running--;
+        if (request->conn)
+            leave_conn(request, end == HTTP_DONE && request->reusable);
     }
     list_remove(&request->todo);
     request->end = request->cancelled ? HTTP_CANCELLED : end;
@@ -131,45 +141,64 @@ static void end_request(struct http_request *request, enum http_end end, bool ma
     list_move_back(hold ? &http->held : &http->ended, &request->link);
 }
 
-static struct http_request *request_of(CURL *easy) {
-    char *request = NULL;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &request);
-    return (struct http_request *)(void *)request;
-}
-
-static void take_messages(struct http *http) {
-    CURLMsg *message;
-    int left;
-    while ((message = curl_multi_info_read(http->loop.multi, &left))) {
-        struct http_request *request = request_of(message->easy_handle);
-        CURLcode code = message->data.result;
-        if (message->msg != CURLMSG_DONE || !request)
-            continue;
-        if (code != CURLE_OK && request->error[0] == '\0')
-            snprintf(request->error, sizeof request->error, "%s", curl_easy_strerror(code));
-        end_request(request, request->refused ? request->end : end_of(request, code), true);
+/* Its exchange is over, or not yet. */
+static void went_on(struct http_request *request, bool over) {
+    struct http *http = request->http;
+    if (!over) {
+        if (request->again)
+            todo_add(request);
+        return;
+    }
+    if (request->end == HTTP_NO_ANSWER && !request->answered && request->conn->used && !request->fresh &&
+        !request->cancelled) {
+        leave_conn(request, false);
+        http->n_running--;
+        request->fresh = true;
+        request->place = HTTP_PLACE_WAITING;
+        list_remove(&request->link);
+        list_push_front(&http->waiting, &request->link);
+    } else {
+        end_request(request, request->end, true);
     }
 }
 
+static void on_made(void *arg, struct http_conn *conn, bool connected) {
+    struct http_request *request = conn->user;
+    if (request->cancelled)
+        return; /* it is in `todo` */
+    if (connected) {
+        went_on(request, http_exchange_begin(request));
+        return;
+    }
+    snprintf(request->error, sizeof request->error, "%s", conn->error);
+    end_request(request, HTTP_UNREACHABLE, true);
+}
+
+static void on_ready(void *arg, struct http_conn *conn, bool readable, bool writable) {
+    struct http_request *request = conn->user;
+    if (!request)
+        look_at_idle(conn);
+    else if (request->cancelled)
+        http_conn_watch(conn, 0);
+    else
+        went_on(request, http_exchange_ready(request, readable, writable));
+}
+
 static void resume(struct http_request *request) {
-    struct http *http = request->http;
     list_remove(&request->todo);
-    request->resting = false;
     if (request->paused && !request->resumed)
         return;
+    bool was_paused = request->paused;
     request->paused = request->resumed = false;
     if (request->place == HTTP_PLACE_HELD)
         end_request(request, request->end, false);
     if (request->place != HTTP_PLACE_RUNNING)
         return;
-    request->active_ms = http_now_ms(http);
-    scan_at(http, due_ms(request));
-    http->loop.runs++;
-    http->loop.in_curl = true; /* it hands out what it kept */
-    CURLcode code = curl_easy_pause(request->easy, CURLPAUSE_CONT);
-    http->loop.in_curl = false;
-    if (code != CURLE_OK)
-        end_request(request, request->refused ? request->end : end_of(request, code), true);
+    if (was_paused) {
+        request->active_ms = http_now_ms(request->http);
+        scan_at(request->http, due_ms(request));
+    }
+    went_on(request, http_exchange_resume(request));
 }
 
 static void do_todo(struct http *http) {
@@ -189,18 +218,47 @@ static void do_todo(struct http *http) {
 static void pump(struct http *http) {
     while (http->n_running < http->options.max_connections && !list_empty(&http->waiting)) {
         struct http_request *request = LIST_ENTRY(http->waiting.next, struct http_request, link);
-        request->active_ms = http_now_ms(http);
-        if (curl_multi_add_handle(http->loop.multi, request->easy) != CURLM_OK) {
+        struct http_conn *conn = find_conn(request);
+        if (!conn) {
             request->reason = "out of memory";
             end_request(request, HTTP_NO_MEMORY, false);
-            http_loop_wake(&http->loop);
             continue;
         }
         request->place = HTTP_PLACE_RUNNING;
         list_move_back(&http->running, &request->link);
         http->n_running++;
+        request->conn = conn;
+        conn->user = request;
+        request->active_ms = http_now_ms(http);
         scan_at(http, due_ms(request));
+        bool idle = !list_empty(&conn->link);
+        list_remove(&conn->link);
+        conn->used = idle;
+        if (idle)
+            went_on(request, http_exchange_begin(request));
     }
+}
+
+static void request_free(struct http_request *request) {
+    list_remove(&request->link);
+    http_exchange_free(request);
+    mem_free(request);
+}
+
+/* A used one, or a new one; NULL: out of memory. */
+static struct http_request *request_take(struct http *http) {
+    struct list *link = list_pop_front(&http->spare);
+    if (link) {
+        http->n_spare--;
+        return LIST_ENTRY(link, struct http_request, link);
+    }
+    struct http_request *request = mem_zalloc(sizeof *request);
+    if (request) {
+        request->http = http;
+        list_init(&request->link);
+        list_init(&request->todo);
+    }
+    return request;
 }
 
 static void recycle(struct http_request *request) {
@@ -208,17 +266,15 @@ static void recycle(struct http_request *request) {
     http->n_live--;
     if (http->n_live == 0)
         uv_unref((uv_handle_t *)&http->scan);
-    if (http->closing || http->n_idle >= http->options.max_connections) {
-        http_request_free(request);
+    if (http->closing || http->n_spare >= http->options.max_connections) {
+        request_free(request);
         return;
     }
-    http_head_reset(&request->head);
-    if (request->lines.cap > KEEP_LINES)
-        buf_wipe(&request->lines);
-    request->place = HTTP_PLACE_IDLE;
+    http_exchange_reset(request);
+    request->place = HTTP_PLACE_SPARE;
     list_remove(&request->link);
-    list_push_front(&http->idle, &request->link); /* warm ones first */
-    http->n_idle++;
+    list_push_front(&http->spare, &request->link); /* warm ones first */
+    http->n_spare++;
 }
 
 static void tell(struct http_request *request) {
@@ -239,10 +295,9 @@ static void tell(struct http_request *request) {
 
 static void finish_close(struct http *http);
 
-/* Runs outside curl, from the loop. One round only: what the callbacks add is for the next, so that nobody starves. */
+/* Runs from the loop. One round only: what the callbacks add is for the next, so that nobody starves. */
 static void after(void *arg) {
     struct http *http = arg;
-    take_messages(http);
     do_todo(http);
     pump(http);
     struct list batch;
@@ -251,7 +306,7 @@ static void after(void *arg) {
     while (!list_empty(&batch))
         tell(LIST_ENTRY(batch.next, struct http_request, link));
     if (!list_empty(&http->ended) || !list_empty(&http->todo))
-        http_loop_wake(&http->loop);
+        http_loop_wake(&http->conns.loop);
     if (http->closing && http->n_live == 0)
         finish_close(http);
 }
@@ -262,29 +317,20 @@ int http_start(struct http *http, const struct http_send *send, const struct htt
                struct http_request **ret_request) {
     if (http->closing)
         return -ECANCELED;
-    struct http_request *request;
-    struct list *link = list_pop_front(&http->idle);
-    if (link) {
-        http->n_idle--;
-        request = LIST_ENTRY(link, struct http_request, link);
-    } else {
-        request = http_request_new(http);
-        if (!request)
-            return -ENOMEM;
-    }
-    int r = http_request_prepare(request, send);
+    struct http_request *request = request_take(http);
+    if (!request)
+        return -ENOMEM;
+    int r = http_exchange_prepare(request, send);
     if (r < 0) {
-        http_request_free(request);
+        request_free(request);
         return r;
     }
     request->handler = *handler;
     request->arg = arg;
-    request->uploaded = 0;
     request->reason = NULL;
     request->error[0] = '\0';
-    request->cancelled = request->paused = request->in_data = request->resume_early = request->refused = false;
-    request->resumed = request->resting = false;
-    request->turn_bytes = 0;
+    request->cancelled = request->paused = request->in_data = request->resume_early = request->resumed = false;
+    request->again = request->fresh = false;
     request->deadline_ms = send->deadline_us > 0 ? http_now_ms(http) + http_ms_of(send->deadline_us) : 0;
     request->place = HTTP_PLACE_WAITING;
     list_push_back(&http->waiting, &request->link);
@@ -292,17 +338,12 @@ int http_start(struct http *http, const struct http_send *send, const struct htt
     if (http->n_live == 1)
         uv_ref((uv_handle_t *)&http->scan);
     scan_at(http, due_ms(request));
-    if (http->loop.in_curl)
-        http_loop_wake(&http->loop);
-    else
-        pump(http);
+    pump(http);
+    if (!list_empty(&http->ended))
+        http_loop_wake(&http->conns.loop);
     if (ret_request)
         *ret_request = request;
     return 0;
-}
-
-void http_rest(struct http_request *request) {
-    todo_add(request);
 }
 
 void http_resume(struct http_request *request) {
@@ -341,41 +382,25 @@ static int check_ca(const char *file, struct err *err) {
 static void http_free(struct http *http) {
     if (http->share)
         curl_share_cleanup(http->share);
+    mem_free(http->scratch);
     mem_free(http->ca_bundle);
     mem_free(http);
     curl_global_cleanup();
 }
 
-static bool is_paused(CURL *easy) {
-    struct http_request *request = request_of(easy);
-    return request && (request->paused || request->resting);
-}
-
-static long local_port(curl_socket_t fd) {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    } address = {0};
-    socklen_t n = sizeof address;
-    if (getsockname(fd, &address.any, &n) < 0)
-        return 0;
-    return ntohs(address.any.sa_family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port);
-}
-
-/* curl does not tell the socket of a request that runs, but the port, which is enough: to take a socket for used that
- * is not does no harm as long as that request is paused. */
-static bool is_used(void *arg, curl_socket_t fd) {
+static bool set_up_conn(void *arg, CURL *easy) {
     struct http *http = arg;
-    long port = local_port(fd);
-    LIST_EACH (link, &http->running) {
-        struct http_request *request = LIST_ENTRY(link, struct http_request, link);
-        long used = -1;
-        if ((request->paused || request->resting) &&
-            curl_easy_getinfo(request->easy, CURLINFO_LOCAL_PORT, &used) == CURLE_OK && used == port)
-            return true;
-    }
-    return false;
+    const char *ca = http->ca_bundle;
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a cancelled name look-up must not block the loop */
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1); /* what TLS is asked for */
+    curl_easy_setopt(easy, CURLOPT_TCP_NODELAY, 1L);
+    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)http_ms_of(http->options.connect_timeout_us));
+    curl_easy_setopt(easy, CURLOPT_SHARE, http->share);
+    return curl_easy_setopt(easy, CURLOPT_NOPROXY, "*") == CURLE_OK &&
+           curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+           (!ca || curl_easy_setopt(easy, CURLOPT_CAINFO, ca) == CURLE_OK);
 }
 
 int http_new(uv_loop_t *loop, const struct http_options *options, struct http **ret_http, struct err *err) {
@@ -391,7 +416,8 @@ int http_new(uv_loop_t *loop, const struct http_options *options, struct http **
         curl_global_cleanup();
         return err_set(err, -ENOMEM, "out of memory");
     }
-    struct list *lists[] = {&http->idle, &http->waiting, &http->running, &http->held, &http->ended, &http->todo};
+    struct list *lists[] = {&http->idle, &http->spare, &http->waiting, &http->running,
+                            &http->held, &http->ended, &http->todo};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         list_init(lists[i]);
     http->options = *options;
@@ -406,17 +432,15 @@ int http_new(uv_loop_t *loop, const struct http_options *options, struct http **
     http->ca_bundle = options->ca_bundle ? mem_strdup(options->ca_bundle) : NULL;
     http->options.ca_bundle = http->ca_bundle;
     http->share = curl_share_init();
-    if (!http->share || (options->ca_bundle && !http->ca_bundle) ||
-        http_loop_init(&http->loop, loop, is_paused, is_used, after, http) < 0) {
+    http->scratch = mem_alloc(HTTP_TURN_BYTES);
+    http->conns =
+        (struct http_conns){.set_up = set_up_conn, .made = on_made, .ready = on_ready, .after = after, .arg = http};
+    if (!http->share || !http->scratch || (options->ca_bundle && !http->ca_bundle) ||
+        http_conns_init(&http->conns, loop) < 0) {
         http_free(http);
         return err_set(err, -ENOMEM, "out of memory");
     }
     curl_share_setopt(http->share, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION);
-    /* As many connections as requests: a warm one is never thrown out for another request of the same server. */
-    long connections = (long)http->options.max_connections;
-    curl_multi_setopt(http->loop.multi, CURLMOPT_MAXCONNECTS, connections);
-    curl_multi_setopt(http->loop.multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, connections);
-    curl_multi_setopt(http->loop.multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
     uv_timer_init(loop, &http->scan);
     uv_unref((uv_handle_t *)&http->scan);
     http->scan.data = http;
@@ -434,9 +458,11 @@ static void on_loop_closed(void *arg) {
 
 static void on_scan_closed(uv_handle_t *handle) {
     struct http *http = handle->data;
+    while (!list_empty(&http->spare))
+        request_free(LIST_ENTRY(http->spare.next, struct http_request, link));
     while (!list_empty(&http->idle))
-        http_request_free(LIST_ENTRY(http->idle.next, struct http_request, link));
-    http_loop_close(&http->loop, on_loop_closed, http);
+        http_conn_close(LIST_ENTRY(http->idle.next, struct http_conn, link));
+    http_conns_close(&http->conns, on_loop_closed, http);
 }
 
 static void finish_close(struct http *http) {
@@ -457,5 +483,5 @@ void http_close(struct http *http, void (*closed)(void *arg), void *arg) {
     cancel_all(&http->running);
     cancel_all(&http->held);
     cancel_all(&http->ended);
-    http_loop_wake(&http->loop);
+    http_loop_wake(&http->conns.loop);
 }

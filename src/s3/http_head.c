@@ -12,13 +12,14 @@ static bool is_digit(char c) {
 }
 
 /* "HTTP/1.1 200 OK": RFC 9112, section 4; the reason may be missing with its space. */
-static int read_status(struct bytes line, int *ret_status) {
+static int read_status(struct bytes line, int *ret_status, int *ret_minor) {
     if (line.n < 12 || memcmp(line.p, "HTTP/1.", 7) != 0 || !is_digit(line.p[7]) || line.p[8] != ' ')
         return -EBADMSG;
     const char *code = line.p + 9;
     if (!is_digit(code[0]) || !is_digit(code[1]) || !is_digit(code[2]) || (line.n > 12 && code[3] != ' '))
         return -EBADMSG;
     *ret_status = (code[0] - '0') * 100 + (code[1] - '0') * 10 + (code[2] - '0');
+    *ret_minor = line.p[7] - '0';
     return *ret_status >= 100 ? 0 : -EBADMSG;
 }
 
@@ -74,7 +75,7 @@ int http_head_add(struct http_head *head, struct bytes line) {
     if (line.n && (memchr(line.p, '\0', line.n) || memchr(line.p, '\n', line.n)))
         return -EBADMSG;
     if (!head->begun) {
-        int r = read_status(line, &head->status);
+        int r = read_status(line, &head->status, &head->minor);
         if (r < 0)
             return r;
         head->begun = true;

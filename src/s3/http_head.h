@@ -11,6 +11,7 @@ struct http_head {
     size_t n, cap;
     size_t seen; /* bytes, interim answers included */
     int status;
+    int minor; /* of HTTP/1.x */
     bool begun, whole;
 };
 

@@ -4,27 +4,23 @@
 #include "mem.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 struct http_socket {
     struct http_loop *loop;
     uv_poll_t poll;
     curl_socket_t fd;
-    bool ours;    /* opened by open_socket, so close_socket will tell of its end */
     bool polling; /* `poll` is initialised */
-    bool idle;    /* no request has it */
-    int want;     /* UV_READABLE | UV_WRITABLE that curl wants to hear of */
-    int armed;    /* those that libuv watches; may be more than wanted */
 };
 
 static void run_curl(struct http_loop *loop, curl_socket_t fd, int events) {
-    int running;
-    loop->runs++;
-    loop->in_curl = true;
+    int running, left;
     curl_multi_socket_action(loop->multi, fd, events, &running);
-    loop->in_curl = false;
+    CURLMsg *message;
+    while ((message = curl_multi_info_read(loop->multi, &left))) {
+        CURL *easy = message->easy_handle;
+        if (message->msg == CURLMSG_DONE)
+            loop->ended(loop->arg, easy, message->data.result);
+    }
 }
 
 /* ---- sockets ---- */
@@ -53,7 +49,11 @@ static struct http_socket *socket_add(struct http_loop *loop, curl_socket_t fd) 
     return s;
 }
 
-static void handle_gone(struct http_loop *loop) {
+void http_loop_handle_opened(struct http_loop *loop) {
+    loop->open_handles++;
+}
+
+void http_loop_handle_gone(struct http_loop *loop) {
     loop->open_handles--;
     if (loop->open_handles == 0 && loop->closed)
         loop->closed(loop->closed_arg);
@@ -63,75 +63,30 @@ static void on_poll_closed(uv_handle_t *handle) {
     struct http_socket *s = handle->data;
     struct http_loop *loop = s->loop;
     mem_free(s);
-    handle_gone(loop);
+    http_loop_handle_gone(loop);
 }
 
-/* The descriptor may be closed right afterwards: uv_close takes it out of epoll at once. */
-static void socket_drop(struct http_socket *s) {
-    s->loop->sockets[s->fd] = NULL;
+/* The descriptor may be closed or watched by another right afterwards: uv_close takes it out of epoll at once. */
+void http_loop_forget(struct http_loop *loop, curl_socket_t fd) {
+    struct http_socket *s = socket_find(loop, fd);
+    if (!s)
+        return;
+    loop->sockets[fd] = NULL;
     if (s->polling)
         uv_close((uv_handle_t *)&s->poll, on_poll_closed);
     else
         mem_free(s);
 }
 
-static void on_poll(uv_poll_t *poll, int status, int events);
-
-static void socket_arm(struct http_socket *s, int events) {
-    if (events == s->armed)
-        return;
-    if (!s->polling) {
-        if (uv_poll_init(s->loop->loop, &s->poll, s->fd) < 0)
-            return; /* unheard, the transfer ends by its connect or stall limit */
-        s->poll.data = s;
-        uv_unref((uv_handle_t *)&s->poll);
-        s->polling = true;
-        s->loop->open_handles++;
-    }
-    if (events)
-        uv_poll_start(&s->poll, events, on_poll);
-    else
-        uv_poll_stop(&s->poll);
-    s->armed = events;
-}
-
-/* Nothing is there to be read, not even an end. */
-static bool is_quiet(curl_socket_t fd) {
-    char byte;
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
-}
-
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct http_socket *s = poll->data;
     struct http_loop *loop = s->loop;
-    if (status < 0)
-        s->armed = 0; /* libuv has stopped it */
-    if (s->want == 0) {
-        /* On an idle connection the server hung up, or sent what nobody asked for and the next request must not take
-         * for its answer. curl looks whether a connection is dead before it uses it again. When a request took it up
-         * and was paused before curl came to ask for the socket, nobody has said that it is not idle any more. */
-        if (s->idle && loop->is_used(loop->arg, s->fd))
-            s->idle = false;
-        if (s->idle && is_quiet(s->fd))
-            return; /* what was to be read when the loop looked was read in between, when curl was run for another */
-        if (s->idle)
-            shutdown(s->fd, SHUT_RDWR);
-        socket_arm(s, 0);
-        return;
-    }
-    /* An error is told as readiness: told as an error, curl would not read, so it would neither find what came before a
-     * reset nor send a request again whose reused connection was dead. */
-    if (status < 0)
-        events = s->want;
     int mask = 0;
     if (events & UV_READABLE)
         mask |= CURL_CSELECT_IN;
     if (events & UV_WRITABLE)
         mask |= CURL_CSELECT_OUT;
-    curl_socket_t fd = s->fd;
-    run_curl(loop, fd, mask);
-    if (socket_find(loop, fd) == s && s->want && s->armed == 0)
-        socket_arm(s, s->want);
+    run_curl(loop, s->fd, status < 0 ? CURL_CSELECT_ERR : mask);
     loop->after(loop->arg);
 }
 
@@ -139,55 +94,24 @@ static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *so
     struct http_loop *loop = arg;
     struct http_socket *s = socket_find(loop, fd);
     if (what == CURL_POLL_REMOVE || what == CURL_POLL_NONE) {
-        if (!s)
-            return 0;
-        s->want = 0;
-        s->idle = s->ours && !loop->is_paused(easy); /* curl has no interest in a paused one either */
-        if (!s->ours)
-            socket_drop(s); /* one of the resolver's, which curl closes without a word */
-        else if (s->armed & UV_WRITABLE)
-            socket_arm(s, 0);
+        http_loop_forget(loop, fd);
         return 0;
     }
     if (!s)
         s = socket_add(loop, fd);
     if (!s)
-        return 0; /* out of memory: the transfer ends by its connect limit; an error here would end all transfers */
-    s->idle = false;
-    s->want = ((what & CURL_POLL_IN) ? UV_READABLE : 0) | ((what & CURL_POLL_OUT) ? UV_WRITABLE : 0);
-    socket_arm(s, s->want);
-    return 0;
-}
-
-static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
-    struct http_loop *loop = arg;
-    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    struct http_socket *stale = socket_find(loop, fd);
-    if (stale)
-        socket_drop(stale);
-    struct http_socket *s = socket_add(loop, fd);
-    if (!s) {
-        close(fd);
-        return CURL_SOCKET_BAD;
+        return 0; /* out of memory: the connection ends by its limit; an error here would end all of them */
+    if (!s->polling) {
+        if (uv_poll_init(loop->loop, &s->poll, fd) < 0)
+            return 0;
+        s->poll.data = s;
+        uv_unref((uv_handle_t *)&s->poll);
+        s->polling = true;
+        http_loop_handle_opened(loop);
     }
-    s->ours = true;
-    return fd;
-}
-
-static int close_socket(void *arg, curl_socket_t fd) {
-    struct http_socket *s = socket_find(arg, fd);
-    if (s)
-        socket_drop(s);
-    return close(fd);
-}
-
-void http_loop_use(struct http_loop *loop, CURL *easy) {
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, loop);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, loop);
+    uv_poll_start(&s->poll, ((what & CURL_POLL_IN) ? UV_READABLE : 0) | ((what & CURL_POLL_OUT) ? UV_WRITABLE : 0),
+                  on_poll);
+    return 0;
 }
 
 /* ---- time ---- */
@@ -231,9 +155,9 @@ static int on_curl_timer(CURLM *multi, long timeout_ms, void *arg) {
 
 /* ---- begin and end ---- */
 
-int http_loop_init(struct http_loop *loop, uv_loop_t *uv, bool (*is_paused)(CURL *easy),
-                   bool (*is_used)(void *arg, curl_socket_t fd), void (*after)(void *arg), void *arg) {
-    *loop = (struct http_loop){.loop = uv, .is_paused = is_paused, .is_used = is_used, .after = after, .arg = arg};
+int http_loop_init(struct http_loop *loop, uv_loop_t *uv, void (*ended)(void *arg, CURL *easy, CURLcode code),
+                   void (*after)(void *arg), void *arg) {
+    *loop = (struct http_loop){.loop = uv, .ended = ended, .after = after, .arg = arg};
     loop->multi = curl_multi_init();
     if (!loop->multi)
         return -ENOMEM;
@@ -250,19 +174,16 @@ int http_loop_init(struct http_loop *loop, uv_loop_t *uv, bool (*is_paused)(CURL
 }
 
 static void on_handle_closed(uv_handle_t *handle) {
-    handle_gone(handle->data);
+    http_loop_handle_gone(handle->data);
 }
 
 void http_loop_close(struct http_loop *loop, void (*closed)(void *arg), void *arg) {
-    loop->in_curl = true;
     curl_multi_cleanup(loop->multi);
-    loop->in_curl = false;
     loop->multi = NULL;
     loop->closed = closed;
     loop->closed_arg = arg;
     for (size_t i = 0; i < loop->n_sockets; i++)
-        if (loop->sockets[i])
-            socket_drop(loop->sockets[i]);
+        http_loop_forget(loop, (curl_socket_t)i);
     mem_free(loop->sockets);
     loop->sockets = NULL;
     loop->n_sockets = 0;

@@ -1,34 +1,32 @@
-/* http_private.h - what http.c (the life of requests) and http_request.c (their easy handles) share. */
+/* http_private.h - what http.c (the life of requests) and http_exchange.c (one request on its connection) share. */
 #pragma once
 
 #include "clock.h"
 #include "http.h"
-#include "http_head.h"
-#include "http_loop.h"
+#include "http_body.h"
+#include "http_conn.h"
 #include "list.h"
 
-#include <curl/curl.h>
+#define HTTP_TURN_BYTES ((size_t)64 * 1024) /* so much of a body comes at a stretch while others may want to go on */
 
-#define HTTP_METHOD_MAX 15
-
-enum http_place { HTTP_PLACE_IDLE, HTTP_PLACE_WAITING, HTTP_PLACE_RUNNING, HTTP_PLACE_HELD, HTTP_PLACE_ENDED };
-enum http_kind { HTTP_KIND_UNSET, HTTP_KIND_GET, HTTP_KIND_HEAD, HTTP_KIND_BODY };
+enum http_place { HTTP_PLACE_SPARE, HTTP_PLACE_WAITING, HTTP_PLACE_RUNNING, HTTP_PLACE_HELD, HTTP_PLACE_ENDED };
 
 struct http {
-    struct http_loop loop;
+    struct http_conns conns;
     struct http_options options; /* with the defaults filled in */
     char *ca_bundle;
-    CURLSH *share;       /* TLS sessions, for all handles */
-    struct list idle;    /* pooled */
+    CURLSH *share;       /* TLS sessions, for all connections */
+    char *scratch;       /* HTTP_TURN_BYTES, into which answers are read */
+    struct list idle;    /* connections, the one used last first */
+    struct list spare;   /* requests, to be used again */
     struct list waiting; /* for their turn */
-    struct list running; /* in the multi handle */
+    struct list running; /* on a connection that is made, or being made */
     struct list held;    /* ended while paused */
     struct list ended;   /* `done` is to be called */
-    struct list todo;    /* to be cancelled or resumed */
-    size_t n_idle, n_running, n_live;
+    struct list todo;    /* to be cancelled, resumed or looked at again */
+    size_t n_spare, n_running, n_live;
     uv_timer_t scan;
-    uint64_t scan_at_ms;  /* 0: not set */
-    uint64_t run, run_ms; /* of loop.runs, and when it was */
+    uint64_t scan_at_ms; /* 0: not set */
     bool scan_was_late, closing;
     void (*closed)(void *arg);
     void *closed_arg;
@@ -37,28 +35,38 @@ struct http {
 struct http_request {
     struct list link, todo;
     struct http *http;
-    CURL *easy;
+    struct http_conn *conn; /* while it runs */
     enum http_place place;
     struct http_handler handler;
     void *arg;
-    struct http_head head;
     uint64_t active_ms, deadline_ms; /* deadline 0: none */
-    curl_off_t uploaded;             /* at the last look */
-    enum http_end end;
-    bool cancelled, paused, in_data, resume_early, refused;
-    bool resumed;      /* still paused, but not for long */
-    bool resting;      /* until the others had their turn */
-    size_t turn_bytes; /* of its body since it rested */
-    enum http_kind kind;
-    http_read_fn *read; /* of the body that is sent; NULL: it is in memory */
+    bool cancelled, paused, in_data, resume_early;
+    bool resumed; /* still paused, but not for long */
+    bool again;   /* more may have come than was read, and nothing will tell */
+    bool fresh;   /* only a connection that nobody has used will do */
+
+    /* what goes out */
+    struct buf base; /* of the URL */
+    bool tls, bodiless;
+    struct buf head_text; /* with a small body */
+    struct bytes body;    /* one that is not in there */
+    http_read_fn *read;   /* of one that is not in memory; NULL: `body` it is */
     void *read_arg;
-    uint64_t read_at, read_n;
-    char method[HTTP_METHOD_MAX + 1]; /* as set on the handle, "" for curl's own */
-    struct buf base;                  /* of the URL, as set on the handle */
-    struct buf lines;
-    struct curl_slist *nodes; /* one a header line, pointing into `lines` */
-    size_t nodes_cap;
-    const char *reason; /* static; NULL: curl's own words below */
+    uint64_t body_at, body_n; /* handed over into `next`, of all that is not in head_text */
+    struct bytes next;        /* to be sent now */
+    char *piece;              /* of a body that is read */
+    bool sent, send_failed;
+
+    /* what comes back */
+    bool answered; /* a byte of it came */
+    struct http_head head;
+    struct http_body framing;
+    struct buf kept; /* a part of a line; or what came after the piece at which it was paused, from kept_at on */
+    size_t kept_at;
+
+    enum http_end end;
+    bool reusable;      /* its connection */
+    const char *reason; /* static; NULL: the connection's words below */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -70,18 +78,3 @@ static inline uint64_t http_ms_of(int64_t us) {
 static inline uint64_t http_now_ms(const struct http *http) {
     return (uint64_t)clock_mono_us(http->options.clock) / 1000;
 }
-
-/* For what comes while curl runs: a look at the clock for each header line would cost more than the line. */
-static inline uint64_t http_run_ms(struct http *http) {
-    if (http->run != http->loop.runs) {
-        http->run = http->loop.runs;
-        http->run_ms = http_now_ms(http);
-    }
-    return http->run_ms;
-}
-
-struct http_request *http_request_new(struct http *http); /* NULL: out of memory */
-void http_request_free(struct http_request *request);     /* not while it is in the multi handle */
-void http_rest(struct http_request *request);             /* wakes it when the others had their turn */
-/* Sets all that differs from request to request. -EINVAL, -ENOMEM. */
-int http_request_prepare(struct http_request *request, const struct http_send *send);
