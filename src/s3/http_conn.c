@@ -134,7 +134,8 @@ int64_t http_conn_send(struct http_conn *conn, struct bytes data, bool more) {
         return socket_result(conn, send(conn->fd, data.p, data.n, MSG_NOSIGNAL | (more ? MSG_MORE : 0)));
     size_t n = 0;
     conn->error[0] = '\0';
-    return result_of(conn, curl_easy_send(conn->easy, data.p, data.n, &n), n);
+    CURLcode code = curl_easy_send(conn->easy, data.p, data.n, &n);
+    return result_of(conn, code, n);
 }
 
 int64_t http_conn_recv(struct http_conn *conn, void *to, size_t n) {
@@ -142,7 +143,8 @@ int64_t http_conn_recv(struct http_conn *conn, void *to, size_t n) {
         return socket_result(conn, recv(conn->fd, to, n, 0));
     size_t got = 0;
     conn->error[0] = '\0';
-    return result_of(conn, curl_easy_recv(conn->easy, to, n, &got), got);
+    CURLcode code = curl_easy_recv(conn->easy, to, n, &got);
+    return result_of(conn, code, got);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
