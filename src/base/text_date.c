@@ -28,18 +28,19 @@ static bool take_number(struct bytes *text, size_t digits, int *ret_value) {
     return true;
 }
 
-/* The place in `names` of the name that the text begins with, from 0; -1 when there is none. */
-static int take_name(struct bytes *text, const char *const *names, int count) {
-    for (int i = 0; i < count; i++)
-        if (take(text, bytes_str(names[i])))
-            return i;
+/* The place, from 0, of the three letters that the text begins with among `names`, which has nothing else; -1 when they
+ * are not there. */
+static int take_letters(struct bytes *text, const char *names) {
+    for (int i = 0; text->n >= 3 && names[i]; i += 3)
+        if (text->p[0] == names[i] && text->p[1] == names[i + 1] && text->p[2] == names[i + 2]) {
+            *text = bytes_of(text->p + 3, text->n - 3);
+            return i / 3;
+        }
     return -1;
 }
 
 static bool take_month(struct bytes *text, int *ret_month) {
-    static const char *const names[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-    *ret_month = take_name(text, names, 12) + 1;
+    *ret_month = take_letters(text, "JanFebMarAprMayJunJulAugSepOctNovDec") + 1;
     return *ret_month > 0;
 }
 
@@ -108,19 +109,16 @@ static bool parse_asctime(struct bytes text, struct clock_date *date) {
 }
 
 int text_parse_http_date(struct bytes text, int64_t *ret_utc_us) {
-    static const char *const long_names[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
-                                             "Thursday", "Friday", "Saturday"};
-    static const char *const short_names[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+    static const char *const endings[] = {"day", "day", "sday", "nesday", "rsday", "day", "urday"};
     struct clock_date date = {0};
-    bool good;
-    if (take_name(&text, long_names, 7) >= 0)
-        good = take(&text, BYTES(", ")) && parse_rfc850(text, &date);
-    else if (take_name(&text, short_names, 7) < 0)
-        good = false;
-    else if (take(&text, BYTES(", ")))
+    int weekday = take_letters(&text, "SunMonTueWedThuFriSat");
+    bool good = false;
+    if (weekday >= 0 && take(&text, BYTES(", ")))
         good = parse_imf_fixdate(text, &date);
-    else
-        good = take(&text, BYTES(" ")) && parse_asctime(text, &date);
+    else if (weekday >= 0 && take(&text, BYTES(" ")))
+        good = parse_asctime(text, &date);
+    else if (weekday >= 0)
+        good = take(&text, bytes_str(endings[weekday])) && take(&text, BYTES(", ")) && parse_rfc850(text, &date);
     return good ? finish(&date, ret_utc_us) : -EINVAL;
 }
 

@@ -37,9 +37,8 @@ static void on_scan(uv_timer_t *timer);
 static void scan_at(struct http *http, uint64_t at_ms) {
     if (at_ms == UINT64_MAX || (http->scan_at_ms && http->scan_at_ms <= at_ms))
         return;
-    uint64_t now = http_now_ms(http);
     http->scan_at_ms = at_ms;
-    uv_timer_start(&http->scan, on_scan, at_ms > now ? at_ms - now : 0, 0);
+    uv_timer_start(&http->scan, on_scan, at_ms > http->now_ms ? at_ms - http->now_ms : 0, 0);
 }
 
 static void end_request(struct http_request *request, enum http_end end, bool may_hold);
@@ -64,7 +63,7 @@ static void scan_list(struct http *http, struct list *list, uint64_t now, uint64
 
 static void on_scan(uv_timer_t *timer) {
     struct http *http = timer->data;
-    uint64_t now = http_now_ms(http), planned = http->scan_at_ms, next = UINT64_MAX;
+    uint64_t now = http_tick(http), planned = http->scan_at_ms, next = UINT64_MAX;
     http->scan_at_ms = 0;
     if (now > planned + LATE_MS && !http->scan_was_late) {
         http->scan_was_late = true; /* bytes may wait in the sockets: look at those first */
@@ -84,10 +83,9 @@ static void on_scan(uv_timer_t *timer) {
 static struct http_conn *find_conn(struct http_request *request) {
     struct http *http = request->http;
     struct bytes base = buf_bytes(&request->base);
-    uint64_t now = http_now_ms(http);
     LIST_EACH_SAFE (link, following, &http->idle) {
         struct http_conn *conn = LIST_ENTRY(link, struct http_conn, link);
-        if (now > conn->idle_ms + IDLE_MS)
+        if (http->now_ms > conn->idle_ms + IDLE_MS)
             http_conn_close(conn);
         else if (!request->fresh && bytes_equal(buf_bytes(&conn->base), base))
             return conn;
@@ -107,7 +105,7 @@ static void leave_conn(struct http_request *request, bool reusable) {
         http_conn_close(conn);
         return;
     }
-    conn->idle_ms = http_now_ms(http);
+    conn->idle_ms = http->now_ms;
     list_push_front(&http->idle, &conn->link);
 }
 
@@ -164,6 +162,7 @@ static void went_on(struct http_request *request, bool over) {
 
 static void on_made(void *arg, struct http_conn *conn, bool connected) {
     struct http_request *request = conn->user;
+    http_tick(request->http);
     if (request->cancelled)
         return; /* it is in `todo` */
     if (connected) {
@@ -176,6 +175,7 @@ static void on_made(void *arg, struct http_conn *conn, bool connected) {
 
 static void on_ready(void *arg, struct http_conn *conn, bool readable, bool writable) {
     struct http_request *request = conn->user;
+    http_tick(arg);
     if (!request)
         look_at_idle(conn);
     else if (request->cancelled)
@@ -195,13 +195,16 @@ static void resume(struct http_request *request) {
     if (request->place != HTTP_PLACE_RUNNING)
         return;
     if (was_paused) {
-        request->active_ms = http_now_ms(request->http);
+        request->active_ms = request->http->now_ms;
         scan_at(request->http, due_ms(request));
     }
     went_on(request, http_exchange_resume(request));
 }
 
 static void do_todo(struct http *http) {
+    if (list_empty(&http->todo))
+        return;
+    http_tick(http);
     struct list batch;
     list_init(&batch);
     list_splice_back(&batch, &http->todo);
@@ -229,7 +232,7 @@ static void pump(struct http *http) {
         http->n_running++;
         request->conn = conn;
         conn->user = request;
-        request->active_ms = http_now_ms(http);
+        request->active_ms = http->now_ms;
         scan_at(http, due_ms(request));
         bool idle = !list_empty(&conn->link);
         list_remove(&conn->link);
@@ -320,6 +323,7 @@ int http_start(struct http *http, const struct http_send *send, const struct htt
     struct http_request *request = request_take(http);
     if (!request)
         return -ENOMEM;
+    http_tick(http);
     int r = http_exchange_prepare(request, send);
     if (r < 0) {
         request_free(request);
@@ -331,7 +335,7 @@ int http_start(struct http *http, const struct http_send *send, const struct htt
     request->error[0] = '\0';
     request->cancelled = request->paused = request->in_data = request->resume_early = request->resumed = false;
     request->again = request->fresh = false;
-    request->deadline_ms = send->deadline_us > 0 ? http_now_ms(http) + http_ms_of(send->deadline_us) : 0;
+    request->deadline_ms = send->deadline_us > 0 ? http->now_ms + http_ms_of(send->deadline_us) : 0;
     request->place = HTTP_PLACE_WAITING;
     list_push_back(&http->waiting, &request->link);
     http->n_live++;
@@ -432,7 +436,7 @@ int http_new(uv_loop_t *loop, const struct http_options *options, struct http **
     http->ca_bundle = options->ca_bundle ? mem_strdup(options->ca_bundle) : NULL;
     http->options.ca_bundle = http->ca_bundle;
     http->share = curl_share_init();
-    http->scratch = mem_alloc(HTTP_TURN_BYTES);
+    http->scratch = mem_alloc(HTTP_PIECE_BYTES);
     http->conns =
         (struct http_conns){.set_up = set_up_conn, .made = on_made, .ready = on_ready, .after = after, .arg = http};
     if (!http->share || !http->scratch || (options->ca_bundle && !http->ca_bundle) ||

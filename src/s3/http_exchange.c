@@ -77,7 +77,7 @@ static bool send_some(struct http_request *request) {
             break;
         }
         request->next = bytes_of(request->next.p + n, request->next.n - (size_t)n);
-        request->active_ms = http_now_ms(request->http);
+        request->active_ms = request->http->now_ms;
         turn += (size_t)n;
     }
     if (request->sent && is_whole(request)) /* it was answered before it was through */
@@ -185,22 +185,22 @@ static bool cut(struct http_request *request, int64_t error) {
 
 static bool receive(struct http_request *request) {
     struct http *http = request->http;
-    size_t turn = 0;
+    int64_t n;
     request->again = false;
-    do {
-        int64_t n = http_conn_recv(request->conn, http->scratch, HTTP_TURN_BYTES);
+    for (size_t turn = 0; turn < HTTP_TURN_BYTES; turn += (size_t)n) {
+        n = http_conn_recv(request->conn, http->scratch, HTTP_PIECE_BYTES);
         if (n == -EAGAIN)
             return request->send_failed && !request->answered && broken(request, HTTP_NO_ANSWER);
         if (n <= 0)
             return cut(request, n);
-        turn += (size_t)n;
         request->answered = true;
-        request->active_ms = http_now_ms(http);
+        request->active_ms = http->now_ms;
         if (feed(request, bytes_of(http->scratch, (size_t)n)))
             return true;
-        if (request->cancelled || request->paused)
+        bool more = request->conn->tls || n == (int64_t)HTTP_PIECE_BYTES;
+        if (request->cancelled || request->paused || !more)
             return false;
-    } while (request->conn->tls && turn < HTTP_TURN_BYTES);
+    }
     request->again = request->conn->tls;
     return false;
 }
@@ -211,7 +211,7 @@ bool http_exchange_begin(struct http_request *request) {
     request->next = buf_bytes(&request->head_text);
     request->body_at = 0;
     request->sent = request->send_failed = request->answered = request->reusable = request->again = false;
-    request->active_ms = http_now_ms(request->http);
+    request->active_ms = request->http->now_ms;
     return send_some(request) || watch(request);
 }
 

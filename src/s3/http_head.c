@@ -72,7 +72,7 @@ int http_head_add(struct http_head *head, struct bytes line) {
         line.n--;
     if (line.n && line.p[line.n - 1] == '\r')
         line.n--;
-    if (line.n && (memchr(line.p, '\0', line.n) || memchr(line.p, '\n', line.n)))
+    if (line.n && memchr(line.p, '\0', line.n))
         return -EBADMSG;
     if (!head->begun) {
         int r = read_status(line, &head->status, &head->minor);

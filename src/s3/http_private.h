@@ -7,7 +7,8 @@
 #include "http_conn.h"
 #include "list.h"
 
-#define HTTP_TURN_BYTES ((size_t)64 * 1024) /* so much of a body comes at a stretch while others may want to go on */
+#define HTTP_PIECE_BYTES ((size_t)32 * 1024) /* of a body, at most */
+#define HTTP_TURN_BYTES ((size_t)128 * 1024) /* so much of a body comes at a stretch while others may want to go on */
 
 enum http_place { HTTP_PLACE_SPARE, HTTP_PLACE_WAITING, HTTP_PLACE_RUNNING, HTTP_PLACE_HELD, HTTP_PLACE_ENDED };
 
@@ -16,7 +17,7 @@ struct http {
     struct http_options options; /* with the defaults filled in */
     char *ca_bundle;
     CURLSH *share;       /* TLS sessions, for all connections */
-    char *scratch;       /* HTTP_TURN_BYTES, into which answers are read */
+    char *scratch;       /* HTTP_PIECE_BYTES, into which answers are read */
     struct list idle;    /* connections, the one used last first */
     struct list spare;   /* requests, to be used again */
     struct list waiting; /* for their turn */
@@ -25,6 +26,7 @@ struct http {
     struct list ended;   /* `done` is to be called */
     struct list todo;    /* to be cancelled, resumed or looked at again */
     size_t n_spare, n_running, n_live;
+    uint64_t now_ms; /* of the last http_tick */
     uv_timer_t scan;
     uint64_t scan_at_ms; /* 0: not set */
     bool scan_was_late, closing;
@@ -74,7 +76,8 @@ static inline uint64_t http_ms_of(int64_t us) {
     return (uint64_t)(us + 999) / 1000;
 }
 
-/* Not the loop's cached time: that may lie far back when a request is started, and would end it too early. */
-static inline uint64_t http_now_ms(const struct http *http) {
-    return (uint64_t)clock_mono_us(http->options.clock) / 1000;
+/* Looks at the clock: once for whatever comes from outside, as a look costs more than a line of an answer. Not the
+ * loop's cached time: that may lie far back when a request is started, and would end it too early. */
+static inline uint64_t http_tick(struct http *http) {
+    return http->now_ms = (uint64_t)clock_mono_us(http->options.clock) / 1000;
 }

@@ -34,7 +34,10 @@ int http_url_cut(const char *url, struct http_url *ret_url) {
 }
 
 static bool is_line(struct bytes text) {
-    return !text.n || (!memchr(text.p, '\0', text.n) && !memchr(text.p, '\r', text.n) && !memchr(text.p, '\n', text.n));
+    bool good = true;
+    for (size_t i = 0; i < text.n; i++)
+        good &= text.p[i] != '\0' && text.p[i] != '\r' && text.p[i] != '\n';
+    return good;
 }
 
 static bool is_method(const char *method) {
