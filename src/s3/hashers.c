@@ -10,9 +10,9 @@
 
 #include <uv.h>
 
-#define PIECE_BYTES (128 * 1024)  /* so much is handed over: worth waking a thread for */
-#define GATHERED_MAX (192 * 1024) /* with what curl tells at once its buffer stays below half of HASHING_BYTES_MAX */
-#define URGENT_BYTES (64 * 1024)  /* gathered while the last piece is not even begun: it should be soon */
+#define PIECE_BYTES (128 * 1024)       /* so much is handed over: worth waking a thread for */
+#define GATHERED_MAX (192 * 1024)      /* with what comes at once its buffer stays below half of HASHING_BYTES_MAX */
+#define URGENT_BYTES (64 * 1024)       /* gathered while the last piece is not even begun: it should be soon */
 #define ENOUGH (CHECKSUM_MANY_MAX / 2) /* bodies, to wake a thread for */
 
 struct hashers {

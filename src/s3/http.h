@@ -1,7 +1,8 @@
-/* http.h - HTTP requests on one libuv loop: the small face behind which libcurl's multi interface sits.
+/* http.h - an HTTP/1.1 client on one libuv loop. Connections are made by libcurl: names, addresses, TLS. What goes over
+ * them is ours, because a request's cost is most of what an object costs.
  *
- * Nothing above this header knows libcurl, so another HTTP/1.1 client can take its place. Thread: the loop's; callbacks
- * never run inside a function of this header. No redirects are followed, no cookies, netrc or proxies from the
+ * Nothing above this header knows libcurl. Thread: the loop's; callbacks never run inside a function of this header,
+ * but for an http_read_fn inside http_start. No redirects are followed, no cookies, netrc or proxies from the
  * environment are used, and only http and https are spoken. Header lines that come back are limited to HTTP_HEADERS_MAX
  * in all. Bodies that come at the same time take turns, so that none waits for another's end. A request whose reused
  * connection turns out to be dead before a byte of the answer came is sent again at once.
@@ -65,7 +66,7 @@ typedef int64_t http_read_fn(void *arg, uint64_t offset, void *to, size_t n);
 
 struct http_send {
     const char *method;
-    const char *url;                 /* absolute, already encoded; sent as it is: dots are not squashed */
+    const char *url;                 /* absolute, encoded, without a user; sent as it is: dots are not squashed */
     const struct http_field *fields; /* in this order; Host comes from the URL; no Expect: 100-continue */
     size_t n_fields;
     struct bytes body; /* borrowed until `done`; Content-Length is set when has_body */
@@ -77,8 +78,8 @@ struct http_send {
     uint64_t read_n;
     int64_t deadline_us; /* the whole request, from now; 0: none */
 };
-/* Copies all but the body. -EINVAL (a field with a line break or NUL in it), -ENOMEM, -ECANCELED once http_close was
- * called. */
+/* Copies all but the body. -EINVAL (a field with a line break or NUL in it, a URL that is none), -ENOMEM, -ECANCELED
+ * once http_close was called. */
 int http_start(struct http *http, const struct http_send *send, const struct http_handler *handler, void *arg,
                struct http_request **ret_request);
 void http_resume(

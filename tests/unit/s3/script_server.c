@@ -115,7 +115,8 @@ static void parse(struct connection *c) {
     if (!end)
         return;
     size_t whole = (size_t)(end - c->in.p) + 4;
-    size_t with_body = whole + content_length(c->in.p);
+    bool early = server->next_answer < server->n_answers && server->answers[server->next_answer].early;
+    size_t with_body = whole + (early ? 0 : content_length(c->in.p));
     if (c->in.n < with_body)
         return;
     assert(server->n_requests < SCRIPT_REQUESTS_MAX);

@@ -16,6 +16,7 @@ struct script_answer {
     uint64_t wait_ms;  /* before the first byte */
     size_t piece;      /* bytes a write; 0: all at once */
     uint64_t piece_ms; /* between writes */
+    bool early;        /* as soon as the request's head is there; it has to be the connection's last */
 };
 
 #define SCRIPT_REQUESTS_MAX 4096

@@ -1,5 +1,5 @@
-/* The head of an HTTP answer, fed line by line, several answers one after the other. */
-#include "http_head.h"
+/* HTTP answers one after the other: heads, fed line by line, and bodies, in pieces of any length. */
+#include "http_body.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +28,28 @@ static void check_whole(const struct http_head *head) {
     }
 }
 
+/* What follows a head that is whole, cut at places that the bytes themselves choose; what is left of it. */
+static struct bytes run_body(const struct http_head *head, struct bytes all) {
+    struct http_body body;
+    if (http_body_begin(&body, head, head->status == 299) < 0)
+        return all;
+    while (all.n && !body.whole) {
+        size_t n = 1 + (unsigned char)all.p[0] % 7;
+        struct bytes rest = bytes_of(all.p, n < all.n ? n : all.n), piece;
+        const char *end = rest.p + rest.n;
+        int r;
+        while ((r = http_body_take(&body, &rest, &piece)) > 0)
+            MUST(piece.n > 0 && piece.p >= all.p && piece.p + piece.n <= rest.p);
+        MUST(rest.p + rest.n == end && (r < 0 || rest.n == 0 || body.whole));
+        all = bytes_of(rest.p, all.n - (size_t)(rest.p - all.p));
+        if (r < 0) {
+            MUST(r == -EBADMSG || r == -E2BIG);
+            return BYTES_NONE;
+        }
+    }
+    return all;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct http_head head = {0};
     struct bytes rest = bytes_of(data, size);
@@ -36,11 +58,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         size_t n = newline ? (size_t)(newline - rest.p) + 1 : rest.n;
         int r = http_head_add(&head, bytes_of(rest.p, n));
         MUST(r == 0 || r == 1 || r == -EBADMSG || r == -E2BIG);
-        if (r == 1)
+        rest = bytes_of(rest.p + n, rest.n - n);
+        if (r == 1) {
             check_whole(&head);
+            rest = run_body(&head, rest);
+        }
         if (r != 0)
             http_head_reset(&head);
-        rest = bytes_of(rest.p + n, rest.n - n);
     }
     http_head_free(&head);
     return 0;
