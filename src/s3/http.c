@@ -73,6 +73,7 @@ static void on_scan(uv_timer_t *timer) {
     http->scan_was_late = false;
     scan_list(http, &http->running, now, &next);
     scan_list(http, &http->waiting, now, &next);
+    scan_list(http, &http->held, now, &next);
     scan_at(http, next);
     after(http);
 }

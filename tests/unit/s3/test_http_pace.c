@@ -185,6 +185,18 @@ static void done_waits_for_the_resume_and_pauses_do_not_stall(void **state) {
     free(text);
 }
 
+/* Nobody resumes it. */
+static void the_deadline_ends_what_waits_for_a_resume(void **state) {
+    script_add(world.server, (struct script_answer){.text = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"});
+    struct probe p = {.pause_every = 1};
+    assert_int_equal(probe_send(&p, (struct http_send){.deadline_us = 60 * US_PER_MS}, "/k"), 0);
+    probe_run(&p);
+    assert_int_equal(p.pieces, 1);
+    assert_int_equal(p.end, HTTP_STALLED);
+    assert_non_null(strstr(p.text, "deadline"));
+    probe_free(&p);
+}
+
 static void a_body_that_stalls_after_a_resume_still_stalls(void **state) {
     script_add(world.server, (struct script_answer){.text = "HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhello",
                                                     .then = SCRIPT_HANG});
@@ -276,6 +288,7 @@ int main(void) {
         WORLD_TEST(pausing_loses_and_doubles_nothing),
         WORLD_TEST(bodies_take_turns),
         WORLD_TEST(done_waits_for_the_resume_and_pauses_do_not_stall),
+        WORLD_TEST(the_deadline_ends_what_waits_for_a_resume),
         WORLD_TEST(a_body_that_stalls_after_a_resume_still_stalls),
         WORLD_TEST(a_resume_inside_data_undoes_the_pause),
         WORLD_TEST_IN(world_setup_patient, a_reused_connection_may_be_paused_at_once),
