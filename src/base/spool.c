@@ -164,22 +164,27 @@ static bool has_room(const struct budget *budget, uint64_t more) {
     return budget->used_bytes <= budget->max_bytes && more <= budget->max_bytes - budget->used_bytes;
 }
 
-/* Counts so much more of the budget, if there is room for it. */
-static bool reserve(struct spool *spool, size_t more) {
+/* Counts as much of the budget as so many bytes take, if there is room for them. */
+static bool count(struct spool *spool, uint64_t n) {
     struct budget *budget = spool->budget;
-    if (!budget || more > SPOOL_MEMORY_MAX || spool->n + more > SPOOL_MEMORY_MAX)
+    uint64_t counted = in_pages(n);
+    if (counted <= spool->counted)
+        return true;
+    if (!budget || !has_room(budget, counted - spool->counted))
         return false;
-    uint64_t counted = in_pages(spool->n + more), added = counted - spool->counted;
-    if (!has_room(budget, added))
-        return false;
-    budget->used_bytes += added;
+    budget->used_bytes += counted - spool->counted;
     spool->counted = counted;
     return true;
 }
 
+static bool may_hold(const struct spool *spool, size_t more) {
+    uint64_t most = spool->reserved > SPOOL_MEMORY_MAX ? spool->reserved : SPOOL_MEMORY_MAX;
+    return spool->n <= most && more <= most - spool->n;
+}
+
 /* False: it has to go into a file; what was there before is as it was. */
 static bool add_to_memory(struct spool *spool, struct bytes piece) {
-    if (!reserve(spool, piece.n))
+    if (!may_hold(spool, piece.n) || !count(spool, spool->n + piece.n))
         return false;
     if (spool->fd < 0)
         spool->fd = open_memory();
@@ -197,8 +202,11 @@ void spool_init(struct spool *spool, struct budget *budget, const char *director
     *spool = (struct spool){.budget = budget, .directory = directory, .fd = -1};
 }
 
-bool spool_fits(const struct budget *budget, uint64_t n) {
-    return budget && n <= SPOOL_MEMORY_MAX && has_room(budget, in_pages(n));
+bool spool_reserve(struct spool *spool, uint64_t n) {
+    if (!spool->budget || n > SPOOL_RESERVED_MAX || !count(spool, n))
+        return false;
+    spool->reserved = n;
+    return true;
 }
 
 static int not_kept(const struct spool *spool, int r, struct err *err) {

@@ -14,7 +14,9 @@ struct budget {
     uint64_t max_bytes, used_bytes; /* all-zero: nothing fits, so everything goes into files */
 };
 
-#define SPOOL_MEMORY_MAX (1024 * 1024) /* of one spool, in memory (memfd_create) */
+#define SPOOL_MEMORY_MAX \
+    (1024 * 1024) /* of one spool, in memory (memfd_create), when nobody knows how much will come */
+#define SPOOL_RESERVED_MAX (16 * 1024 * 1024) /* of one for which room was taken beforehand */
 
 struct spool {
     struct budget *budget;
@@ -22,6 +24,7 @@ struct spool {
     int fd;                /* -1: nothing was written yet */
     uint64_t n;            /* bytes written */
     uint64_t counted;      /* of the budget, in whole pages */
+    uint64_t reserved;     /* bytes for which room was taken beforehand */
     bool in_file;
 };
 
@@ -33,8 +36,9 @@ void spool_init(struct spool *spool, struct budget *budget, const char *director
 /* Appends. A negative errno (-ENOSPC, -EMFILE ...) with a text that names the directory; then the spool is only to be
  * freed. */
 int spool_add(struct spool *spool, struct bytes piece, struct err *err);
-/* Would so many bytes stay in memory now? */
-bool spool_fits(const struct budget *budget, uint64_t n);
+/* Of one that is empty: takes room in memory for so many bytes that will come, which then stay there. False, and
+ * nothing was changed: there is none, or they are more than SPOOL_RESERVED_MAX. */
+bool spool_reserve(struct spool *spool, uint64_t n);
 /* Up to `n` bytes from `offset`; fewer only at the end. A negative errno. */
 int64_t spool_read(const struct spool *spool, uint64_t offset, void *to, size_t n);
 /* What is in it, for another process: a new descriptor that can be read only, stands at the beginning and is

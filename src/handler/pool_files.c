@@ -234,11 +234,10 @@ static int open_named(struct pool_file *file) {
 /* Of an unknown size it is taken to be small, as most are. */
 static int open_nameless(struct pool_file *file, uint64_t size) {
     const struct pool_files *files = file->files;
-    if (spool_fits(files->budget, size)) {
-        file->small = true;
-        spool_init(&file->memory, files->budget, files->directory);
+    spool_init(&file->memory, files->budget, files->directory);
+    file->small = spool_reserve(&file->memory, size);
+    if (file->small)
         return 0;
-    }
     file->fd = spool_open_file(files->directory);
     return file->fd < 0 ? file->fd : 0;
 }

@@ -16,8 +16,9 @@ struct pool_file;
 
 /* -ENOMEM, or the errno for which the directory could not be made; with a text. */
 int pool_files_new(uv_loop_t *loop, struct pool_files **ret_files, struct err *err);
-/* Files without names, in spool_directory(); what stays below SPOOL_MEMORY_MAX is in memory (a spool) as long as the
- * budget, borrowed, has room. -ENOMEM, with a text. */
+/* Files without names, in spool_directory(); what is expected to have up to SPOOL_RESERVED_MAX, or has up to
+ * SPOOL_MEMORY_MAX unexpectedly, is in memory (a spool) as long as the budget, borrowed, has room. -ENOMEM, with a
+ * text. */
 int pool_files_new_nameless(uv_loop_t *loop, struct budget *budget, struct pool_files **ret_files, struct err *err);
 /* All files must have been freed; waits until they are gone, removes the directory, then calls `closed` from the loop,
  * or before it returns. */

@@ -113,7 +113,7 @@ def test_bodies_as_descriptors(fake, froe, prefix, folder, worker, level):
     bucket, temporary = prefix + "1", folder / "tmp"
     temporary.mkdir()
     fake.make_bucket(bucket)
-    sizes = [0, 1, 5000, 1 << 20, (1 << 20) + 1, 5 << 20] * 3
+    sizes = [0, 1, 5000, 1 << 20, (3 << 20) + 1, 5 << 20] * 3
     fake.raw.fill(bucket, ((f"k/{i}", random.randbytes(size)) for i, size in enumerate(sizes)))
     froe.once("--pool", "--pool-workers", 3, "--pool-body", "memfd", "--memory", "3MiB", "--confine", level,
               *(["--allow-write", folder] if level == "best-effort" else []), program=worker.program(), env={"TMPDIR": temporary})

@@ -120,7 +120,6 @@ static void test_open(void **state) {
         struct budget budget = {.max_bytes = 2 * SPOOL_MEMORY_MAX};
         struct spool spool;
         spool_init(&spool, &budget, directory);
-        assert_int_equal(spool_fits(&budget, sizes[i]), sizes[i] <= SPOOL_MEMORY_MAX);
         add_in_pieces(&spool, data, sizes[i], 100000);
         for (int k = 0; k < 2; k++) {
             _cleanup_close_ int fd = -1;
@@ -139,8 +138,41 @@ static void test_open(void **state) {
         spool_free(&spool);
         assert_int_equal(budget.used_bytes, 0);
     }
-    struct budget small = {.max_bytes = 4096};
-    assert_true(spool_fits(&small, 4096) && !spool_fits(&small, 4097) && !spool_fits(NULL, 0));
+}
+
+/* What was promised stays in memory, whatever others take meanwhile; what is more than that is as if nothing was. */
+static void test_reserve(void **state) {
+    static const size_t sizes[] = {0, 5, SPOOL_MEMORY_MAX, SPOOL_MEMORY_MAX + 1, SPOOL_RESERVED_MAX};
+    _cleanup_free_ char *data = make_bytes(SPOOL_RESERVED_MAX + 1);
+    struct spool spool, other;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+        for (size_t more = 0; more < 2; more++) {
+            struct budget budget = {.max_bytes = SPOOL_RESERVED_MAX};
+            size_t pages = (sizes[i] + 4095) / 4096 * 4096;
+            spool_init(&spool, &budget, directory);
+            spool_init(&other, &budget, directory);
+            assert_true(spool_reserve(&spool, sizes[i]));
+            assert_int_equal(budget.used_bytes, pages);
+            assert_false(spool_reserve(&other, SPOOL_RESERVED_MAX - pages + 1));
+            assert_true(spool_reserve(&other, SPOOL_RESERVED_MAX - pages));
+            assert_int_equal(budget.used_bytes, SPOOL_RESERVED_MAX);
+            add_in_pieces(&spool, data, sizes[i] + more, 300000);
+            assert_int_equal(spool.in_file, more && sizes[i] != 5); /* for which its page has room */
+            holds(&spool, data, sizes[i] + more);
+            spool_free(&spool);
+            spool_free(&other);
+            assert_int_equal(budget.used_bytes, 0);
+        }
+    struct budget small = {.max_bytes = 4096}, large = {.max_bytes = UINT64_MAX};
+    spool_init(&spool, &small, directory);
+    assert_true(!spool_reserve(&spool, 4097) && !spool_reserve(&spool, UINT64_MAX) && spool_reserve(&spool, 4096));
+    spool_free(&spool);
+    spool_init(&spool, &large, directory);
+    assert_true(!spool_reserve(&spool, SPOOL_RESERVED_MAX + 1) && !spool_reserve(&spool, UINT64_MAX));
+    spool_free(&spool);
+    spool_init(&spool, NULL, directory);
+    assert_false(spool_reserve(&spool, 0));
+    spool_free(&spool);
 }
 
 static void test_open_fails(void **state) {
@@ -357,7 +389,7 @@ int main(void) {
         cmocka_unit_test(test_named_file),     cmocka_unit_test(test_each_call_fails),
         cmocka_unit_test(test_interrupted),    cmocka_unit_test(test_failing_read),
         cmocka_unit_test(test_limits),         cmocka_unit_test(test_open),
-        cmocka_unit_test(test_open_fails),
+        cmocka_unit_test(test_reserve),        cmocka_unit_test(test_open_fails),
     };
     if (!mkdtemp(directory))
         return 1;

@@ -39,10 +39,18 @@ static void none_left(struct world *world, size_t before) {
 
 static void test_sizes(void **state) {
     struct world *world = *state;
-    static const size_t sizes[] = {0,       1,           4096, 70000, SPOOL_MEMORY_MAX, SPOOL_MEMORY_MAX + 1,
-                                   3 * MIB, 3 * MIB + 1, 0 /* again */};
+    static const size_t sizes[] = {0,
+                                   1,
+                                   4096,
+                                   70000,
+                                   SPOOL_MEMORY_MAX,
+                                   SPOOL_MEMORY_MAX + 1,
+                                   3 * MIB + 1,
+                                   SPOOL_RESERVED_MAX,
+                                   SPOOL_RESERVED_MAX + 1,
+                                   0 /* again */};
     static const uint64_t budgets[] = {64 * MIB, 0};
-    _cleanup_free_ char *body = make_body(4 * MIB);
+    _cleanup_free_ char *body = make_body(SPOOL_RESERVED_MAX + 1);
     size_t before = count_fds(getpid());
     for (size_t k = 0; k < sizeof budgets / sizeof budgets[0]; k++) {
         use_memfd(world, 1, budgets[k]);
@@ -50,7 +58,7 @@ static void test_sizes(void **state) {
             ends(world, "k", bytes_of(body, sizes[i]), HANDLER_OK, "");
             played_is(world, "k", bytes_of(body, sizes[i]));
             /* Nothing at all needs no room. */
-            assert_int_equal(was_in_memory(world), sizes[i] == 0 || (budgets[k] && sizes[i] <= SPOOL_MEMORY_MAX));
+            assert_int_equal(was_in_memory(world), sizes[i] == 0 || (budgets[k] && sizes[i] <= SPOOL_RESERVED_MAX));
             assert_int_equal(world->budget.used_bytes, 0);
         }
         none_left(world, before);
@@ -62,7 +70,7 @@ static void test_sizes(void **state) {
 static void test_unknown_lengths(void **state) {
     struct world *world = *state;
     static const size_t sizes[] = {0, 5, SPOOL_MEMORY_MAX, 3 * MIB};
-    static const uint64_t said[] = {0, 5, 4 * MIB};
+    static const uint64_t said[] = {0, 5, 4 * MIB, SPOOL_RESERVED_MAX + 1};
     _cleanup_free_ char *body = make_body(4 * MIB);
     size_t before = count_fds(getpid());
     use_memfd(world, 1, 64 * MIB);
@@ -75,7 +83,8 @@ static void test_unknown_lengths(void **state) {
             attempt_finish(&attempt);
             attempt_ends(world, &attempt, HANDLER_OK);
             played_is(world, "lengths", bytes_of(body, sizes[i]));
-            assert_int_equal(was_in_memory(world), sizes[i] <= SPOOL_MEMORY_MAX && said[k] <= SPOOL_MEMORY_MAX);
+            assert_int_equal(was_in_memory(world),
+                             (sizes[i] <= SPOOL_MEMORY_MAX || sizes[i] <= said[k]) && said[k] <= SPOOL_RESERVED_MAX);
             attempt_free(&attempt);
         }
     none_left(world, before);
@@ -240,7 +249,7 @@ static void test_system_calls_fail(void **state) {
     static const size_t sizes[] = {0, 100000, SPOOL_MEMORY_MAX + 5};
     _cleanup_free_ char *body = make_body(SPOOL_MEMORY_MAX + 5);
     size_t before = count_fds(getpid());
-    use_memfd(world, 1, 16 * MIB);
+    use_memfd(world, 1, MIB); /* the largest is too large for it */
     for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
         for (size_t k = 0; k < sizeof sizes / sizeof sizes[0]; k++) {
             unsigned failed = 0;
@@ -269,7 +278,7 @@ static void test_without_memory(void **state) {
         bool reached = true;
         for (uint64_t at = 1; reached; at++) {
             const char *const argv[] = {"/proc/self/exe", PLAY_WORKER, world->directory, "", NULL};
-            world->budget = (struct budget){.max_bytes = 16 * MIB};
+            world->budget = (struct budget){.max_bytes = MIB};
             struct handler_pool_options options = {.argv = argv,
                                                    .spawner = world->spawner,
                                                    .workers = 1,
