@@ -65,7 +65,7 @@ const struct option option_table[] = {
     {"pool-memory", "FROE_POOL_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(pool_memory_bytes), 0, UINT64_C(1) << 50,
      "0", "or when it has more than so much memory resident after an object; 0: never"},
     {"memory", "FROE_MEMORY", "SIZE", KIND_SIZE, FOR_RUN, OPTION_AT(memory_bytes), 0, UINT64_C(1) << 50, "512MiB",
-     "what results, and bodies of --pool-body memfd, may take of it; what is more goes into files under TMPDIR"},
+     "what results, images, and bodies of --pool-body memfd may take of it; what is more goes into files under TMPDIR"},
     {"confine", "FROE_CONFINE", "no|basic|yes|best-effort", KIND_CONFINE, FOR_RUN | FOR_CHECK, OPTION_AT(confine.level),
      0, 0, "basic",
      "what programs may not do; yes: no network, no writing, no reading of credentials;\n"

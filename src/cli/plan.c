@@ -95,7 +95,7 @@ static int open_program(struct plan *plan, const struct wish *wish, struct handl
 }
 
 static int open_pool(struct plan *plan, const struct wish *wish, struct handler **ret_handler, struct err *err) {
-    /* Images as files: a worker that waits for a download is a core that does nothing. */
+    /* Images as descriptors: a worker that waits for a download is a core that does nothing. */
     bool image = wish->kind == CONFIG_HANDLER_IMAGE;
     const struct handler_pool_options options = {
         .argv = (const char *const *)wish->words,
@@ -103,7 +103,7 @@ static int open_pool(struct plan *plan, const struct wish *wish, struct handler 
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
         .workers = plan->options->pool_workers,
-        .body = image ? HANDLER_POOL_PATH : plan->options->pool_body,
+        .body = image ? HANDLER_POOL_MEMFD : plan->options->pool_body,
         .budget = &plan->plans->budget,
         .results = wish->results,
         .recycle_objects = plan->options->pool_recycle,

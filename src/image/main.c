@@ -1,12 +1,16 @@
 /* main.c - froe-image: the worker in which froe works on images, apart from froe itself, so that a file that is made to
  * break a decoder breaks nothing else. froe starts it by itself; docs/images.md tells of it. */
 #include "loop.h"
+#include "memory.h"
 #include "serve.h"
 #include "work.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
+
+#define CHANNEL_FD 3 /* as docs/pool.md says */
 
 static int usage(void) {
     fputs("usage: froe-image SPEC             works on images for froe, by the protocol of docs/pool.md\n"
@@ -38,17 +42,26 @@ static void work(void *arg, struct bytes key, struct bytes body, struct image_an
     image_work(arg, key, body, answer);
 }
 
+/* One image after the other, beside froe, which is to have the processor at once when it needs it for a moment: without
+ * it they have nothing to do. Nor do they take it from each other, or their own threads, more often than must be. */
+static void be_a_worker(void) {
+    sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){0});
+    image_memory_begin();
+}
+
 /* With --check everything but the work. */
 static int serve(const char *text, bool check) {
     struct image_spec *spec;
     struct image_tool *tool;
     struct err err = {0};
+    be_a_worker();
     if (image_spec_parse(bytes_str(text), &spec, &err) < 0)
         return fail(&err);
     int r = image_tool_new(spec, &tool, &err);
     if (r == 0) {
         const struct image_server server = {.input_fd = STDIN_FILENO,
                                             .output_fd = STDOUT_FILENO,
+                                            .channel_fd = CHANNEL_FD,
                                             .max_bytes = spec->max_bytes,
                                             .max_time_us = spec->max_time_us,
                                             .work = work,

@@ -1,6 +1,7 @@
 /* memory.c - see memory.h. */
 #include "memory.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -25,6 +26,19 @@ static void set(rlim_t bytes) {
         return;
     limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max; /* RLIM_INFINITY is the largest number */
     setrlimit(RLIMIT_DATA, &limit);
+}
+
+#define KEPT (32 << 20)        /* of memory that is free at the end of the heap */
+#define MAPPED_ALONE (8 << 20) /* an allocation of so much is given back when it is freed */
+
+/* By itself the C library gives memory back image by image, some hundred pages, each of which costs as much to get anew
+ * as compressing a few pixels; and it keeps a heap for each of libvips's threads, of which one works at a time. */
+void image_memory_begin(void) {
+#ifdef M_ARENA_MAX
+    mallopt(M_ARENA_MAX, 1);
+    mallopt(M_TRIM_THRESHOLD, KEPT);
+    mallopt(M_MMAP_THRESHOLD, MAPPED_ALONE);
+#endif
 }
 
 void image_memory_limit(uint64_t bytes) {

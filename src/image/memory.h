@@ -1,4 +1,4 @@
-/* memory.h - how much memory the work on one image may take.
+/* memory.h - how much memory the work on one image may take, and what is kept of it for the next.
  *
  * A header may lie: of AVIF and HEIF what is coded can be many times as large as what the header says, and only
  * decoding shows it. So this process may take what images of the size that the header tells do take, and no more; what
@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Before there are threads: what one image leaves behind serves the next. */
+void image_memory_begin(void);
 /* What images in general take, and so many bytes. */
 void image_memory_limit(uint64_t bytes);
 /* As much as the hard limit allows. */

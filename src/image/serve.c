@@ -1,15 +1,14 @@
 /* serve.c - see serve.h. */
 #include "serve.h"
 
+#include "body.h"
 #include "cleanup.h"
 #include "fd.h"
 #include "text.h"
 #include "watchdog.h"
 
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <sys/stat.h>
 
 #define LINE_MAX_BYTES (256 * 1024) /* of a request; froe's have at most 160 KiB */
 #define READ_SIZE (64 * 1024)
@@ -18,7 +17,8 @@ struct request {
     json_t *json;
     uint64_t id, body_bytes;
     struct bytes key;
-    const char *path; /* NULL: the body follows */
+    const char *path; /* NULL: none */
+    bool socket;      /* a descriptor comes; neither: the body follows */
 };
 
 /* ---- answers ---- */
@@ -138,7 +138,8 @@ static int parse_request(struct bytes line, struct request *ret_request, struct 
     json_error_t why;
     json_t *json = json_loadb(line.p, line.n, JSON_ALLOW_NUL, &why);
     const json_t *id = json_object_get(json, "id"), *body = json_object_get(json, "body_bytes"),
-                 *key = json_object_get(json, "key"), *path = json_object_get(json, "path");
+                 *key = json_object_get(json, "key"), *path = json_object_get(json, "path"),
+                 *socket = json_object_get(json, "socket");
     if (!json_is_integer(id) || !json_is_integer(body) || json_integer_value(body) < 0) {
         json_decref(json);
         return err_set(err, -EPROTO, "what came is no request of a pool: no JSON with an \"id\" and \"body_bytes\"");
@@ -149,6 +150,7 @@ static int parse_request(struct bytes line, struct request *ret_request, struct 
         .body_bytes = (uint64_t)json_integer_value(body),
         .key = bytes_of(json_string_value(key), json_string_length(key)),
         .path = json_string_value(path),
+        .socket = json_is_integer(socket),
     };
     return 0;
 }
@@ -169,26 +171,6 @@ static int take_body(const struct image_server *server, struct buf *input, uint6
             return more == 0 ? -EPROTO : (int)more;
     }
     return 0;
-}
-
-static int read_file(const char *path, uint64_t max_bytes, struct buf *body, uint64_t *ret_size) {
-    _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat about;
-    if (fd < 0 || fstat(fd, &about) < 0)
-        return -errno;
-    *ret_size = (uint64_t)about.st_size;
-    if (*ret_size > max_bytes)
-        return 0;
-    int r = buf_reserve(body, (size_t)*ret_size + 1);
-    while (r == 0) {
-        ssize_t n = read(fd, body->p + body->n, body->cap - body->n - 1);
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        if (n == 0)
-            break;
-        body->n += n > 0 ? (size_t)n : 0;
-    }
-    return r;
 }
 
 static void answer_with_body(const struct image_server *server, const struct request *request, struct bytes body,
@@ -212,19 +194,20 @@ static void refuse_size(const struct image_server *server, uint64_t size, struct
                       server->max_bytes);
 }
 
-static int serve_file(const struct image_server *server, const struct request *request, struct image_answer *answer) {
-    _cleanup_buf_ struct buf body = {0};
-    uint64_t size = 0;
-    int r = read_file(request->path, server->max_bytes, &body, &size);
+static void answer_with_file(const struct image_server *server, const struct request *request,
+                             struct image_answer *answer) {
+    struct image_body body = {0};
+    int r = request->path ? image_body_read(request->path, server->max_bytes, &body)
+                          : image_body_receive(server->channel_fd, server->max_bytes, &body);
     if (r < 0) {
         image_answer_fail(answer, false, "cannot read the object's file: %s", err_errno_text(r));
         answer->status = IMAGE_RETRY;
-    } else if (size > server->max_bytes) {
-        refuse_size(server, size, answer);
+    } else if (body.size > server->max_bytes) {
+        refuse_size(server, body.size, answer);
     } else {
-        answer_with_body(server, request, buf_bytes(&body), answer);
+        answer_with_body(server, request, body.bytes, answer);
     }
-    return 0;
+    image_body_free(&body);
 }
 
 static int serve_inline(const struct image_server *server, const struct request *request, struct buf *input,
@@ -248,7 +231,10 @@ static int serve_one(const struct image_server *server, struct buf *input, size_
     if (r < 0)
         return r;
     buf_consume(input, n);
-    r = request.path ? serve_file(server, &request, &answer) : serve_inline(server, &request, input, &answer);
+    if (request.path || request.socket)
+        answer_with_file(server, &request, &answer);
+    else
+        r = serve_inline(server, &request, input, &answer);
     if (r < 0)
         err_set(err, r, "cannot read an object: %s", err_errno_text(r));
     else if ((r = send_answer(server, request.id, &answer)) < 0)

@@ -34,6 +34,7 @@ void image_answer_fail(struct image_answer *answer, bool final, const char *form
 
 struct image_server {
     int input_fd, output_fd;
+    int channel_fd;      /* over which descriptors of bodies come */
     uint64_t max_bytes;  /* of a body; more is not read into memory */
     int64_t max_time_us; /* for the work on one; 0: no limit */
     /* *answer is all-zero; what it leaves there is sent and freed. */

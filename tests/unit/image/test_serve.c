@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -69,6 +71,8 @@ static void *feed(void *arg) {
     return NULL;
 }
 
+static int channel = -1; /* over which descriptors come */
+
 /* What it answers to that input, which comes in pieces of that size. */
 static int answer_to(struct bytes input, size_t piece, char *output, size_t size, struct err *err) {
     int in[2], out[2];
@@ -78,7 +82,8 @@ static int answer_to(struct bytes input, size_t piece, char *output, size_t size
     assert_true(fcntl(out[1], F_SETPIPE_SZ, 1 << 20) > 0);
     struct feeding feeding = {in[1], input, piece};
     assert_int_equal(pthread_create(&thread, NULL, feed, &feeding), 0);
-    const struct image_server server = {.input_fd = in[0], .output_fd = out[1], .max_bytes = 100000, .work = work};
+    const struct image_server server = {
+        .input_fd = in[0], .output_fd = out[1], .channel_fd = channel, .max_bytes = 100000, .work = work};
     int r = image_serve(&server, err);
     close(in[0]);
     pthread_join(thread, NULL);
@@ -149,6 +154,90 @@ static void test_files(void **state) {
            "{\"id\":1,\"status\":\"retry\",\"reason\":\"cannot read the object's file: No such file or directory\"}\n");
 }
 
+enum kind { NOTHING, SEALED, FILE_ALONE };
+
+static int make_file(enum kind kind, size_t n) {
+    static char xs[100001];
+    char path[] = "/tmp/test_serve.XXXXXX";
+    int fd = kind == SEALED ? memfd_create("test", MFD_ALLOW_SEALING) : mkstemp(path);
+    assert_true(fd >= 0);
+    if (kind != SEALED)
+        unlink(path);
+    memset(xs, 'x', sizeof xs);
+    assert_int_equal(write(fd, n == 4 ? "many" : xs, n), n);
+    if (kind == SEALED)
+        assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0); /* as froe hands them over */
+    return fd;
+}
+
+static void hand_over(int socket, enum kind kind, size_t n) {
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    char byte = 0;
+    struct iovec piece = {&byte, 1};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    int fd = kind == NOTHING ? -1 : make_file(kind, n);
+    if (kind != NOTHING) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof fd);
+        memcpy(CMSG_DATA(rights), &fd, sizeof fd);
+    }
+    assert_int_equal(sendmsg(socket, &message, 0), 1);
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Each leaves nothing open and nothing mapped. */
+static void test_descriptors(void **state) {
+    static const struct {
+        enum kind kind;
+        size_t n;
+        const char *words;
+    } table[] = {
+        {SEALED, 4, "\"results\":[{\"name\":\"a\",\"bytes\":1,"},
+        {FILE_ALONE, 4, "\"results\":[{\"name\":\"a\",\"bytes\":1,"},
+        {SEALED, 0, "\"result_bytes\":0,"},
+        {FILE_ALONE, 0, "\"result_bytes\":0,"},
+        {SEALED, 4097, "\"result_bytes\":4097,"},
+        {FILE_ALONE, 100000, "\"result_bytes\":100000,"},
+        {SEALED, 100000, "\"result_bytes\":100000,"},
+        {SEALED, 100001, "\"final\":true,\"reason\":\"the object has 100001 bytes, more than max_bytes, 100000\""},
+        {FILE_ALONE, 100001, "\"final\":true,\"reason\":\"the object has 100001 bytes, more than max_bytes"},
+        {NOTHING, 0, "\"status\":\"retry\",\"reason\":\"cannot read the object's file: "},
+    };
+    static char got[101000];
+    int sockets[2], lowest = dup(0);
+    struct err err = {0};
+    close(lowest);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets), 0);
+    channel = sockets[1];
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
+        hand_over(sockets[0], table[i].kind, table[i].n);
+        hand_over(sockets[0], SEALED, 4); /* and another object after it */
+        assert_int_equal(answer_to(BYTES("{\"id\":1,\"body_bytes\":0,\"socket\":3}\n"
+                                         "{\"id\":2,\"body_bytes\":0,\"socket\":3}\n"),
+                                   1000, got, sizeof got, &err),
+                         0);
+        assert_non_null(strstr(got, table[i].words));
+        assert_non_null(strstr(got, "{\"id\":2,\"status\":\"ok\",\"results\":[{\"name\":\"a\","));
+    }
+    close(sockets[0]);
+    assert_int_equal(answer_to(BYTES("{\"id\":1,\"body_bytes\":0,\"socket\":3}\n"), 1000, got, sizeof got, &err), 0);
+    assert_non_null(strstr(got, "\"retry\"")); /* nobody is there to send one */
+    close(sockets[1]);
+    channel = -1;
+    int after = dup(0);
+    assert_int_equal(after, lowest);
+    close(after);
+}
+
 static void test_no_requests(void **state) {
     static const struct {
         const char *input, *words;
@@ -205,8 +294,8 @@ static void test_time(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_answers), cmocka_unit_test(test_large_bodies),
-                                       cmocka_unit_test(test_files), cmocka_unit_test(test_no_requests),
-                                       cmocka_unit_test(test_time)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_answers),     cmocka_unit_test(test_large_bodies),
+                                       cmocka_unit_test(test_files),       cmocka_unit_test(test_descriptors),
+                                       cmocka_unit_test(test_no_requests), cmocka_unit_test(test_time)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
