@@ -161,7 +161,8 @@ class Bench:
                 raise Failed(f"{tool} is missing: scripts/deps bench installs it")
         self.cores = len(os.sched_getaffinity(0))
         self.runs, self.missing = [], {}
-        self.results = self.folder / "thumbnails"
+        self.everything = self.folder / "thumbnails"
+        shutil.rmtree(self.everything, ignore_errors=True)
 
     def tools(self):
         """What is measured besides, as far as it is there."""
@@ -195,8 +196,9 @@ class Bench:
         return ["sh", "-c", "printf '%s\\0' \"$1\"/*.jpg | " + " ".join(each) + ' "$2"', "sh", photos, line]
 
     def fresh(self):
-        shutil.rmtree(self.results, ignore_errors=True)
-        self.results.mkdir()
+        """A directory for each run, removed after all: what ext4 has just deleted makes new files dear for minutes."""
+        self.results = self.everything / str(len(self.runs))
+        self.results.mkdir(parents=True)
 
     def note(self, kind, number, result, outputs):
         images = self.options.images
@@ -255,7 +257,7 @@ class Bench:
                     self.measure_files(tool, number, photos)
         finally:
             mock.stop()
-            shutil.rmtree(self.results, ignore_errors=True)
+            shutil.rmtree(self.everything, ignore_errors=True)
 
 
 def summarize(runs):
