@@ -40,7 +40,7 @@ int engine_call(froe *engine, int (*fn)(void *arg), void *arg) {
     }
     pthread_cond_init(&call.answered, NULL);
     list_push_back(&engine->calls, &call.link);
-    uv_async_send(&engine->wake); /* under the mutex: the handle lives until calls are closed */
+    wake_send(&engine->wake); /* under the mutex: the handle lives until calls are closed */
     while (!call.done)
         pthread_cond_wait(&call.answered, &engine->calls_mutex);
     pthread_mutex_unlock(&engine->calls_mutex);

@@ -5,21 +5,25 @@
 #include "mem.h"
 #include "thread.h"
 
+#include <sched.h>
+#include <stdatomic.h>
 #include <time.h>
 
 struct committer {
     struct store *store; /* the thread's */
-    uv_async_t *wake;
+    struct wake *wake;
     pthread_t thread;
     pthread_mutex_t mutex; /* guards all below */
     pthread_cond_t more;
     struct list todo, done;
     bool closing, closed, waiting;
+    atomic_bool gone; /* committer_go was called for what is in todo */
     bool fatal;
     bool lost, give_up;
     struct err why_lost;
 };
 
+#define LINGER_US 50
 #define PAUSE_LEAST_US (50 * US_PER_MS) /* before the first repetition; doubles */
 #define PAUSE_MOST_US US_PER_S
 
@@ -68,7 +72,7 @@ static void set_lost(struct committer *committer, bool lost, const struct err *e
     if (lost)
         committer->why_lost = *err;
     if (committer->lost != lost)
-        uv_async_send(committer->wake);
+        wake_send(committer->wake);
     committer->lost = lost;
 }
 
@@ -98,6 +102,14 @@ static int execute_until_known(struct committer *committer, struct list *batch, 
     }
 }
 
+/* What a client asks for when it has its answer mostly comes within microseconds: to fall asleep and be woken would
+ * take longer. It gives way to the loop's thread, which may want to run here. */
+static void linger(struct committer *committer) {
+    int64_t until = clock_mono_us(&clock_system) + LINGER_US;
+    while (!atomic_load(&committer->gone) && clock_mono_us(&clock_system) < until)
+        sched_yield();
+}
+
 static void *run(void *arg) {
     struct committer *committer = arg;
     int failed = 0;
@@ -115,6 +127,7 @@ static void *run(void *arg) {
         struct list batch;
         list_init(&batch);
         list_splice_back(&batch, &committer->todo);
+        atomic_store(&committer->gone, false);
         pthread_mutex_unlock(&committer->mutex);
 
         chain(&batch);
@@ -129,18 +142,23 @@ static void *run(void *arg) {
         pthread_mutex_lock(&committer->mutex);
         committer->fatal = failed < 0;
         list_splice_back(&committer->done, &batch);
-        uv_async_send(committer->wake);
+        bool more = !list_empty(&committer->todo) || committer->closing;
+        pthread_mutex_unlock(&committer->mutex);
+        wake_send(committer->wake); /* without the mutex: the loop may run at once, here, and would wait for it */
+        if (!more)
+            linger(committer);
+        pthread_mutex_lock(&committer->mutex);
     }
     pthread_mutex_unlock(&committer->mutex);
     store_close(committer->store);
     pthread_mutex_lock(&committer->mutex);
     committer->closed = true;
-    uv_async_send(committer->wake); /* under the mutex: the handle lives until the loop saw `closed` */
+    wake_send(committer->wake); /* under the mutex: the handle lives until the loop saw `closed` */
     pthread_mutex_unlock(&committer->mutex);
     return NULL;
 }
 
-int committer_start(struct store *store, uv_async_t *wake, struct committer **ret_committer, struct err *err) {
+int committer_start(struct store *store, struct wake *wake, struct committer **ret_committer, struct err *err) {
     struct committer *committer = mem_zalloc(sizeof *committer);
     if (!committer)
         return err_set(err, -ENOMEM, "out of memory");
@@ -169,7 +187,9 @@ void committer_submit(struct committer *committer, struct request *request) {
 
 void committer_go(struct committer *committer) {
     pthread_mutex_lock(&committer->mutex);
-    bool waiting = committer->waiting && !list_empty(&committer->todo);
+    bool some = !list_empty(&committer->todo), waiting = committer->waiting && some;
+    if (some)
+        atomic_store(&committer->gone, true);
     pthread_mutex_unlock(&committer->mutex);
     if (waiting)
         pthread_cond_signal(&committer->more);

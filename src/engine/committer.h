@@ -13,8 +13,7 @@
 #include "err.h"
 #include "list.h"
 #include "store.h"
-
-#include <uv.h>
+#include "wake.h"
 
 struct froe;
 
@@ -36,7 +35,7 @@ struct committer;
 
 /* Takes the store. `wake` is sent whenever there is something to collect. -ENOMEM, or the thread's errno; the store is
  * then still the caller's. */
-int committer_start(struct store *store, uv_async_t *wake, struct committer **ret_committer, struct err *err);
+int committer_start(struct store *store, struct wake *wake, struct committer **ret_committer, struct err *err);
 
 /* Not looked at before the next committer_go, unless the committer is just done with another transaction: so what is
  * submitted together, like a spawn and the claim that is to find its runs, mostly shares one. */

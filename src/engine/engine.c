@@ -151,8 +151,9 @@ static void on_handle_closed(uv_handle_t *handle) {
 
 static void close_handles(froe *engine) {
     calls_close(engine);
-    uv_handle_t *handles[] = {(uv_handle_t *)&engine->wake, (uv_handle_t *)&engine->prepare,
-                              (uv_handle_t *)&engine->busy, (uv_handle_t *)&engine->timer};
+    uv_handle_t *handles[] = {(uv_handle_t *)&engine->prepare, (uv_handle_t *)&engine->busy,
+                              (uv_handle_t *)&engine->timer};
+    wake_close(&engine->wake, on_handle_closed);
     for (size_t i = 0; i < sizeof handles / sizeof handles[0]; i++)
         uv_close(handles[i], on_handle_closed);
 }
@@ -275,11 +276,11 @@ static void on_store_wake(void *arg) {
     froe *engine = arg;
     atomic_store(&engine->woken, true);
     if (atomic_load(&engine->wake_is_open))
-        uv_async_send(&engine->wake);
+        wake_send(&engine->wake);
 }
 
-static void on_wake(uv_async_t *wake) {
-    froe *engine = wake->data;
+static void on_wake(void *arg) {
+    froe *engine = arg;
     calls_run(engine);
     if (!engine->committer_closing) {
         collect(engine);
@@ -343,13 +344,13 @@ static int read_numbers(froe *engine, struct store *store, struct err *err) {
 }
 
 static int open_handles(froe *engine, struct err *err) {
-    int r = uv_async_init(engine->loop, &engine->wake, on_wake);
+    int r = wake_open(&engine->wake, engine->loop, on_wake, engine, err);
     if (r < 0)
-        return err_set(err, -EIO, "the loop gives no handle: %s", uv_strerror(r));
+        return r;
     uv_prepare_init(engine->loop, &engine->prepare);
     uv_idle_init(engine->loop, &engine->busy);
     uv_timer_init(engine->loop, &engine->timer);
-    engine->wake.data = engine->prepare.data = engine->busy.data = engine->timer.data = engine;
+    engine->wake.handle.data = engine->prepare.data = engine->busy.data = engine->timer.data = engine;
     engine->handles = 4;
     atomic_store(&engine->wake_is_open, true);
     return 0;

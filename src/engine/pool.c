@@ -72,7 +72,7 @@ static void leave(struct pool_thread *thread) {
     thread->exited = true;
     bool alone = thread->left_alone;
     if (!alone)
-        uv_async_send(&engine->wake);
+        wake_send(&engine->wake);
     pthread_mutex_unlock(&engine->calls_mutex);
     if (alone)
         engine_unref(engine);

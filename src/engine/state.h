@@ -259,7 +259,7 @@ struct froe {
     uv_loop_t *loop, own_loop; /* own_loop: only when `loop` points there */
     bool loop_running;         /* own_loop, now */
     bool over;                 /* froe_main need not go on */
-    uv_async_t wake;
+    struct wake wake;
     uv_prepare_t prepare; /* the pump */
     uv_idle_t busy;       /* active while the pump has more to do, so that the loop does not sleep */
     uv_timer_t timer;

@@ -23,70 +23,7 @@ int pg_corrupt(struct postgres_store *store, struct err *err, const char *format
                    text);
 }
 
-/* ---- parameters on their way ---- */
-
-struct args *pg_want(struct postgres_store *store, enum sql_statement statement, pg_absorb_fn *absorb, void *arg) {
-    static struct args nowhere;
-    struct want *want = mem_zalloc(sizeof *want);
-    if (!want) {
-        store->want_failed = true;
-        args_reset(&nowhere);
-        buf_free(&nowhere.store);
-        return &nowhere;
-    }
-    want->statement = statement;
-    want->absorb = absorb;
-    want->arg = arg;
-    *store->wants_end = want;
-    store->wants_end = &want->next;
-    store->last_want = want;
-    return &want->args;
-}
-
-void pg_want_keep(struct postgres_store *store, PGresult **keep) {
-    if (!store->want_failed)
-        store->last_want->keep = keep;
-}
-
-static void free_wants(struct postgres_store *store) {
-    for (struct want *want = store->wants, *next; want; want = next) {
-        next = want->next;
-        args_free(&want->args);
-        PQclear(want->answer);
-        mem_free(want);
-    }
-    store->wants = NULL;
-    store->wants_end = &store->wants;
-    store->want_failed = false;
-}
-
-/* The parameters of a write, alive until the next answer. */
-struct args *pg_write(struct postgres_store *store) {
-    if (store->n_sent == store->cap_sent) {
-        size_t cap = store->cap_sent ? store->cap_sent * 2 : 16;
-        struct args **sent = mem_reallocarray(store->sent, cap, sizeof *sent);
-        if (!sent)
-            return NULL;
-        memset(sent + store->cap_sent, 0, (cap - store->cap_sent) * sizeof *sent);
-        store->sent = sent;
-        store->cap_sent = cap;
-    }
-    struct args **at = &store->sent[store->n_sent];
-    if (!*at)
-        *at = mem_zalloc(sizeof **at);
-    else
-        args_reset(*at);
-    if (*at)
-        store->n_sent++;
-    return *at;
-}
-
-static void forget_sent(struct postgres_store *store) {
-    for (size_t i = 0; i < store->n_sent; i++)
-        if (store->sent[i]->store.cap > 65536)
-            buf_free(&store->sent[i]->store);
-    store->n_sent = 0;
-}
+/* ---- time ---- */
 
 void pg_args_now(const struct postgres_store *store, struct args *args) {
     if (store->own_clock)
@@ -312,7 +249,7 @@ static int load_steps(struct postgres_store *store, struct err *err) {
         wire_send(&store->wire, want->statement, &want->args, &want->answer);
     store->loads++;
     r = wire_sync(&store->wire, store->answer_us, err);
-    forget_sent(store);
+    pg_forget_sent(store);
     if (r == 0 && doubtful && !is_known(store, known)) {
         forget_learned(store);
         return err_set(err, STORE_ERR_LOST, "PostgreSQL %s: batches that were seen are gone", store->place.text);
@@ -333,7 +270,7 @@ int pg_load(struct postgres_store *store, struct err *err) {
     int r = store->want_failed ? -ENOMEM : pg_connect(store, err);
     if (r == 0)
         r = load_steps(store, err);
-    free_wants(store);
+    pg_free_wants(store);
     return r;
 }
 
@@ -357,7 +294,7 @@ int pg_look(struct postgres_store *store, struct err *err) {
     int r = store->want_failed ? -ENOMEM : pg_connect(store, err);
     if (r == 0)
         r = look_steps(store, err);
-    free_wants(store);
+    pg_free_wants(store);
     return r;
 }
 
@@ -400,7 +337,7 @@ static int run_ops(struct postgres_store *store, bool with_wants, struct err *er
             r = pg_settle_want(store, &store->ops[i]);
     }
     if (r < 0)
-        free_wants(store);
+        pg_free_wants(store);
     else if (!store->optimistic || store->wants || store->want_failed)
         r = pg_load(store, err);
     for (size_t i = 0; i < store->n_ops && r == 0; i++)
@@ -425,8 +362,8 @@ int pg_run_ops_with_wants(struct postgres_store *store, struct err *err) {
 static void forget_batch(struct postgres_store *store) {
     rows_clear(&store->rows);
     free_ops(store);
-    free_wants(store);
-    forget_sent(store);
+    pg_free_wants(store);
+    pg_forget_sent(store);
     store->locked = store->optimistic = store->changed = store->meta_changed = false;
     store->n_changed_lanes = 0;
 }
@@ -480,8 +417,11 @@ static void send_whole(struct postgres_store *store, struct args *notify, struct
     args_finish(store, finish, true);
     args_int(finish, SCHEMA_VERSION);
     pg_args_now(store, finish);
-    wire_send(&store->wire, SQL_FINISH_SAME, finish, ret_finished);
-    pg_send_held(store);
+    finish->statement = SQL_FINISH_SAME;
+    if (!wire_send_joined(&store->wire, finish, store->sent, store->n_sent, ret_finished)) {
+        wire_send(&store->wire, SQL_FINISH_SAME, finish, ret_finished);
+        pg_send_held(store);
+    }
     send_notify(store, notify);
 }
 
@@ -562,8 +502,8 @@ static int commit_changes(struct postgres_store *store, struct err *err) {
         send_whole(store, &notify, &finish, &finished);
     else
         send_finish(store, &notify, &finish);
-    r = wire_sync(&store->wire, store->answer_us, err);
-    forget_sent(store);
+    r = (store->optimistic ? wire_sync_soon : wire_sync)(&store->wire, store->answer_us, err);
+    pg_forget_sent(store);
     if (r == STORE_ERR_LOST) {
         bool took_effect = false;
         struct err why = {0};

@@ -8,7 +8,8 @@
  *     BEGIN; lock; read what is needed         one round trip
  *     write; COMMIT                            another
  *
- * Who writes alone sends a batch as a whole, in one round trip (optimistic.c).
+ * Who writes alone sends a batch as a whole, in one round trip (optimistic.c), and if it is about one run as one
+ * statement (join.h).
  *
  * While others are seen to write, the COMMIT itself does not wait for the disk: a second, empty transaction in the same
  * pipeline does (SQL_FLUSH), after the lock is free. So the fsyncs of many processes share the disk, and yet nothing is
@@ -162,10 +163,6 @@ int pg_connect(struct postgres_store *store, struct err *err);
 void pg_args_now(const struct postgres_store *store, struct args *args);
 void pg_set_now(struct postgres_store *store, int64_t now_utc_us); /* as the server says */
 int64_t pg_now(const struct postgres_store *store);                /* the server's time by now, as far as we can tell */
-/* A want to be filled in with args_*; NULL never: without memory the next pg_load fails. */
-struct args *pg_want(struct postgres_store *store, enum sql_statement statement, pg_absorb_fn *absorb, void *arg);
-/* The answer to the last want is the caller's afterwards. */
-void pg_want_keep(struct postgres_store *store, PGresult **keep);
 /* Takes the lock if need be, writes what is dirty, and answers all wants. */
 int pg_load(struct postgres_store *store, struct err *err);
 /* Answers all wants without the lock, from what is committed. Memory is brought up to date before. */
@@ -179,7 +176,6 @@ int pg_run_ops_with_wants(struct postgres_store *store, struct err *err);
 int pg_commit(struct postgres_store *store, struct err *err);
 /* The batch is gone. */
 void pg_drop_batch(struct postgres_store *store);
-struct args *pg_write(struct postgres_store *store); /* parameters that live until the next answer; NULL: no memory */
 int pg_corrupt(struct postgres_store *store, struct err *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Lease ids are even for ranges of pages and odd for runs in trouble, so that a settle knows what to read. */
@@ -188,6 +184,16 @@ static inline int64_t pg_next_id(struct postgres_store *store) {
     store->meta_changed = true;
     return store->meta.next_id++;
 }
+
+/* ---- wants.c ---- */
+
+/* A want to be filled in with args_*; NULL never: without memory the next pg_load fails. */
+struct args *pg_want(struct postgres_store *store, enum sql_statement statement, pg_absorb_fn *absorb, void *arg);
+/* The answer to the last want is the caller's afterwards. */
+void pg_want_keep(struct postgres_store *store, PGresult **keep);
+void pg_free_wants(struct postgres_store *store);
+struct args *pg_write(struct postgres_store *store); /* parameters that live until the next answer; NULL: no memory */
+void pg_forget_sent(struct postgres_store *store);   /* all that pg_write gave, after that answer */
 
 /* ---- optimistic.c ---- */
 

@@ -252,7 +252,7 @@ static const char *const templates[SQL_STATEMENTS] = {
                       " SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u",
     [SQL_LEASE_PUT] = "UPDATE @lease l SET n = u.n, bits = u.bits, asked = u.asked FROM unnest($1, $2, $3, $4)"
                       " AS u (id, n, bits, asked) WHERE l.id = u.id",
-    [SQL_LEASE_DROP] = "DELETE FROM @lease WHERE id = ANY ($1)",
+    [SQL_LEASE_DROP] = "DELETE FROM @lease l USING unnest($1) AS u (id) WHERE l.id = u.id",
     [SQL_HOLD_PUT] = "INSERT INTO @hold (worker, lane, tokens, leased) SELECT * FROM unnest($1, $2, $3, $4) AS u"
                      " ON CONFLICT (worker, lane) DO UPDATE SET tokens = excluded.tokens, leased = excluded.leased",
     [SQL_HOLD_DROP] = "DELETE FROM @hold h USING unnest($1, $2) AS u (worker, lane)"

@@ -7,139 +7,8 @@
 
 #include <endian.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
-
-enum { OID_BOOL = 16, OID_BYTEA = 17, OID_INT8 = 20, OID_TEXT = 25, OID_UUID = 2950 };
-enum { OID_BYTEA_ARRAY = 1001, OID_INT8_ARRAY = 1016, OID_UUID_ARRAY = 2951 };
-
-/* ---- parameters ---- */
-
-void args_free(struct args *args) {
-    buf_free(&args->store);
-    *args = (struct args){0};
-}
-
-void args_reset(struct args *args) {
-    struct buf store = args->store;
-    *args = (struct args){.store = store};
-    buf_reset(&args->store);
-}
-
-static struct arg *next_arg(struct args *args, unsigned type) {
-    static struct arg nowhere;
-    if (args->n == ARGS_MAX) {
-        args->failed = -EINVAL; /* a statement of ours has fewer */
-        nowhere = (struct arg){0};
-        return &nowhere;
-    }
-    struct arg *arg = &args->list[args->n++];
-    *arg = (struct arg){.type = type};
-    return arg;
-}
-
-static void store_bytes(struct args *args, const void *data, size_t n) {
-    int r = buf_add(&args->store, data, n);
-    if (r < 0)
-        args->failed = r;
-}
-
-static void put32(struct args *args, uint32_t value) {
-    uint32_t big = htobe32(value);
-    store_bytes(args, &big, sizeof big);
-}
-
-static void put64(struct args *args, int64_t value) {
-    uint64_t big = htobe64((uint64_t)value);
-    store_bytes(args, &big, sizeof big);
-}
-
-void args_int(struct args *args, int64_t value) {
-    struct arg *arg = next_arg(args, OID_INT8);
-    arg->stored = true;
-    arg->at = args->store.n;
-    arg->value.n = sizeof value;
-    put64(args, value);
-}
-
-void args_null_int(struct args *args) {
-    next_arg(args, OID_INT8)->null = true;
-}
-
-void args_bool(struct args *args, bool value) {
-    struct arg *arg = next_arg(args, OID_BOOL);
-    arg->stored = true;
-    arg->at = args->store.n;
-    arg->value.n = 1;
-    store_bytes(args, value ? "\1" : "\0", 1);
-}
-
-void args_bytes(struct args *args, struct bytes value) {
-    next_arg(args, OID_BYTEA)->value = value;
-}
-
-void args_bytes_or_null(struct args *args, struct bytes value) {
-    struct arg *arg = next_arg(args, OID_BYTEA);
-    arg->value = value;
-    arg->null = value.n == 0;
-}
-
-void args_text(struct args *args, const char *value) {
-    next_arg(args, OID_TEXT)->value = bytes_str(value);
-}
-
-void args_uuid(struct args *args, const void *value) {
-    struct arg *arg = next_arg(args, OID_UUID);
-    arg->stored = true;
-    arg->at = args->store.n;
-    arg->value.n = 16;
-    store_bytes(args, value, 16);
-}
-
-/* An array is: dimensions, whether there are NULLs, the elements' type; size and lower bound of each dimension; then
- * each element with its length. */
-void args_array(struct args *args, enum args_array kind) {
-    static const unsigned array_oids[] = {OID_INT8_ARRAY, OID_BYTEA_ARRAY, OID_UUID_ARRAY};
-    static const unsigned oids[] = {OID_INT8, OID_BYTEA, OID_UUID};
-    struct arg *arg = next_arg(args, array_oids[kind]);
-    arg->stored = true;
-    arg->at = args->array_at = args->store.n;
-    arg->element = oids[kind];
-    args->array_n = 0;
-    put32(args, 1);
-    put32(args, 1);
-    put32(args, oids[kind]);
-    put32(args, 0);
-    put32(args, 1);
-}
-
-void args_array_int(struct args *args, int64_t value) {
-    args->array_n++;
-    put32(args, sizeof value);
-    put64(args, value);
-}
-
-void args_array_bytes(struct args *args, struct bytes value) {
-    args->array_n++;
-    put32(args, (uint32_t)value.n);
-    store_bytes(args, value.p, value.n);
-}
-
-void args_array_end(struct args *args) {
-    if (args->failed < 0 || args->n == 0)
-        return;
-    struct arg *arg = &args->list[args->n - 1];
-    arg->value.n = args->store.n - args->array_at;
-    arg->elements = args->array_n;
-    uint32_t big = htobe32((uint32_t)args->array_n);
-    memcpy(args->store.p + args->array_at + 12, &big, sizeof big);
-}
-
-void args_ints(struct args *args, const int64_t *values, size_t n) {
-    args_array(args, ARGS_INTS);
-    for (size_t i = 0; i < n; i++)
-        args_array_int(args, values[i]);
-    args_array_end(args);
-}
 
 /* ---- results ---- */
 
@@ -293,64 +162,83 @@ static int expect(struct wire *wire, PGresult **into) {
     return 0;
 }
 
-#define ARRAY_HEAD 20 /* bytes before its first element, whose length comes first */
-
-/* Is it about one row, and is there a statement for that? */
-static bool is_for_one(const struct wire *wire, enum sql_statement statement, const struct args *args) {
-    bool one = wire->sql->one[statement] != NULL;
-    for (int i = 0; i < args->n && one; i++)
-        one = args->list[i].element == 0 || args->list[i].elements == 1;
-    return one;
+static int prepare(struct wire *wire, const char *name, const char *text, const struct params *params) {
+    return PQsendPrepare(wire->pg, name, text, params->n, params->types) ? expect(wire, NULL) : -ENOMEM;
 }
 
-static int prepare(struct wire *wire, enum sql_statement statement, bool one, const char *name, int n,
-                   const Oid *types) {
-    if (!PQsendPrepare(wire->pg, name, one ? wire->sql->one[statement] : wire->sql->text[statement], n, types))
-        return -ENOMEM;
-    wire->prepared[one][statement] = true;
-    return expect(wire, NULL);
+static int send_prepared(struct wire *wire, const char *name, const struct params *params, PGresult **ret_answer) {
+    return PQsendQueryPrepared(wire->pg, name, params->n, params->values, params->lengths, params->formats, 1)
+               ? expect(wire, ret_answer)
+               : -ENOMEM;
 }
 
 static int send_statement(struct wire *wire, enum sql_statement statement, const struct args *args,
                           PGresult **ret_answer) {
-    const char *values[ARGS_MAX];
-    int lengths[ARGS_MAX], formats[ARGS_MAX];
-    Oid types[ARGS_MAX];
-    bool one = is_for_one(wire, statement, args);
-    for (int i = 0; i < args->n; i++) {
-        const struct arg *arg = &args->list[i];
-        size_t skipped = one && arg->element ? ARRAY_HEAD + sizeof(uint32_t) : 0;
-        if (arg->value.n > INT32_MAX)
-            return -ENOMEM;
-        const char *value = arg->stored ? args->store.p + arg->at : arg->value.p;
-        values[i] = arg->null ? NULL : value ? value + skipped : "";
-        lengths[i] = (int)(arg->value.n - skipped);
-        formats[i] = 1;
-        types[i] = skipped ? arg->element : arg->type;
-    }
-    char name[16];
-    snprintf(name, sizeof name, "froe%d%s", (int)statement, one ? "one" : "");
-    int r = !wire->pooled && !wire->prepared[one][statement] ? prepare(wire, statement, one, name, args->n, types) : 0;
+    struct params params;
+    bool one = wire->sql->one[statement] && args_of_one(args);
+    const char *text = one ? wire->sql->one[statement] : wire->sql->text[statement];
+    params.n = 0;
+    int r = params_add(&params, args, one);
     if (r < 0)
         return r;
-    const char *text = one ? wire->sql->one[statement] : wire->sql->text[statement];
-    int sent = wire->pooled ? PQsendQueryParams(wire->pg, text, args->n, types, values, lengths, formats, 1)
-                            : PQsendQueryPrepared(wire->pg, name, args->n, values, lengths, formats, 1);
-    return sent ? expect(wire, ret_answer) : -ENOMEM;
+    if (wire->pooled)
+        return PQsendQueryParams(wire->pg, text, params.n, params.types, params.values, params.lengths, params.formats,
+                                 1)
+                   ? expect(wire, ret_answer)
+                   : -ENOMEM;
+    char name[16];
+    snprintf(name, sizeof name, "froe%d%s", (int)statement, one ? "one" : "");
+    if (!wire->prepared[one][statement])
+        r = prepare(wire, name, text, &params);
+    wire->prepared[one][statement] |= r == 0;
+    return r < 0 ? r : send_prepared(wire, name, &params, ret_answer);
+}
+
+static int send_joined(struct wire *wire, struct joined *joined, const struct args *last, struct args *const *parts,
+                       size_t n, PGresult **ret_answer) {
+    struct params params;
+    params.n = 0;
+    int r = params_add(&params, last, false);
+    for (size_t i = 0; i < n && r == 0; i++)
+        r = params_add(&params, parts[i], true);
+    if (r < 0)
+        return r;
+    char name[24];
+    snprintf(name, sizeof name, "froejoined%d", joined->number);
+    if (!joined->prepared)
+        r = prepare(wire, name, joined->text, &params);
+    joined->prepared |= r == 0;
+    return r < 0 ? r : send_prepared(wire, name, &params, ret_answer);
+}
+
+/* wire_sync says so when it cannot. */
+static bool can_send(const struct wire *wire) {
+    return !wire->failed && wire->pg && PQstatus(wire->pg) == CONNECTION_OK;
+}
+
+static void sent(struct wire *wire, int r) {
+    wire->failed = PQstatus(wire->pg) == CONNECTION_OK ? r : 0;
 }
 
 void wire_send(struct wire *wire, enum sql_statement statement, struct args *args, PGresult **ret_answer) {
     static const struct args none;
     if (ret_answer)
         *ret_answer = NULL;
-    if (wire->failed || !wire->pg)
-        return;
-    if (args && args->failed)
-        wire->failed = args->failed;
-    else if (PQstatus(wire->pg) == CONNECTION_OK) /* else wire_sync says so */
-        wire->failed = send_statement(wire, statement, args ? args : &none, ret_answer);
-    if (wire->failed && PQstatus(wire->pg) != CONNECTION_OK)
-        wire->failed = 0;
+    if (can_send(wire))
+        sent(wire, send_statement(wire, statement, args ? args : &none, ret_answer));
+}
+
+bool wire_send_joined(struct wire *wire, const struct args *last, struct args *const *parts, size_t n,
+                      PGresult **ret_answer) {
+    struct joined *joined = NULL;
+    *ret_answer = NULL;
+    if (!can_send(wire))
+        return true;
+    int r = wire->pooled ? 0 : joins_get(&wire->joins, wire->sql, last, parts, n, &joined);
+    if (r == 0 && !joined)
+        return false;
+    sent(wire, r < 0 ? r : send_joined(wire, joined, last, parts, n, ret_answer));
+    return true;
 }
 
 /* The answer to one statement. *ret_r: what the first one that failed says. */
@@ -385,13 +273,54 @@ static int read_sync(struct wire *wire, int64_t until_mono_us) {
     return r;
 }
 
-int wire_sync(struct wire *wire, int64_t within_us, struct err *err) {
+/* To be woken takes a fair part of what a short answer takes (tens of microseconds on a virtual machine). So the thread
+ * is awake from EARLY_US before the answer is due, as far as the last ones tell, until LATE_US after that, and gives
+ * way to any other that wants to run. */
+#define SOON_US 1000
+#define EARLY_US 150
+#define LATE_US 50
+
+static bool readable(int fd, int64_t within_us) {
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    struct timespec time = {.tv_nsec = within_us > 0 ? within_us * 1000 : 0};
+    return ppoll(&poll_fd, 1, &time, NULL) != 0;
+}
+
+static void watch_for(struct wire *wire, int64_t due_mono_us) {
+    bool here = readable(PQsocket(wire->pg), due_mono_us - EARLY_US - mono_us());
+    while (!here && mono_us() < due_mono_us + LATE_US) {
+        sched_yield();
+        here = readable(PQsocket(wire->pg), 0);
+    }
+}
+
+static int read_all(struct wire *wire, int64_t until_mono_us, struct err *err) {
+    int r = 0, sql = 0;
+    for (size_t i = 0; i < wire->n_expected && r == 0; i++)
+        r = read_answer(wire, &wire->expected[i], until_mono_us, &sql, err);
+    wire->n_expected = 0;
+    if (r == 0)
+        r = read_sync(wire, until_mono_us);
+    if (sql < 0) { /* the server's own words say more than that it hung up then */
+        wire_close(wire);
+        return sql == -ECONNRESET ? broken(wire, sql, err) : sql;
+    }
+    return r < 0 ? broken(wire, r, err) : 0;
+}
+
+/* The least that it takes lately: forgotten step by step. */
+static void note_usual(struct wire *wire, int64_t took_us) {
+    bool less = wire->usual_us == 0 || took_us < wire->usual_us;
+    wire->usual_us = less ? took_us : wire->usual_us + (took_us - wire->usual_us) / 8;
+}
+
+static int sync_all(struct wire *wire, int64_t within_us, bool soon, struct err *err) {
     if (!wire->pg)
         return err_set(err, STORE_ERR_LOST, "PostgreSQL %s: not connected", wire->place->text);
-    int64_t until = mono_us() + within_us;
+    int64_t began = mono_us();
     if (!wire->failed && !PQpipelineSync(wire->pg) && PQstatus(wire->pg) == CONNECTION_OK)
         wire->failed = -ENOMEM;
-    int failed = wire->failed, r = 0, sql = 0;
+    int failed = wire->failed;
     wire->failed = 0;
     if (failed) {
         wire_close(wire);
@@ -399,16 +328,20 @@ int wire_sync(struct wire *wire, int64_t within_us, struct err *err) {
     }
     if (PQstatus(wire->pg) != CONNECTION_OK)
         return fail_lost(wire, "the connection broke", err);
-    for (size_t i = 0; i < wire->n_expected && r == 0; i++)
-        r = read_answer(wire, &wire->expected[i], until, &sql, err);
-    wire->n_expected = 0;
-    if (r == 0)
-        r = read_sync(wire, until);
-    if (sql < 0) { /* the server's own words say more than that it hung up then */
-        wire_close(wire);
-        return sql == -ECONNRESET ? broken(wire, sql, err) : sql;
-    }
-    return r < 0 ? broken(wire, r, err) : 0;
+    if (soon && wire->usual_us && wire->usual_us < SOON_US && PQflush(wire->pg) == 0)
+        watch_for(wire, began + wire->usual_us);
+    int r = read_all(wire, began + within_us, err);
+    if (soon && r == 0)
+        note_usual(wire, mono_us() - began);
+    return r;
+}
+
+int wire_sync(struct wire *wire, int64_t within_us, struct err *err) {
+    return sync_all(wire, within_us, false, err);
+}
+
+int wire_sync_soon(struct wire *wire, int64_t within_us, struct err *err) {
+    return sync_all(wire, within_us, true, err);
 }
 
 int wire_script(struct wire *wire, const char *script, int64_t within_us, struct err *err) {
@@ -453,6 +386,7 @@ void wire_close(struct wire *wire) {
     wire->failed = 0;
     wire->in_pipeline = false;
     memset(wire->prepared, 0, sizeof wire->prepared);
+    joins_free(&wire->joins);
     if (wire->expected) {
         mem_free(wire->expected);
         wire->expected = NULL;

@@ -7,49 +7,12 @@
  * Any error leaves the connection closed: what was in its transaction is rolled back by the server. */
 #pragma once
 
+#include "args.h"
+#include "join.h"
 #include "schema.h"
 #include "store.h"
 
 #include <libpq-fe.h>
-
-/* ---- parameters of a statement ---- */
-
-#define ARGS_MAX 40
-
-/* The first failure (no memory) is remembered and shows when they are sent. */
-struct args {
-    struct arg {
-        unsigned type;
-        struct bytes value;
-        bool null, stored; /* stored: value.p is an offset in `store` */
-        size_t at;
-        unsigned element; /* the type of its elements; 0: no array */
-        size_t elements;
-    } list[ARGS_MAX];
-    int n, failed;
-    int statement;            /* that it is for, when it waits to be sent */
-    size_t array_at, array_n; /* of the array that is being made */
-    struct buf store;
-};
-
-void args_free(struct args *args);
-void args_reset(struct args *args); /* as new, keeps its memory */
-void args_int(struct args *args, int64_t value);
-void args_bool(struct args *args, bool value);
-void args_bytes(struct args *args, struct bytes value);         /* borrowed until it is sent */
-void args_bytes_or_null(struct args *args, struct bytes value); /* NULL when empty */
-void args_text(struct args *args, const char *value);           /* likewise */
-void args_uuid(struct args *args, const void *value);           /* 16 bytes, copied */
-void args_null_int(struct args *args);
-
-enum args_array { ARGS_INTS, ARGS_BYTES, ARGS_UUIDS };
-void args_array(struct args *args, enum args_array kind); /* begins one; then its elements; then args_array_end */
-void args_array_int(struct args *args, int64_t value);
-void args_array_bytes(struct args *args, struct bytes value); /* copied */
-void args_array_end(struct args *args);
-void args_ints(struct args *args, const int64_t *values, size_t n); /* a whole array */
-
-#define _cleanup_args_ __attribute__((cleanup(args_free)))
 
 /* ---- results ---- */
 
@@ -74,10 +37,12 @@ struct wire {
     bool pooled; /* by a connection pooler */
     bool in_pipeline;
     bool prepared[2][SQL_STATEMENTS]; /* [1]: for one row */
-    int version;                      /* of the server: 150018 */
-    struct expected *expected;        /* answers that are to come */
+    struct joins joins;
+    int version;               /* of the server: 150018 */
+    struct expected *expected; /* answers that are to come */
     size_t n_expected, cap_expected;
-    int failed; /* of a send: -ENOMEM */
+    int failed;       /* of a send: -ENOMEM */
+    int64_t usual_us; /* that wire_sync_soon takes; 0: not known */
 };
 
 void wire_init(struct wire *wire, const struct place *place, const struct sql *sql);
@@ -89,11 +54,17 @@ bool wire_connected(const struct wire *wire);
 /* Queues a statement; nothing may be sent yet. *ret_answer (may be NULL) is set by wire_sync and then the caller's.
  * What `args` borrows must live until then. A failure shows in wire_sync. */
 void wire_send(struct wire *wire, enum sql_statement statement, struct args *args, PGresult **ret_answer);
+/* Queues args->statement of all as one statement, whose answer is the last one's. False: they cannot be joined, and
+ * nothing was queued. */
+bool wire_send_joined(struct wire *wire, const struct args *last, struct args *const *parts, size_t n,
+                      PGresult **ret_answer);
 /* Sends all, and reads all answers. Closes the connection when anything fails:
  *   STORE_ERR_LOST     the connection or the server is gone, stalled, or gave up this transaction for another's sake
  *   STORE_ERR_AGAIN    SQL_LOCK_SAME found another batch
  *   STORE_ERR_FULL, STORE_ERR_CORRUPT, STORE_ERR_IO, -ENOMEM */
 int wire_sync(struct wire *wire, int64_t within_us, struct err *err);
+/* For who has nothing else to do and wants the answer at once: does not sleep when it is due within microseconds. */
+int wire_sync_soon(struct wire *wire, int64_t within_us, struct err *err);
 /* Runs a script of statements without parameters (outside of any pipeline). */
 int wire_script(struct wire *wire, const char *script, int64_t within_us, struct err *err);
 

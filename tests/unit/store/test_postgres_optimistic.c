@@ -118,6 +118,10 @@ static void alone_nothing_is_read(void **state) {
     assert_int_equal(loads(&pair.a), before);
     assert_int_equal(pg_of(pair.a.store)->synced, batches + 40);
     assert_int_equal(postgres_server_number(&server, "SELECT sum(done) FROM fleet.lane"), 24);
+    /* The last settlement was one statement. */
+    assert_int_equal(postgres_server_number(&server, "SELECT count(*) FROM pg_stat_activity"
+                                                     " WHERE query LIKE 'WITH part0 AS (UPDATE %%part1 AS (DELETE %%'"),
+                     1);
     pair_close(&pair);
 }
 
