@@ -47,10 +47,14 @@ class Bench:
         """A store that nobody used before."""
         self.serial += 1
         if kind == "postgres":
-            return self.postgres.uri(f"bench{self.serial}")
+            return self.server(f"&froe_schema=bench{self.serial}")
         for path in self.folder.glob("engine.db*"):
             path.unlink()
         return f"sqlite:{self.folder / 'engine.db'}"
+
+    def server(self, more=""):
+        """Froe and the yardstick reach the server as whoever has it on the same host: by its Unix socket."""
+        return f"postgres://froe@/fleet?host={self.postgres.folder}&port={self.postgres.port}{more}"
 
     def run(self, program, store, *arguments):
         command = [self.programs[program], store, *map(str, arguments)]
@@ -100,7 +104,7 @@ class Bench:
         return int(rows[0][0]), int(self.postgres.sql("SELECT pg_current_wal_insert_lsn() - '0/0'")[0][0])
 
     def yardstick(self, kind, per):
-        uri = self.store(kind) if kind == "sqlite" else self.postgres.uri("x").replace("froe_schema=x&", "")
+        uri = self.store(kind) if kind == "sqlite" else self.server()
         got = self.run("yardstick", uri, per, self.scaled(TASKS[kind, per], per))
         self.note("yardstick", kind, per, got["per_second"])
         self.note("froe / yardstick", kind, per, self.figures["lifecycles", kind, per][-1] / got["per_second"]

@@ -113,11 +113,12 @@ static void linger(struct committer *committer) {
 static void *run(void *arg) {
     struct committer *committer = arg;
     int failed = 0;
+    bool more = false; /* came while the last transaction ran */
     struct err failure = {0};
     thread_name("froe-store");
     pthread_mutex_lock(&committer->mutex);
     for (;;) {
-        while (list_empty(&committer->todo) && !committer->closing) {
+        while (!more && !committer->gone && !committer->closing) {
             committer->waiting = true;
             pthread_cond_wait(&committer->more, &committer->mutex);
             committer->waiting = false;
@@ -142,7 +143,7 @@ static void *run(void *arg) {
         pthread_mutex_lock(&committer->mutex);
         committer->fatal = failed < 0;
         list_splice_back(&committer->done, &batch);
-        bool more = !list_empty(&committer->todo) || committer->closing;
+        more = !list_empty(&committer->todo);
         pthread_mutex_unlock(&committer->mutex);
         wake_send(committer->wake); /* without the mutex: the loop may run at once, here, and would wait for it */
         if (!more)
