@@ -362,7 +362,8 @@ def test_image_workers_are_confined_in_any_case(fake, froe, prefix, folder, requ
     assert b"AWS_" not in pathlib.Path(f"/proc/{pid}/environ").read_bytes()
     assert os.getpgid(pid) == pid
     # While it is being loaded and begun it opens libraries and settings of theirs.
-    running.until("it has three descriptors", lambda: {int(name) for name in os.listdir(f"/proc/{pid}/fd")} == {0, 1, 2})
+    running.until("it has four descriptors", lambda: {int(name) for name in os.listdir(f"/proc/{pid}/fd")} == {0, 1, 2, 3})
+    assert os.readlink(f"/proc/{pid}/fd/3").startswith("socket:")  # over which bodies come
     assert running.stop().code == DRAINED
     assert json.loads(froe.run("check", "--json", "--config", config).stdout)["confine"]["level"] == "best-effort"
     config.write_text(yaml.safe_dump({"program": ["cat"], "confine": "basic", "rules": [
