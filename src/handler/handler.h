@@ -175,8 +175,8 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
  * A body is whole for a worker only when it was verified: of one that is streamed the last byte is held back until
  * handler_finish. Bodies below 64 KiB are handed over when they are verified, larger ones are streamed; with
  * HANDLER_POOL_PATH each is first written to a private file, whose path is handed over, with HANDLER_POOL_MEMFD it is
- * gathered in a file without a name, in memory up to SPOOL_RESERVED_MAX and sealed there, of which a descriptor that can
- * only be read comes over a socket that the worker has as descriptor 3 (pool_channel.h), before the line. A job for
+ * gathered in a file without a name, in memory up to SPOOL_RESERVED_MAX and sealed there, of which a descriptor that
+ * can only be read comes over a socket that the worker has as descriptor 3 (pool_channel.h), before the line. A job for
  * which no worker is free waits, with its body held back, in the order in which the bodies became ready.
  *
  * End: what the worker says: "ok" OK, "retry" AGAIN, "fail" FAILED. FAILED too when it ends, writes what is no answer,
