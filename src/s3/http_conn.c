@@ -4,12 +4,22 @@
 #include "mem.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define UNSENT_BYTES (128 * 1024)
+
 /* ---- made ---- */
+
+/* By itself the kernel takes megabytes of a body at once, and nobody sees any more whether they move. */
+static void limit_unsent(curl_socket_t fd) {
+    int bytes = UNSENT_BYTES;
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+}
 
 static void on_ended(void *arg, CURL *easy, CURLcode code) {
     struct http_conns *conns = arg;
@@ -30,8 +40,10 @@ static void on_ended(void *arg, CURL *easy, CURLcode code) {
     }
     if (code != CURLE_OK && conn->error[0] == '\0')
         snprintf(conn->error, sizeof conn->error, "%s", curl_easy_strerror(code));
-    if (code == CURLE_OK)
+    if (code == CURLE_OK) {
         http_loop_forget(&conns->loop, conn->fd);
+        limit_unsent(conn->fd);
+    }
     conns->made(conns->arg, conn, code == CURLE_OK);
 }
 
