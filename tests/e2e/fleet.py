@@ -57,6 +57,10 @@ class Worker:
     def alive(self):
         return self.running is not None and self.running.process.poll() is None
 
+    def hears_signals(self):
+        """One that has just been started is ended by a signal, as any process."""
+        return b'"draining"' in self.running.err.read_bytes()
+
     def kill(self):
         self.running.kill()
 
@@ -232,6 +236,8 @@ class Fleet:
         assert not twice, f"two programs had the same object at once: {twice[:3]}"
 
     def stop(self):
+        self.until("all would hear it", lambda: all(not worker.alive() or worker.hears_signals() for worker in self.workers),
+                   all_alive=False)
         for worker in self.workers:
             if worker.alive():
                 worker.running.signal(signal.SIGTERM)
