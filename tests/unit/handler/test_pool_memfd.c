@@ -16,7 +16,7 @@ static void use_memfd(struct world *world, uint32_t workers, uint64_t budget_byt
     use_pool(
         world,
         (struct handler_pool_options){
-            .workers = workers, .body = HANDLER_POOL_MEMFD, .budget = &world->budget, .kill_grace_us = SECOND_US / 10},
+            .workers = workers, .body = HANDLER_POOL_MEMFD, .budget = &world->budget, .kill_grace_us = 20 * SECOND_US},
         "");
 }
 

@@ -10,7 +10,7 @@
 #define SECOND_US INT64_C(1000000)
 #define MIB (UINT64_C(1) << 20)
 
-static const struct handler_pool_options one = {.workers = 1, .kill_grace_us = SECOND_US / 10};
+static const struct handler_pool_options one = {.workers = 1, .kill_grace_us = 20 * SECOND_US};
 
 static void closes_clean(struct world *world) {
     close_pool(world);

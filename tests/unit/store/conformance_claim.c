@@ -192,6 +192,8 @@ static void check_next_due(struct play *play, int64_t told) {
 
 void model_check_claim(struct play *play, int worker, const struct store_claim *claim, const bool *wanted,
                        const struct store_claimed *claimed) {
+    if (model_stood_still(play))
+        return;
     struct reading reading = {.claimed = claimed};
     struct model *model = &play->now;
     cancel_late(play, &reading);

@@ -8,7 +8,7 @@
 #define KEPT_S 10 /* seconds of the suite that history is kept here, and so lanes */
 
 static int64_t kept_us(const struct steps *steps) {
-    return steps->sut->own_clock ? KEPT_S * US_PER_S : US_PER_S / 2;
+    return steps->sut->own_clock ? KEPT_S * US_PER_S : 3 * US_PER_S / 2;
 }
 
 static void keep_shortly(struct steps *steps) {

@@ -210,6 +210,12 @@ int64_t model_some_time(struct play *play, int64_t at_most_us) {
     return play->steps->sut->own_clock ? at : at / US_PER_S * US_PER_S;
 }
 
+bool model_stood_still(struct play *play) {
+    if (!play->steps->sut->own_clock && steps_now(play->steps) >= play->now_utc_us + MODEL_MARGIN_US)
+        play->stood_still = true;
+    return play->stood_still;
+}
+
 void model_begin(struct play *play) {
     if (play->in_batch)
         return;

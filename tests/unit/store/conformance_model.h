@@ -68,6 +68,9 @@ struct pending {
     struct pending *next;
 };
 
+/* When time is not ours, so long ahead of a step nothing becomes due. */
+#define MODEL_MARGIN_US (200 * US_PER_MS)
+
 struct play {
     struct steps *steps;
     struct rng rng;
@@ -79,7 +82,7 @@ struct play {
     int64_t reserved[RESERVED]; /* page ids */
     int n_reserved;
     struct pending *pending; /* of the batch; only when results come late */
-    bool in_batch;
+    bool in_batch, stood_still;
     uint64_t claimed, spawned, settled, driven_out, late, asked, limited;
 };
 
@@ -110,6 +113,9 @@ void model_ask(struct play *play, struct run *run, bool driven_out);        /* a
 enum store_state model_state(const struct play *play, const struct run *run);
 /* A time at most so far ahead. When time is not ours, all such lie on a grid, so that waiting for them takes less. */
 int64_t model_some_time(struct play *play, int64_t at_most_us);
+/* When time is not ours: did the machine stand still in this step for so long that something may have become due in the
+ * store that is not in the model? Then nothing can be said of what depends on time, now and in this play. */
+bool model_stood_still(struct play *play);
 void model_begin(struct play *play); /* a batch, if there is none */
 /* Checks what was answered and frees it: now, or when the batch is committed. */
 void model_pending(struct play *play, struct pending *pending);

@@ -39,7 +39,7 @@ int steps_setup(void **state) {
     assert_non_null(steps);
     steps->sut = sut;
     steps->lease_us = LEASE_US;
-    steps->second_us = sut->own_clock ? US_PER_S : 200 * US_PER_MS;
+    steps->second_us = sut->own_clock ? US_PER_S : 600 * US_PER_MS;
     steps->options = (struct store_options){.clock = &sut->clock, .lease_us = LEASE_US};
     sut->clock = (struct clock){utc_us, mono_us, sut};
     steps_reset_clock(steps);
@@ -119,7 +119,7 @@ void steps_short_leases(struct steps *steps) {
     if (steps->sut->own_clock)
         return;
     struct store_options options = steps->options;
-    options.lease_us = 800 * US_PER_MS;
+    options.lease_us = 2 * US_PER_S; /* of which a test waits for halves */
     steps_open_with(steps, options);
 }
 
