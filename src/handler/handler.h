@@ -42,7 +42,8 @@ struct handler_object {
 enum handler_end {
     HANDLER_OK,      /* processed, and the body was verified (handler_finish was called) */
     HANDLER_AGAIN,   /* the user's code asks for another try (exit 75, EX_TEMPFAIL) */
-    HANDLER_NOT_RUN, /* the machine could not run it now, or the spawner died under it: not the object's fault */
+    HANDLER_NOT_RUN, /* the machine could not run it now, or the spawner died under it or had to kill it because this
+                        process stood still: not the object's fault */
     HANDLER_FAILED,  /* it failed; `text` says how, with the last lines of its stderr */
     HANDLER_ABORTED, /* handler_abort ended it */
 };
@@ -144,7 +145,8 @@ int handler_discard_new(uv_loop_t *loop, struct handler **ret_handler);
  * it, with the arguments, is limited to 128 KiB.
  *
  * End: exit 0: OK; 75: AGAIN; others and signals: FAILED. NOT_RUN when the system was out of processes or memory to
- * start it, or the spawner died under it. Its process group is dead before `done`.
+ * start it, or the spawner died under it or killed it because this process stood still (spawner_alive). Its process
+ * group is dead before `done`.
  *
  * With `results` its stdout is a pipe that is always read, however slowly it reads its stdin, and what it wrote there
  * until its group was dead is the result: one part, maybe empty, whether or not it closed its stdout before. It counts
@@ -184,7 +186,8 @@ int handler_program_new(uv_loop_t *loop, const struct handler_program_options *o
  * than max_bytes, or not wanted here; it is then killed and another takes its place. A retry or fail may come before
  * the body's end, at the same price. FAILED when the body's file or the results cannot be written, and when the length
  * of a body that is to be streamed was not known beforehand. NOT_RUN when no worker can be started or result be kept
- * now (processes, memory, descriptors), or the spawner died. `early` is never called.
+ * now (processes, memory, descriptors), or the spawner died, or killed it because this process stood still. `early` is
+ * never called.
  *
  * A worker that exits before it has read anything of an object, having answered for others, has not failed it: the
  * object goes to another. Workers that end before their first answer are started again ever more slowly, up to a second

@@ -401,7 +401,7 @@ static int add_end_text(struct pool_worker *worker, const struct spawn_exit *exi
         if (worker->receiving)
             r = buf_printf(text, "the worker ended after %" PRIu64 " of the %" PRIu64 " bytes of its results: ",
                            pool_results_taken(worker->answer.results), pool_results_bytes(worker->answer.results));
-        else if (!exit->start_error)
+        else if (!exit->start_error && !exit->stalled)
             r = buf_add_str(text, "the worker ended without an answer: ");
         return r < 0 ? r : program_end_text(exit, worker->kind->file, &worker->tail, text);
     }
@@ -414,7 +414,7 @@ static int add_end_text(struct pool_worker *worker, const struct spawn_exit *exi
 static enum handler_end end_of(const struct pool_worker *worker, const struct spawn_exit *exit) {
     if (worker->fault.code)
         return worker->fault.code == -EAGAIN ? HANDLER_NOT_RUN : HANDLER_FAILED;
-    return exit->start_error ? program_end(exit) : HANDLER_FAILED;
+    return exit->start_error || exit->stalled ? program_end(exit) : HANDLER_FAILED;
 }
 
 static void on_exited(void *arg, const struct spawn_exit *exit) {
@@ -424,7 +424,7 @@ static void on_exited(void *arg, const struct spawn_exit *exit) {
     read_rest(worker, worker->stderr_fd, take_stderr);
     read_rest(worker, worker->output_fd, take_output); /* an answer may have been its last word */
     _cleanup_buf_ struct buf text = {.max = HANDLER_TEXT_MAX};
-    bool by_itself = !worker->killed && exit->start_error != EPIPE;
+    bool by_itself = !worker->killed && !exit->stalled && exit->start_error != EPIPE;
     struct pool_worker_exit end = {
         .end = end_of(worker, exit),
         .text =

@@ -23,6 +23,8 @@ enum handler_end program_end(const struct spawn_exit *exit) {
     default:
         return HANDLER_FAILED;
     }
+    if (exit->stalled)
+        return HANDLER_NOT_RUN;
     if (WIFEXITED(exit->status) && WEXITSTATUS(exit->status) == 0)
         return HANDLER_OK;
     if (WIFEXITED(exit->status) && WEXITSTATUS(exit->status) == EX_TEMPFAIL)
@@ -65,7 +67,9 @@ static int status_text(int status, struct buf *text) {
 
 int program_end_text(const struct spawn_exit *exit, const char *file, const struct stderr_tail *tail,
                      struct buf *text) {
-    int r = exit->start_error ? start_error_text(exit, file, text) : status_text(exit->status, text);
+    int r = exit->start_error ? start_error_text(exit, file, text)
+            : exit->stalled   ? buf_add_str(text, "killed, because froe itself stood still for too long")
+                              : status_text(exit->status, text);
     if (r == 0 && tail->total)
         r = buf_add_str(text, ": ");
     return r < 0 ? r : stderr_tail_text(tail, text);

@@ -5,7 +5,7 @@
 #include "spawner.h"
 #include "stderr_tail.h"
 
-/* OK, AGAIN or FAILED. */
+/* OK, AGAIN, FAILED, or NOT_RUN when it is not the program's doing. */
 enum handler_end program_end(const struct spawn_exit *exit);
 
 /* "exit status 3: <last lines>", "killed by signal 9 (SIGKILL)", "cannot run '/bin/x': ...". -ENOMEM, -E2BIG. */

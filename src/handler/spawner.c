@@ -370,7 +370,8 @@ static void take_report(struct spawner *spawner, const struct wire_report *repor
     else if (report->kind == WIRE_EXITED)
         finish(spawned, &(struct spawn_exit){.start_error = report->start_error,
                                              .confining = report->confining,
-                                             .status = report->status});
+                                             .status = report->status,
+                                             .stalled = report->stalled});
 }
 
 /* Takes some of the reports that are there. False: there are no more and will be none. */

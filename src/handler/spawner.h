@@ -63,6 +63,7 @@ struct spawn_exit {
                         died, and the program, if it ran, was killed */
     bool confining;  /* the start error is of what should have confined it */
     int status;      /* as from waitpid */
+    bool stalled;    /* the spawner killed it, as nothing was heard from here for too long (spawner_alive) */
 };
 /* Starts a program; `exited` comes once, from the loop, after it and its process group are dead; `spawned` is gone
  * then. -ENOMEM, -E2BIG (over SPAWNER_STRINGS_MAX), -EAGAIN (out of descriptors), -EPERM (less confined than

@@ -31,7 +31,8 @@ struct child {
     pid_t pid; /* of the leader, and so the number of the group */
     uint32_t id;
     int guard_fd;
-    bool ended; /* the leader was reaped; the group was sent SIGKILL and is waited for */
+    bool ended;   /* the leader was reaped; the group was sent SIGKILL and is waited for */
+    bool stalled; /* was sent SIGKILL because froe stands still */
     int status;
 };
 
@@ -106,6 +107,7 @@ static void reap_one(struct process *process, pid_t pid) {
         return;
     }
     struct wire_report message = {.kind = WIRE_EXITED, .id = child->id, .pid = child->pid, .status = child->status};
+    message.stalled = child->stalled && WIFSIGNALED(child->status) && WTERMSIG(child->status) == SIGKILL;
     close_fd(&child->guard_fd);
     *child = process->children[--process->n];
     report(process, &message);
@@ -346,8 +348,10 @@ static int patience_ms(const struct process *process) {
 static void kill_of_stalled(struct process *process) {
     if (clock_mono_us(&clock_system) < process->alive_until_mono_us)
         return;
-    for (size_t i = 0; i < process->n; i++)
+    for (size_t i = 0; i < process->n; i++) {
+        process->children[i].stalled = true;
         signal_group(&process->children[i], SIGKILL);
+    }
     process->alive_until_mono_us = INT64_MAX;
 }
 

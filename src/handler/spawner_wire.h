@@ -47,4 +47,5 @@ struct wire_report {
     uint32_t kind, id;
     int32_t pid;
     int32_t start_error, confining, status;
+    uint32_t stalled; /* as in struct spawn_exit */
 };

@@ -16,7 +16,9 @@ def test_four_workers(server, fleet, patience):
     small = server.name != "fake" or patience > 1
     sizes = {"a": 400, "b": 120, "c": 40, "d": 10} if small else {"a": 1200, "b": 300, "c": 60, "d": 10}
     fleet.fill(sizes)
-    fleet.options |= {"max_runs_per_bucket": 12, "slots": 5}  # no worker alone can use up a bucket's cap
+    # No worker alone can use up a bucket's cap. One that the machine lets stand still has its programs killed after a sixth of
+    # its lease.
+    fleet.options |= {"max_runs_per_bucket": 12, "slots": 5, "lease": "15s"}
     fleet.takes = ["40"]
     if "faults" in server.can:
         server.misbehave("latency op=get ms=20")  # so that GETs meet
@@ -49,7 +51,7 @@ def test_a_buckets_own_cap(fake, fleet, folder):
     fleet.fill({"a": 120, "b": 200})
     config = folder / "froe.yaml"
     config.write_text(json.dumps({"rules": [{"buckets": fleet.froe.prefix + "a", "max_runs_per_bucket": 3}, {}]}))
-    fleet.options |= {"config": config, "max_runs_per_bucket": 9, "slots": 5}
+    fleet.options |= {"config": config, "max_runs_per_bucket": 9, "slots": 5, "lease": "15s"}
     fleet.takes = ["60"]
     fleet.start(3)
     fleet.until_drained()
@@ -83,7 +85,7 @@ def test_rolling_restart_to_another_cap(fake, fleet):
     """Limits belong to the workflow's name: from the first worker with the new one on it holds for all."""
     fleet.fill({"a": 700})
     bucket = fleet.froe.prefix + "a"
-    fleet.options |= {"max_runs_per_bucket": 20, "slots": 20}
+    fleet.options |= {"max_runs_per_bucket": 20, "slots": 20, "lease": "15s"}
     fleet.takes = ["150"]
     fleet.start(4)
     fleet.until("the old cap is made use of", lambda: any(line.in_bucket == 20 for line in fleet.begun()))

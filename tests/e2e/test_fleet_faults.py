@@ -203,7 +203,7 @@ def test_connections_are_broken(fake, fleet):
     """As by a failing wire or an impatient firewall: connections end in the middle of whatever they are at."""
     rng = some_luck()
     fleet.fill({"a": 900, "b": 300})
-    fleet.options |= {"lease": "5s"}
+    fleet.options |= {"lease": "15s"}
     fleet.takes = ["20"]
     fleet.start(3)
     fleet.until_ended(20)

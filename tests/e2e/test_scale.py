@@ -196,6 +196,7 @@ def test_stopped_for_longer_than_its_leases(fake, froe, prefix, tmp_path, fault)
     assert result.code == DRAINED, result
     assert fake.keys(prefix + "1") == [] and froe.parked() == []
     assert froe.record.twice() == [] and set(froe.record.ended()) == set(froe.record.begun())
+    assert result.said("attempt failed") == []  # none of it was an object's fault
 
 
 @pytest.mark.timeout(600)

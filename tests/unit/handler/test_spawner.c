@@ -3,6 +3,7 @@
 
 #include "cleanup.h"
 #include "clock.h"
+#include "program_end.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -518,10 +519,16 @@ static void test_who_stands_still_loses_its_programs(void **state) {
         usleep(10000);
     assert_true(is_dead(a));
     run_until(world, &end.done);
-    assert_true(WIFSIGNALED(end.exit.status) && WTERMSIG(end.exit.status) == SIGKILL);
+    assert_true(WIFSIGNALED(end.exit.status) && WTERMSIG(end.exit.status) == SIGKILL && end.exit.stalled);
+    assert_int_equal(program_end(&end.exit), HANDLER_NOT_RUN);
     assert_int_equal(start_script(world, "exit 3", &end, &spawned), 0);
     run_until(world, &end.done);
-    assert_true(WIFEXITED(end.exit.status) && WEXITSTATUS(end.exit.status) == 3);
+    assert_true(WIFEXITED(end.exit.status) && WEXITSTATUS(end.exit.status) == 3 && !end.exit.stalled);
+    spawner_alive(world->spawner, US_PER_HOUR); /* what is killed by others afterwards is */
+    assert_int_equal(start_script(world, "kill -9 $$", &end, &spawned), 0);
+    run_until(world, &end.done);
+    assert_false(end.exit.stalled);
+    assert_int_equal(program_end(&end.exit), HANDLER_FAILED);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_up, world_down)
