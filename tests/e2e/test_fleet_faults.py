@@ -199,6 +199,23 @@ def test_one_worker_is_cut_off(fake, fleet):
     fleet.counted()
 
 
+def test_a_short_pause_is_no_failure(fake, fleet):
+    """Who stands still for a good part of its lease finds its programs killed. That is not their objects' fault."""
+    fleet.options |= {"lease": "12s", "retries": 0}
+    fleet.takes = ["4000"]
+    fleet.fill({"a": 8})
+    [worker] = fleet.start(1)
+    fleet.until("it works", lambda: len(fleet.in_hand(worker)) == 4)
+    worker.freeze(programs=False)
+    fleet.until("its programs were killed", lambda: not fleet.in_hand(worker))
+    worker.thaw()
+    fleet.until_drained()
+    fleet.stop()
+    fleet.nothing_lost()
+    assert fleet.parked() == [] and len(fleet.begun()) == 12
+    assert not any(line["message"] == "attempt failed" for line in worker.log())
+
+
 def test_connections_are_broken(fake, fleet):
     """As by a failing wire or an impatient firewall: connections end in the middle of whatever they are at."""
     rng = some_luck()

@@ -368,6 +368,24 @@ static void without_memory(struct world *world, enum handler_pool_body body_kind
     assert_int_equal(count_fds(getpid()), before);
 }
 
+/* Its workers are killed meanwhile, as its work may be given to others. */
+static void test_froe_stands_still(void **state) {
+    struct world *world = *state;
+    struct attempt attempt;
+    use_pool(world, one, "");
+    whole(world, &attempt, "hang", BYTES("x"));
+    while (!file_exists(world, "hangs"))
+        run_for_ms(world, 10);
+    int pid = last_played(world).pid;
+    spawner_alive(world->spawner, SECOND_US / 10);
+    while (!is_dead(pid)) /* the loop does not run */
+        usleep(10000);
+    attempt_ends(world, &attempt, HANDLER_NOT_RUN);
+    assert_non_null(strstr(attempt.text, "froe itself stood still"));
+    attempt_free(&attempt);
+    ends(world, "k", BYTES("x"), HANDLER_OK, "");
+}
+
 static void test_without_memory(void **state) {
     without_memory(*state, HANDLER_POOL_INLINE, 100);
     without_memory(*state, HANDLER_POOL_INLINE, 200000);
@@ -384,7 +402,7 @@ int main(int argc, char **argv) {
         TEST(test_abort_of_a_hang), TEST(test_abort_insists),       TEST(test_abort_at_any_time),
         TEST(test_wrong_lengths),   TEST(test_too_much_metadata),   TEST(test_dies_at_once),
         TEST(test_speaks_first),    TEST(test_cannot_run),          TEST(test_no_descriptors),
-        TEST(test_spawner_dies),    TEST(test_without_memory),
+        TEST(test_spawner_dies),    TEST(test_froe_stands_still),   TEST(test_without_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
