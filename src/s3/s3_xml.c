@@ -1,11 +1,13 @@
-/* s3_xml.c - S3's XML answers as a table of elements under expat.
+/* s3_xml.c - S3's XML answers as a table of elements.
  *
+ * A plain answer, as nearly all are, is read by xml_plain.c, any other one by expat; the elements are the same.
  * The table says which element under which other one means something; all else is skipped with its subtree. Text is
  * gathered for the leaf that is open, and copied to the result's arena when it closes. */
 #include "s3_xml.h"
 
 #include "mem.h"
 #include "text.h"
+#include "xml_plain.h"
 
 #include <errno.h>
 #include <expat.h>
@@ -177,7 +179,7 @@ static const struct rule {
 _Static_assert(ELEMENTS <= 64, "an element is a bit");
 
 struct parse {
-    XML_Parser parser;
+    XML_Parser parser; /* NULL while the answer is read as plain */
     struct s3_xml *xml;
     struct arena *arena;
     enum element root, stack[S3_XML_DEPTH_MAX];
@@ -197,18 +199,11 @@ struct parse {
 static void stop(struct parse *parse, int code) {
     if (parse->code == 0)
         parse->code = code;
-    XML_StopParser(parse->parser, XML_FALSE);
+    if (parse->parser)
+        XML_StopParser(parse->parser, XML_FALSE);
 }
 
-static struct bytes local_name(const char *name) {
-    const char *colon = strrchr(name, ':');
-    return bytes_str(colon ? colon + 1 : name);
-}
-
-static void on_start(void *arg, const XML_Char *name, const XML_Char **attributes) {
-    struct parse *parse = arg;
-    if (parse->code)
-        return;
+static void begin_element(struct parse *parse, struct bytes local) {
     if (parse->depth == S3_XML_DEPTH_MAX) {
         stop(parse, -E2BIG);
         return;
@@ -216,7 +211,6 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
     enum element parent = parse->depth ? parse->stack[parse->depth - 1] : NOTHING, element = NOTHING;
     bool leaf = false;
     if (parse->depth == 0 || parent != NOTHING) {
-        struct bytes local = local_name(name);
         for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
             if (rules[i].parent == parent && bytes_equal(local, bytes_str(rules[i].name))) {
                 element = rules[i].element;
@@ -257,11 +251,8 @@ static void on_start(void *arg, const XML_Char *name, const XML_Char **attribute
     buf_reset(&parse->text);
 }
 
-static void on_text(void *arg, const XML_Char *text, int n) {
-    struct parse *parse = arg;
-    if (parse->code || !parse->in_leaf)
-        return;
-    int r = buf_add(&parse->text, text, (size_t)n);
+static void add_text(struct parse *parse, struct bytes text) {
+    int r = parse->in_leaf ? buf_add(&parse->text, text.p, text.n) : 0;
     if (r < 0)
         stop(parse, r);
 }
@@ -388,10 +379,7 @@ static int end_tag(struct parse *parse) {
     return 0;
 }
 
-static void on_end(void *arg, const XML_Char *name) {
-    struct parse *parse = arg;
-    if (parse->code)
-        return;
+static void end_element(struct parse *parse) {
     enum element element = parse->stack[--parse->depth];
     int r = 0;
     if (parse->in_leaf)
@@ -405,6 +393,46 @@ static void on_end(void *arg, const XML_Char *name) {
     parse->in_leaf = false;
     if (r < 0)
         stop(parse, r);
+}
+
+/* ---- the two readers ---- */
+
+static int plain_start(void *arg, struct bytes name) {
+    struct parse *parse = arg;
+    begin_element(parse, name);
+    return parse->code;
+}
+
+static int plain_text(void *arg, struct bytes text) {
+    struct parse *parse = arg;
+    add_text(parse, text);
+    return parse->code;
+}
+
+static int plain_end(void *arg) {
+    struct parse *parse = arg;
+    end_element(parse);
+    return parse->code;
+}
+
+/* After a code was set expat may still tell what it had read. */
+static void on_start(void *arg, const XML_Char *name, const XML_Char **attributes) {
+    struct parse *parse = arg;
+    const char *colon = strrchr(name, ':');
+    if (parse->code == 0)
+        begin_element(parse, bytes_str(colon ? colon + 1 : name));
+}
+
+static void on_text(void *arg, const XML_Char *text, int n) {
+    struct parse *parse = arg;
+    if (parse->code == 0)
+        add_text(parse, bytes_of(text, (size_t)n));
+}
+
+static void on_end(void *arg, const XML_Char *name) {
+    struct parse *parse = arg;
+    if (parse->code == 0)
+        end_element(parse);
 }
 
 static void on_doctype(void *arg, const XML_Char *name, const XML_Char *system_id, const XML_Char *public_id,
@@ -451,7 +479,7 @@ static int finish(struct parse *parse) {
     return 0;
 }
 
-static int run(struct parse *parse, struct bytes body) {
+static int read_with_expat(struct parse *parse, struct bytes body) {
     static const XML_Memory_Handling_Suite memory = {mem_alloc, mem_realloc, mem_free};
     /* UTF-8 whatever the declaration says: S3 sends nothing else, and text then never grows when it is converted. */
     parse->parser = XML_ParserCreate_MM("UTF-8", &memory, NULL);
@@ -469,6 +497,20 @@ static int run(struct parse *parse, struct bytes body) {
             r = XML_GetErrorCode(parse->parser) == XML_ERROR_NO_MEMORY ? -ENOMEM : -EBADMSG;
     }
     XML_ParserFree(parse->parser);
+    return r;
+}
+
+static int run(struct parse *parse, struct bytes body) {
+    static const struct xml_plain_events plain = {plain_start, plain_text, plain_end};
+    struct s3_xml *xml = parse->xml;
+    const struct parse afresh = {.xml = xml, .arena = parse->arena, .root = parse->root};
+    int r = xml_plain_read(body, &plain, parse);
+    if (r == XML_NOT_PLAIN) {
+        buf_free(&parse->text);
+        *parse = afresh;
+        *xml = (struct s3_xml){.arena = parse->arena};
+        r = read_with_expat(parse, body);
+    }
     return r < 0 ? r : finish(parse);
 }
 

@@ -1,4 +1,4 @@
-/* s3_xml.h - S3's XML answers, parsed with expat: bounded depth and size, no DTD, no external anything; and text for
+/* s3_xml.h - S3's XML answers, parsed: bounded depth and size, no DTD, no external anything; and text for
  * the few documents that are sent.
  *
  * Each parser takes the whole body and hands out views into an arena that the result owns; free it with s3_xml_free.
