@@ -72,6 +72,23 @@ def peak_kib(pid):
     return 0
 
 
+def descendants(root):
+    """The process and all below it."""
+    children = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                with open(f"/proc/{entry}/stat", encoding="ascii", errors="replace") as stat:
+                    children.setdefault(int(stat.read().rsplit(")", 1)[1].split()[1]), []).append(int(entry))
+            except OSError:
+                pass
+    todo = [root]
+    while todo:
+        pid = todo.pop()
+        todo += children.get(pid, [])
+        yield pid
+
+
 def run_client(command, env, folder, name, stdout=None):
     """Runs a client to its end. The peak is read while it runs: it only ever grows."""
     out, err = stdout or folder / f"{name}.out", folder / f"{name}.err"
@@ -157,3 +174,9 @@ def cell(value, form, scale=1.0):
     low, high = value["min"] * scale, value["max"] * scale
     text = format(value["median"] * scale, form)
     return text if low == high else f"{text} ({low:{form}}-{high:{form}})"
+
+
+def print_rows(rows):
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())

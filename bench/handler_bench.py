@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-from common import Failed, Mock, cell, client_environment, machine, run_client, spread
+from common import Failed, Mock, cell, client_environment, machine, print_rows, run_client, spread
 
 PREFIX = "bench-"
 BUCKETS = 4
@@ -126,12 +126,6 @@ NAMES = {
     "small": {"program": "a  a program each: cat", "pool": "b  the pool: examples/pool/worker.c"},
     "large": {"loop": "a  bare GET+DELETE loop", "program": "b  froe run -- cat"},
 }
-
-
-def print_rows(rows):
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
 
 
 def print_tables(report):

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from common import Failed, Mock, cell, client_environment, machine, spread
+from common import Failed, Mock, cell, client_environment, descendants, machine, print_rows, spread
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests/e2e"))
 from s3raw import RawS3  # noqa: E402
@@ -78,24 +78,10 @@ def make_files(folder, count):
 
 # ---- running ----
 
-def children_of():
-    parents = {}
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                with open(f"/proc/{entry}/stat", encoding="ascii", errors="replace") as stat:
-                    parents.setdefault(int(stat.read().rsplit(")", 1)[1].split()[1]), []).append(int(entry))
-            except OSError:
-                pass
-    return parents
-
-
 def memory_kib(root):
     """Of a process and all below it; what they share counts by parts (PSS)."""
-    parents, todo, total = children_of(), [root], 0
-    while todo:
-        pid = todo.pop()
-        todo += parents.get(pid, [])
+    total = 0
+    for pid in descendants(root):
         try:
             with open(f"/proc/{pid}/smaps_rollup", encoding="ascii", errors="replace") as lines:
                 total += next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
@@ -297,11 +283,9 @@ def print_table(report):
                          cell(one["cpu_ms_per_image"], ".1f"), cell(one["peak_kib"], ".0f", 1 / 1024)))
         elif kind in report["missing"]:
             rows.append((name, f"missing: {report['missing'][kind]}", "", "", ""))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     print(f"\n{config['images']} JPEGs of {SIDE[0]}x{SIDE[1]}, {config['mean_bytes'] / 1e6:.2f} MB each, to {WIDTH}-pixel WebP and JPEG; "
           f"medians (least-most) of {config['rounds']} rounds\n")
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+    print_rows(rows)
     print()
     names = {"ratio": "froe by bare libvips", "vipsthumbnail": "froe by vipsthumbnail", "convert": "froe by convert", "sharp": "froe by sharp"}
     for name, verdict in report["targets"].items():
