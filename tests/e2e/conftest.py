@@ -18,6 +18,8 @@ import servers
 from authority import authority  # noqa: F401 - a fixture
 from fleet import fleet, postgres, witness  # noqa: F401 - fixtures
 from froe import Froe, kill, processes_of
+from images import froe_image, gallery  # noqa: F401 - fixtures
+from places import bucket, configured, out, results  # noqa: F401 - fixtures
 
 OWN = {"fake": servers.FakeServer, "moto": servers.MotoServer}
 SHARED = {"rgw": servers.RgwServer}

@@ -1,6 +1,6 @@
 """Images for tests: real ones of each format, made by vips and ImageMagick, and bad ones made of these, always the same.
 
-And a client of froe-image's, over its protocol, which sees whether it dies.
+And a client of froe-image's, over its protocol, which sees whether it dies. The fixtures are handed on by conftest.py.
 """
 import base64
 import functools
@@ -13,6 +13,8 @@ import struct
 import subprocess
 import tempfile
 import zlib
+
+import pytest
 
 FORMATS = ("jpeg", "png", "webp", "gif", "tiff", "avif", "heif")
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp", "gif": "gif", "tiff": "tif", "avif": "avif", "heif": "heic"}
@@ -346,3 +348,18 @@ class Worker:
             self.process.stdout.close()
             return code
         return 0
+
+
+@pytest.fixture(scope="session")
+def froe_image(request):
+    path = pathlib.Path(request.config.getoption("--build"), "src/image/froe-image").resolve()
+    if not path.exists():
+        pytest.skip("froe-image is not built: scripts/deps build installs libvips")
+    if missing():
+        pytest.skip(missing())
+    return path
+
+
+@pytest.fixture(scope="session")
+def gallery(froe_image, tmp_path_factory):
+    return Gallery(tmp_path_factory.mktemp("gallery"))

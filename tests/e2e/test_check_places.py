@@ -7,19 +7,6 @@ import pytest
 from froe import DENIED, DRAINED, USAGE
 
 
-@pytest.fixture
-def results(prefix):
-    """A bucket that is not drained."""
-    return "results-" + prefix.rstrip("-")
-
-
-@pytest.fixture
-def bucket(request, prefix):
-    server = request.getfixturevalue("server" if "server" in request.fixturenames else "fake")
-    server.make_bucket(prefix + "1")
-    return prefix + "1"
-
-
 def left(server, bucket):
     """What a check left there: objects, uploads."""
     return server.keys(bucket), server.s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])

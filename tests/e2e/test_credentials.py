@@ -2,7 +2,7 @@
 
 import pytest
 import servers
-from froe import DRAINED, NO_CREDENTIALS, UNREACHABLE, USAGE
+from froe import NO_CREDENTIALS, UNREACHABLE, USAGE
 
 NONE = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 NO_SETTINGS = NONE | {"AWS_REGION": None, "AWS_ENDPOINT_URL": None}

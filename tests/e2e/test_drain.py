@@ -1,8 +1,6 @@
 """The plain cases: what is there is processed and deleted, as many at a time as allowed, and the exit code says so."""
 import hashlib
-import os
 import random
-import time
 
 import pytest
 from froe import DRAINED

@@ -44,7 +44,6 @@ class Example:
         running.kill()
         return running.result().stdout
 
-
     def runs(self, store, workflow):
         """What the store's history has of the workflow's runs."""
         answer = subprocess.run([self.froe, "runs", "list", "--workflow", workflow, "--limit", "5000", "--json", "--store",

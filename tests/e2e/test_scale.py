@@ -126,7 +126,7 @@ def test_kill_9(fake, froe, prefix, patience):
     def left():
         return {(bucket, key) for bucket in sizes for key in fake.keys(bucket)}
 
-    for kill in range(kills):
+    for number in range(kills):
         mode = ["--once"] if rng.random() < 0.5 else ["--cron", "* * * * * *"]
         froe.record.mark()
         running = froe.start("run", *mode, *options, program=program)
@@ -136,7 +136,7 @@ def test_kill_9(fake, froe, prefix, patience):
         # What is gone was processed. The listing is taken first: an "end" may come later, never a delete before it.
         gone = everything - left()
         ended = set(froe.record.ended())
-        assert gone <= ended, f"kill {kill}: deleted unprocessed: {sorted(gone - ended)[:5]}"
+        assert gone <= ended, f"kill {number}: deleted unprocessed: {sorted(gone - ended)[:5]}"
         if len(everything) - len(gone) < 200:
             # Enough to do for every kill that is still to come.
             fake.raw.fill(prefix + "a", ((f"later-{later + i}", b"x") for i in range(300)))

@@ -6,7 +6,7 @@ import stat
 import time
 
 import pytest
-from froe import DENIED, DRAINED, NO_CREDENTIALS, PARKED, STORE, UNREACHABLE, USAGE
+from froe import DRAINED, NO_CREDENTIALS, PARKED, STORE, UNREACHABLE
 
 BUCKET_FIELDS = {"bucket", "backlog", "admitted", "max_runs", "running", "waiting", "parked", "done", "failed", "last_granted_at",
                  "cursor", "listing", "deletes", "throttled", "limit", "skipped", "results", "result_bytes"}

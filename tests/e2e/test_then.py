@@ -19,13 +19,6 @@ def done(prefix):
     return "done-" + prefix.rstrip("-")
 
 
-@pytest.fixture
-def bucket(request, prefix):
-    server = request.getfixturevalue("server" if "server" in request.fixturenames else "fake")
-    server.make_bucket(prefix + "1")
-    return prefix + "1"
-
-
 def tags_of(server, bucket, key):
     return {tag["Key"]: tag["Value"] for tag in server.s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]}
 
