@@ -409,7 +409,7 @@ void froe_task_log(froe_task *task, froe_level level, const char *format, ...)
     ;
 
 /* Bytes that the next attempt sees, whatever becomes of this one; replaces what was there; n 0 removes it. They go to
- * the store at once or with what else goes there within some 20 ms, in the order in which spawns, values and ends are
+ * the store at once or with what else goes there within some 50 ms, in the order in which spawns, values and ends are
  * given; of several that a task sets in that time only the newest is written, so that it may set one as often as it
  * likes. When the attempt fails, is put back or is stopped the next one sees the newest that was set; when the process
  * is killed or the lease lost, the newest that was durable. Nothing is left of it when the run has ended.

@@ -19,7 +19,7 @@
 #include <stdatomic.h>
 #include <uv.h>
 
-#define FLUSH_US (20 * US_PER_MS)      /* ends of tasks wait so long for company */
+#define FLUSH_US (50 * US_PER_MS)      /* ends of tasks wait so long for company */
 #define FLUSH_RUNS 1000                /* or until they are so many */
 #define CLAIM_PACE_US (20 * US_PER_MS) /* between claims while no slot is free */
 #define LEASE_LASTS_US US_PER_S        /* what a lease should last */
