@@ -133,8 +133,8 @@ static int copy(int from, int to, uint64_t n) {
 }
 
 static void give_back(struct spool *spool) {
-    if (spool->budget)
-        spool->budget->used_bytes -= spool->counted;
+    if (spool->counted)
+        budget_give(spool->budget, spool->counted);
     spool->counted = 0;
 }
 
@@ -160,19 +160,24 @@ static uint64_t in_pages(uint64_t n) {
     return (n + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
 }
 
-static bool has_room(const struct budget *budget, uint64_t more) {
-    return budget->used_bytes <= budget->max_bytes && more <= budget->max_bytes - budget->used_bytes;
+bool budget_take(struct budget *budget, uint64_t n) {
+    if (!budget || budget->used_bytes > budget->max_bytes || n > budget->max_bytes - budget->used_bytes)
+        return false;
+    budget->used_bytes += n;
+    return true;
+}
+
+void budget_give(struct budget *budget, uint64_t n) {
+    budget->used_bytes -= n;
 }
 
 /* Counts as much of the budget as so many bytes take, if there is room for them. */
 static bool count(struct spool *spool, uint64_t n) {
-    struct budget *budget = spool->budget;
     uint64_t counted = in_pages(n);
     if (counted <= spool->counted)
         return true;
-    if (!budget || !has_room(budget, counted - spool->counted))
+    if (!budget_take(spool->budget, counted - spool->counted))
         return false;
-    budget->used_bytes += counted - spool->counted;
     spool->counted = counted;
     return true;
 }

@@ -13,6 +13,9 @@
 struct budget {
     uint64_t max_bytes, used_bytes; /* all-zero: nothing fits, so everything goes into files */
 };
+/* Counts so many bytes, to be given back. False: there is no room for them; NULL has none. */
+bool budget_take(struct budget *budget, uint64_t n);
+void budget_give(struct budget *budget, uint64_t n);
 
 #define SPOOL_MEMORY_MAX \
     (1024 * 1024) /* of one spool, in memory (memfd_create), when nobody knows how much will come */

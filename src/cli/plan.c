@@ -103,7 +103,7 @@ static int open_pool(struct plan *plan, const struct wish *wish, struct handler 
         .spawner = plan->plans->spawner,
         .kill_grace_us = KILL_GRACE_US,
         .workers = plan->options->pool_workers,
-        .body = image ? HANDLER_POOL_MEMFD : plan->options->pool_body,
+        .body = image ? HANDLER_POOL_SHARED : plan->options->pool_body,
         .budget = &plan->plans->budget,
         .results = wish->results,
         .recycle_objects = plan->options->pool_recycle,

@@ -196,6 +196,8 @@ enum handler_pool_body {
     HANDLER_POOL_INLINE, /* after the line */
     HANDLER_POOL_PATH,   /* in a file; the directory is a private one under TMPDIR, else /tmp */
     HANDLER_POOL_MEMFD,  /* in memory within `budget`, else in a file without a name there: a descriptor is sent */
+    HANDLER_POOL_SHARED, /* the same for workers of froe's own, which take of a descriptor no more than the object's
+                            size and nothing after their answer: the memory is used again (shared_buffers.h) */
 };
 struct handler_pool_options {
     const char *const *argv;       /* NULL-terminated; argv[0] is looked up in PATH */
@@ -204,7 +206,7 @@ struct handler_pool_options {
     int64_t kill_grace_us;         /* between the end of its input, SIGTERM and SIGKILL; 0: SIGKILL at once on abort */
     uint32_t workers;              /* at most so many at work; 0: as many as this process may use cores */
     enum handler_pool_body body;
-    struct budget *budget;                 /* of HANDLER_POOL_MEMFD, borrowed; NULL: all in files */
+    struct budget *budget;                 /* of HANDLER_POOL_MEMFD and _SHARED, borrowed; NULL: all in files */
     const struct handler_results *results; /* NULL: an answer with results fails its object */
     const char *description;               /* copied; NULL: of argv */
     uint32_t recycle_objects;              /* a worker is replaced after so many; 0: never */

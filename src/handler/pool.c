@@ -177,7 +177,7 @@ static void cannot_start(struct pool *pool, int r) {
 /* What goes ahead of the line. */
 static int send_body(struct pool_job *job, struct pool_worker *worker) {
     _cleanup_close_ int fd = -1;
-    if (pool_of(job)->body != HANDLER_POOL_MEMFD)
+    if (!pool_sends_descriptors(pool_of(job)->body))
         return 0;
     int r = pool_file_open(job->file, &fd);
     return r < 0 ? r : pool_worker_send(worker, fd);
@@ -540,8 +540,8 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
     /* Before the view of the file system is made, which may know only what is there then. */
     if (r == 0 && options->body == HANDLER_POOL_PATH)
         r = pool_files_new(loop, &pool->files, err);
-    if (r == 0 && options->body == HANDLER_POOL_MEMFD)
-        r = pool_files_new_nameless(loop, options->budget, &pool->files, err);
+    if (r == 0 && pool_sends_descriptors(options->body))
+        r = pool_files_new_nameless(loop, options->budget, options->body == HANDLER_POOL_SHARED, &pool->files, err);
     if (r == 0 && options->confine) {
         struct confine confine = *options->confine;
         confine.cpu_per_object = true;
@@ -569,7 +569,7 @@ int handler_pool_new(uv_loop_t *loop, const struct handler_pool_options *options
         .kill_grace_ms = (uint64_t)((options->kill_grace_us > 0 ? options->kill_grace_us : 0) + 999) / 1000,
         .results = options->results,
         .scratch = pool->scratch,
-        .channel = options->body == HANDLER_POOL_MEMFD,
+        .channel = pool_sends_descriptors(options->body),
         .confined = pool->confined,
         .cpu_s = options->confine ? options->confine->cpu_s : 0,
         .room = on_worker_room,

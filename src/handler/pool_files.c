@@ -3,6 +3,7 @@
 
 #include "cleanup.h"
 #include "list.h"
+#include "shared_buffers.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -19,7 +20,9 @@ struct pool_files {
     char *directory;
     bool nameless;
     struct budget *budget; /* of the nameless */
-    int lock_fd;           /* of the directory itself; -1: it is not froe's own */
+    bool shared;
+    struct shared_buffers buffers;
+    int lock_fd; /* of the directory itself; -1: it is not froe's own */
     uint64_t next;
     size_t n_files; /* not yet removed */
     bool closing;
@@ -30,10 +33,12 @@ struct pool_files {
 struct pool_file {
     struct pool_files *files;
     uv_fs_t request;
-    int fd;     /* -1: see `memory` */
+    int fd;     /* -1: see `memory` and `buffer` */
     char *path; /* NULL: nameless */
     bool small; /* in `memory`; nothing of the rest is used */
     struct spool memory;
+    struct shared_buffer *buffer; /* NULL: none; with one nothing of the rest is used */
+    size_t buffered;
     struct buf writing, gathering;
     size_t done; /* of `writing` */
     uint64_t offset;
@@ -101,13 +106,20 @@ static int make_directory(struct pool_files *files, const char *parent) {
     return -EBUSY;
 }
 
-int pool_files_new_nameless(uv_loop_t *loop, struct budget *budget, struct pool_files **ret_files, struct err *err) {
+int pool_files_new_nameless(uv_loop_t *loop, struct budget *budget, bool shared, struct pool_files **ret_files,
+                            struct err *err) {
     _cleanup_free_ struct pool_files *files = mem_zalloc(sizeof *files);
     char *directory = files ? mem_strdup(spool_directory()) : NULL;
     if (!directory)
         return err_set(err, -ENOMEM, "out of memory");
-    *files =
-        (struct pool_files){.loop = loop, .directory = directory, .nameless = true, .budget = budget, .lock_fd = -1};
+    *files = (struct pool_files){.loop = loop,
+                                 .directory = directory,
+                                 .nameless = true,
+                                 .budget = budget,
+                                 .shared = shared && budget,
+                                 .lock_fd = -1};
+    if (files->shared)
+        shared_buffers_init(&files->buffers, budget);
     *ret_files = TAKE_PTR(files);
     return 0;
 }
@@ -135,6 +147,8 @@ static void close_when_empty(struct pool_files *files) {
         rmdir(files->directory);
         close(files->lock_fd);
     }
+    if (files->shared)
+        shared_buffers_free(&files->buffers);
     mem_free(files->directory);
     mem_free(files);
     closed(arg);
@@ -233,7 +247,9 @@ static int open_named(struct pool_file *file) {
 
 /* Of an unknown size it is taken to be small, as most are. */
 static int open_nameless(struct pool_file *file, uint64_t size) {
-    const struct pool_files *files = file->files;
+    struct pool_files *files = file->files;
+    if (files->shared && (file->buffer = shared_buffers_take(&files->buffers, size)))
+        return 0;
     spool_init(&file->memory, files->budget, files->directory);
     file->small = spool_reserve(&file->memory, size);
     if (file->small)
@@ -260,9 +276,41 @@ int pool_file_new(struct pool_files *files, uint64_t size, void (*progress)(void
     return 0;
 }
 
+static void give_buffer(struct pool_file *file) {
+    shared_buffers_give(&file->files->buffers, file->buffer);
+    file->buffer = NULL;
+}
+
+/* It is larger than was expected, so it goes on in a file. */
+static int leave_buffer(struct pool_file *file) {
+    int r = buf_add(&file->gathering, file->buffer->data, file->buffered);
+    if (r < 0)
+        return r;
+    file->fd = spool_open_file(file->files->directory);
+    if (file->fd < 0) {
+        buf_free(&file->gathering);
+        return file->fd;
+    }
+    give_buffer(file);
+    return 0;
+}
+
+static int add_to_buffer(struct pool_file *file, struct bytes piece) {
+    memcpy(file->buffer->data + file->buffered, piece.p, piece.n);
+    file->buffered += piece.n;
+    return 0;
+}
+
 int pool_file_add(struct pool_file *file, struct bytes piece) {
     if (file->error || piece.n == 0)
         return 0;
+    if (file->buffer && piece.n <= file->buffer->capacity - file->buffered)
+        return add_to_buffer(file, piece);
+    if (file->buffer) {
+        int r = leave_buffer(file);
+        if (r < 0)
+            return r;
+    }
     if (file->small)
         return spool_add(&file->memory, piece, NULL);
     int r = buf_add_bytes(&file->gathering, piece);
@@ -290,14 +338,19 @@ const char *pool_file_path(const struct pool_file *file) {
 }
 
 int pool_file_open(struct pool_file *file, int *ret_fd) {
-    return file->small ? spool_open(&file->memory, ret_fd, NULL) : spool_reopen(file->fd, ret_fd);
+    if (file->small)
+        return spool_open(&file->memory, ret_fd, NULL);
+    return spool_reopen(file->buffer ? file->buffer->fd : file->fd, ret_fd);
 }
 
 void pool_file_free(struct pool_file *file) {
     if (!file)
         return;
-    if (file->small) {
-        spool_free(&file->memory);
+    if (file->small || file->buffer) {
+        if (file->buffer)
+            give_buffer(file);
+        else
+            spool_free(&file->memory);
         file->files->n_files--;
         mem_free(file);
         return;

@@ -17,9 +17,10 @@ struct pool_file;
 /* -ENOMEM, or the errno for which the directory could not be made; with a text. */
 int pool_files_new(uv_loop_t *loop, struct pool_files **ret_files, struct err *err);
 /* Files without names, in spool_directory(); what is expected to have up to SPOOL_RESERVED_MAX, or has up to
- * SPOOL_MEMORY_MAX unexpectedly, is in memory (a spool) as long as the budget, borrowed, has room. -ENOMEM, with a
- * text. */
-int pool_files_new_nameless(uv_loop_t *loop, struct budget *budget, struct pool_files **ret_files, struct err *err);
+ * SPOOL_MEMORY_MAX unexpectedly, is in memory (a spool) as long as the budget, borrowed, has room. `shared`: in memory
+ * that is used again, where the size is known (shared_buffers.h). -ENOMEM, with a text. */
+int pool_files_new_nameless(uv_loop_t *loop, struct budget *budget, bool shared, struct pool_files **ret_files,
+                            struct err *err);
 /* All files must have been freed; waits until they are gone, removes the directory, then calls `closed` from the loop,
  * or before it returns. */
 void pool_files_close(struct pool_files *files, void (*closed)(void *arg), void *arg);
@@ -38,6 +39,7 @@ void pool_file_flush(struct pool_file *file);
 size_t pool_file_waiting(const struct pool_file *file);   /* bytes not yet written; 0 after a failure */
 int pool_file_error(const struct pool_file *file);        /* 0, or why writing failed: from then on all is dropped */
 const char *pool_file_path(const struct pool_file *file); /* NULL: it has no name */
-/* Of one without a name, when all is written: a descriptor as of spool_open. A negative errno. */
+/* Of one without a name, when all is written: a descriptor as of spool_open, or of a shared buffer, whose file is
+ * larger. A negative errno. */
 int pool_file_open(struct pool_file *file, int *ret_fd);
 void pool_file_free(struct pool_file *file); /* at any time; the file is removed in the background */

@@ -90,7 +90,7 @@ int pool_add_request(struct buf *text, uint64_t id, uint64_t size, enum handler_
                        body == HANDLER_POOL_INLINE ? size : 0, size);
     if (r == 0 && body == HANDLER_POOL_PATH)
         r = add_member(text, "\"path\":", bytes_str(path));
-    if (r == 0 && body == HANDLER_POOL_MEMFD)
+    if (r == 0 && pool_sends_descriptors(body))
         r = buf_printf(text, "\"socket\":%d,", POOL_CHANNEL_FD);
     if (r == 0)
         r = buf_add_bytes(text, object);

@@ -12,6 +12,10 @@
 #define POOL_ANSWER_MAX (64 * 1024)   /* of a line */
 #define POOL_REASON_MAX 4096          /* what is kept of a reason */
 
+static inline bool pool_sends_descriptors(enum handler_pool_body body) {
+    return body == HANDLER_POOL_MEMFD || body == HANDLER_POOL_SHARED;
+}
+
 /* Appends the members about the object, ending in '}', without a newline: what pool_add_request begins is added later,
  * when it is known. -ENOMEM, -E2BIG over the buffer's limit. */
 int pool_add_object(struct buf *text, const struct handler_object *object);

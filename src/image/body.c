@@ -12,8 +12,8 @@
 static int copy(int fd, struct image_body *body) {
     struct buf *read_in = &body->read;
     int r = buf_reserve(read_in, (size_t)body->size + 1);
-    while (r == 0) {
-        ssize_t n = read(fd, read_in->p + read_in->n, read_in->cap - read_in->n - 1);
+    while (r == 0 && read_in->n < body->size) {
+        ssize_t n = read(fd, read_in->p + read_in->n, (size_t)body->size - read_in->n);
         if (n < 0 && errno != EINTR)
             r = -errno;
         if (n == 0)
@@ -27,10 +27,11 @@ static int copy(int fd, struct image_body *body) {
     return r;
 }
 
-/* Of any other file the end may go away beneath a mapping, and with it the process. */
+/* Of any other file the end may go away beneath a mapping, and with it the process. With F_SEAL_FUTURE_WRITE froe alone
+ * can write, and does so when it has its answer. */
 static bool is_sealed(int fd) {
-    int seals = fcntl(fd, F_GET_SEALS), wanted = F_SEAL_WRITE | F_SEAL_SHRINK;
-    return seals >= 0 && (seals & wanted) == wanted;
+    int seals = fcntl(fd, F_GET_SEALS);
+    return seals >= 0 && (seals & F_SEAL_SHRINK) && (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE));
 }
 
 static int map(int fd, struct image_body *body) {
@@ -42,11 +43,16 @@ static int map(int fd, struct image_body *body) {
     return 0;
 }
 
-static int take(int fd, uint64_t max_bytes, struct image_body *ret_body) {
+static int size_of(int fd, uint64_t *ret_size) {
     struct stat about;
     if (fstat(fd, &about) < 0)
         return -errno;
-    struct image_body body = {.size = (uint64_t)about.st_size};
+    *ret_size = (uint64_t)about.st_size;
+    return 0;
+}
+
+static int take(int fd, uint64_t size, uint64_t max_bytes, struct image_body *ret_body) {
+    struct image_body body = {.size = size};
     int r = 0;
     if (body.size > 0 && body.size <= max_bytes)
         r = is_sealed(fd) ? map(fd, &body) : copy(fd, &body);
@@ -57,10 +63,12 @@ static int take(int fd, uint64_t max_bytes, struct image_body *ret_body) {
 
 int image_body_read(const char *path, uint64_t max_bytes, struct image_body *ret_body) {
     _cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd < 0 ? -errno : take(fd, max_bytes, ret_body);
+    uint64_t size = 0;
+    int r = fd < 0 ? -errno : size_of(fd, &size);
+    return r < 0 ? r : take(fd, size, max_bytes, ret_body);
 }
 
-int image_body_receive(int channel_fd, uint64_t max_bytes, struct image_body *ret_body) {
+int image_body_receive(int channel_fd, uint64_t size, uint64_t max_bytes, struct image_body *ret_body) {
     union {
         struct cmsghdr align;
         char space[CMSG_SPACE(sizeof(int))];
@@ -80,7 +88,11 @@ int image_body_receive(int channel_fd, uint64_t max_bytes, struct image_body *re
         return -EPROTO;
     _cleanup_close_ int fd = -1;
     memcpy(&fd, CMSG_DATA(rights), sizeof fd);
-    return take(fd, max_bytes, ret_body);
+    uint64_t file_size = 0;
+    int r = size_of(fd, &file_size);
+    if (r == 0 && file_size < size)
+        r = -EPROTO;
+    return r < 0 ? r : take(fd, size, max_bytes, ret_body);
 }
 
 void image_body_free(struct image_body *body) {

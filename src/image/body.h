@@ -14,6 +14,7 @@ struct image_body {
 
 /* At most so many bytes, else only its size is told. A negative errno; then there is nothing to be freed. */
 int image_body_read(const char *path, uint64_t max_bytes, struct image_body *ret_body);
-/* Waits for it. -EPROTO: what came, or did not come, is no descriptor. */
-int image_body_receive(int channel_fd, uint64_t max_bytes, struct image_body *ret_body);
+/* Waits for it. It has so many bytes, though its file may be larger. -EPROTO: what came, or did not come, is no
+ * descriptor, or of less. */
+int image_body_receive(int channel_fd, uint64_t size, uint64_t max_bytes, struct image_body *ret_body);
 void image_body_free(struct image_body *body);

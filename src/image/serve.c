@@ -15,7 +15,7 @@
 
 struct request {
     json_t *json;
-    uint64_t id, body_bytes;
+    uint64_t id, body_bytes, size;
     struct bytes key;
     const char *path; /* NULL: none */
     bool socket;      /* a descriptor comes; neither: the body follows */
@@ -134,20 +134,27 @@ static int read_line(const struct image_server *server, struct buf *input, size_
     }
 }
 
+static bool is_length(const json_t *value) {
+    return json_is_integer(value) && json_integer_value(value) >= 0;
+}
+
 static int parse_request(struct bytes line, struct request *ret_request, struct err *err) {
     json_error_t why;
     json_t *json = json_loadb(line.p, line.n, JSON_ALLOW_NUL, &why);
     const json_t *id = json_object_get(json, "id"), *body = json_object_get(json, "body_bytes"),
-                 *key = json_object_get(json, "key"), *path = json_object_get(json, "path"),
-                 *socket = json_object_get(json, "socket");
-    if (!json_is_integer(id) || !json_is_integer(body) || json_integer_value(body) < 0) {
+                 *size = json_object_get(json, "size"), *key = json_object_get(json, "key"),
+                 *path = json_object_get(json, "path"), *socket = json_object_get(json, "socket");
+    if (!json_is_integer(id) || !is_length(body) || (socket && !is_length(size))) {
         json_decref(json);
-        return err_set(err, -EPROTO, "what came is no request of a pool: no JSON with an \"id\" and \"body_bytes\"");
+        return err_set(err, -EPROTO,
+                       "what came is no request of a pool: no JSON with an \"id\" and \"body_bytes\", or with a "
+                       "\"socket\" but no \"size\"");
     }
     *ret_request = (struct request){
         .json = json,
         .id = (uint64_t)json_integer_value(id),
         .body_bytes = (uint64_t)json_integer_value(body),
+        .size = (uint64_t)json_integer_value(size),
         .key = bytes_of(json_string_value(key), json_string_length(key)),
         .path = json_string_value(path),
         .socket = json_is_integer(socket),
@@ -198,7 +205,7 @@ static void answer_with_file(const struct image_server *server, const struct req
                              struct image_answer *answer) {
     struct image_body body = {0};
     int r = request->path ? image_body_read(request->path, server->max_bytes, &body)
-                          : image_body_receive(server->channel_fd, server->max_bytes, &body);
+                          : image_body_receive(server->channel_fd, request->size, server->max_bytes, &body);
     if (r < 0) {
         image_answer_fail(answer, false, "cannot read the object's file: %s", err_errno_text(r));
         answer->status = IMAGE_RETRY;

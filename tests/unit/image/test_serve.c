@@ -154,17 +154,21 @@ static void test_files(void **state) {
            "{\"id\":1,\"status\":\"retry\",\"reason\":\"cannot read the object's file: No such file or directory\"}\n");
 }
 
-enum kind { NOTHING, SEALED, FILE_ALONE };
+enum kind { NOTHING, SEALED, SHARED, FILE_ALONE };
 
 static int make_file(enum kind kind, size_t n) {
     static char xs[100001];
     char path[] = "/tmp/test_serve.XXXXXX";
-    int fd = kind == SEALED ? memfd_create("test", MFD_ALLOW_SEALING) : mkstemp(path);
+    int fd = kind == FILE_ALONE ? mkstemp(path) : memfd_create("test", MFD_ALLOW_SEALING);
     assert_true(fd >= 0);
-    if (kind != SEALED)
+    if (kind == FILE_ALONE)
         unlink(path);
     memset(xs, 'x', sizeof xs);
     assert_int_equal(write(fd, n == 4 ? "many" : xs, n), n);
+    if (kind == SHARED) { /* larger, and froe can still write through its mapping */
+        assert_int_equal(ftruncate(fd, (off_t)n + 5000), 0);
+        assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
+    }
     if (kind == SEALED)
         assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW), 0);
     assert_int_equal(lseek(fd, 0, SEEK_SET), 0); /* as froe hands them over */
@@ -200,6 +204,7 @@ static void test_descriptors(void **state) {
         enum kind kind;
         size_t n;
         const char *words;
+        size_t too_much; /* that is told */
     } table[] = {
         {SEALED, 4, "\"results\":[{\"name\":\"a\",\"bytes\":1,"},
         {FILE_ALONE, 4, "\"results\":[{\"name\":\"a\",\"bytes\":1,"},
@@ -210,6 +215,12 @@ static void test_descriptors(void **state) {
         {SEALED, 100000, "\"result_bytes\":100000,"},
         {SEALED, 100001, "\"final\":true,\"reason\":\"the object has 100001 bytes, more than max_bytes, 100000\""},
         {FILE_ALONE, 100001, "\"final\":true,\"reason\":\"the object has 100001 bytes, more than max_bytes"},
+        {SHARED, 4, "\"results\":[{\"name\":\"a\",\"bytes\":1,"},
+        {SHARED, 0, "\"result_bytes\":0,"},
+        {SHARED, 100000, "\"result_bytes\":100000,"},
+        {SHARED, 100001, "\"final\":true,\"reason\":\"the object has 100001 bytes, more than max_bytes, 100000\""},
+        {SEALED, 4, "\"status\":\"retry\",\"reason\":\"cannot read the object's file: ", 1},
+        {FILE_ALONE, 4, "\"status\":\"retry\",\"reason\":\"cannot read the object's file: ", 1},
         {NOTHING, 0, "\"status\":\"retry\",\"reason\":\"cannot read the object's file: "},
     };
     static char got[101000];
@@ -221,15 +232,18 @@ static void test_descriptors(void **state) {
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         hand_over(sockets[0], table[i].kind, table[i].n);
         hand_over(sockets[0], SEALED, 4); /* and another object after it */
-        assert_int_equal(answer_to(BYTES("{\"id\":1,\"body_bytes\":0,\"socket\":3}\n"
-                                         "{\"id\":2,\"body_bytes\":0,\"socket\":3}\n"),
-                                   1000, got, sizeof got, &err),
-                         0);
+        char requests[200];
+        int n = snprintf(requests, sizeof requests,
+                         "{\"id\":1,\"body_bytes\":0,\"size\":%zu,\"socket\":3}\n"
+                         "{\"id\":2,\"body_bytes\":0,\"size\":4,\"socket\":3}\n",
+                         table[i].n + table[i].too_much);
+        assert_int_equal(answer_to(bytes_of(requests, (size_t)n), 1000, got, sizeof got, &err), 0);
         assert_non_null(strstr(got, table[i].words));
         assert_non_null(strstr(got, "{\"id\":2,\"status\":\"ok\",\"results\":[{\"name\":\"a\","));
     }
     close(sockets[0]);
-    assert_int_equal(answer_to(BYTES("{\"id\":1,\"body_bytes\":0,\"socket\":3}\n"), 1000, got, sizeof got, &err), 0);
+    assert_int_equal(
+        answer_to(BYTES("{\"id\":1,\"body_bytes\":0,\"size\":1,\"socket\":3}\n"), 1000, got, sizeof got, &err), 0);
     assert_non_null(strstr(got, "\"retry\"")); /* nobody is there to send one */
     close(sockets[1]);
     channel = -1;
@@ -246,6 +260,7 @@ static void test_no_requests(void **state) {
         {"{\"id\":1}\n", "no request"},
         {"{\"id\":\"1\",\"body_bytes\":1}\nx", "no request"},
         {"{\"id\":1,\"body_bytes\":-1}\n", "no request"},
+        {"{\"id\":1,\"body_bytes\":0,\"socket\":3}\n", "no \"size\""},
         {"{\"id\":1", "in the midst"},
         {"{\"id\":1,\"body_bytes\":5}\nabc", "cannot read an object"},
     };
