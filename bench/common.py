@@ -180,3 +180,14 @@ def print_rows(rows):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+
+
+def print_machine(one):
+    print(f"machine: {one['cpu']}, {one['cores']} cores, {one['memory_mib']} MiB, Linux {one['kernel']}, "
+          f"fdatasync p50 {one['fdatasync_p50_us']:.0f} us, load before {one['load_before']:.1f}")
+
+
+def report_of(froe, about):
+    """What a benchmark's report begins with."""
+    version = subprocess.run([froe, "version"], capture_output=True, text=True, check=True).stdout.strip()
+    return {"schema": 1, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "version": version, "machine": about}

@@ -12,9 +12,8 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
 
-from common import Failed, Mock, cell, client_environment, machine, run_client, spread
+from common import Failed, Mock, cell, client_environment, machine, print_machine, print_rows, report_of, run_client, spread
 
 BUCKETS = 10
 SIZE = 1024
@@ -237,11 +236,9 @@ def print_table(report):
         rows.append((f"b  with {big['objects']} objects", f"{big['objects_per_second']:.0f}", "-",
                      f"{big['cpu_us_per_object']:.1f}", f"{big['requests_per_object']:.4f}", f"{big['peak_kib'] / 1024:.1f}",
                      "-" if big["jain"] is None else f"{big['jain']:.4f}"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     print(f"\n{config['objects']} objects of {config['size']} bytes in {config['buckets']} buckets by Zipf, "
           f"{config['slots']} slots; medians (least-most) of {config['rounds']} rounds\n")
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+    print_rows(rows)
     names = {"ratio": "b/a", "ratio_tls": "b/a over TLS", "requests_per_object": "requests per object",
              "peak_mib": "peak memory, MiB", "peak_mib_big": f"peak memory, MiB, {big['objects'] if big else 0} objects",
              "jain": "Jain's index over buckets with backlog"}
@@ -253,9 +250,7 @@ def print_table(report):
     print(f"\nrequests per object of b by kind: {kinds}")
     if report["fdatasyncs"] is not None:
         print(f"fdatasyncs of a drain: {report['fdatasyncs']}")
-    one = report["machine"]
-    print(f"machine: {one['cpu']}, {one['cores']} cores, {one['memory_mib']} MiB, Linux {one['kernel']}, "
-          f"fdatasync p50 {one['fdatasync_p50_us']:.0f} us, load before {one['load_before']:.1f}")
+    print_machine(report["machine"])
 
 
 def main():
@@ -279,12 +274,7 @@ def main():
     summary = summarize(bench.runs)
     big = next((run for run in bench.runs if run["label"] == "big"), None)
     froe = [run for run in bench.runs if run["program"] == "froe" and run["label"] != "big"]
-    report = {
-        "schema": 1,
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "version": subprocess.run([bench.programs["froe"], "version"], capture_output=True, text=True,
-                                  check=True).stdout.strip(),
-        "machine": about,
+    report = report_of(bench.programs["froe"], about) | {
         "config": {"objects": options.objects, "size": SIZE, "buckets": BUCKETS, "slots": SLOTS, "cap": CAP,
                    "rounds": options.rounds, "big": options.big, "sizes": zipf(options.objects, BUCKETS)},
         "summary": summary,

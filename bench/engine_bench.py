@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 
-from common import Failed, cell, fdatasync_us, machine, spread
+from common import Failed, cell, fdatasync_us, machine, print_machine, print_rows, spread
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 import postgres  # noqa: E402 (the tests' private server)
@@ -170,12 +170,10 @@ def print_report(bench, kinds, about):
                          cell(figures.get(("rows", kind, per)), ".1f"),
                          cell(figures.get(("bytes", kind, per)), ".0f", 1 / 1024)))
         rows.append((f"{kind}, {CLIENTS} clients of 1", cell(figures["clients", kind, CLIENTS], ".0f"), "-", "-", "-", "-"))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     print(f"\nrun lifecycles (spawn, claim, settle) with 67-byte child keys and an empty task, all durable (fdatasync before each\n"
           f"acknowledgement), deduplicated; medians (least-most) of {bench.options.rounds} interleaved rounds. 1 per spawn: one\n"
           f"client that waits for each result\n")
-    for row in rows:
-        print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
+    print_rows(rows)
     judged = targets(median, kinds)
     for (name, kind, live), value in figures.items():
         if name == "dedup ratio":
@@ -190,8 +188,8 @@ def print_report(bench, kinds, about):
         met = value >= target if order == ">=" else value <= target
         verdicts.append({"what": what, "value": value, "order": order, "target": target, "met": met})
         print(f"{what:<58} {value:10.5g}   target {order} {target:<7g} {'met' if met else 'MISSED'}")
-    print(f"\nmachine: {about['cpu']}, {about['cores']} cores, {about['memory_mib']} MiB, Linux {about['kernel']}, "
-          f"fdatasync p50 {about['fdatasync_p50_us']:.0f} us, load before {about['load_before']:.1f}")
+    print()
+    print_machine(about)
     return verdicts
 
 

@@ -13,9 +13,8 @@ import os
 import pathlib
 import subprocess
 import sys
-import time
 
-from common import Failed, Mock, cell, client_environment, machine, print_rows, run_client, spread
+from common import Failed, Mock, cell, client_environment, machine, print_machine, print_rows, report_of, run_client, spread
 
 PREFIX = "bench-"
 BUCKETS = 4
@@ -144,9 +143,7 @@ def print_tables(report):
     for name, verdict in report["targets"].items():
         print(f"{names[name]:<44} {verdict['value']:8.4g}   target {verdict['order']} {verdict['target']:<5g}"
               f" {'met' if verdict['met'] else 'MISSED'}")
-    one = report["machine"]
-    print(f"machine: {one['cpu']}, {one['cores']} cores, {one['memory_mib']} MiB, Linux {one['kernel']}, "
-          f"fdatasync p50 {one['fdatasync_p50_us']:.0f} us, load before {one['load_before']:.1f}")
+    print_machine(report["machine"])
 
 
 def main():
@@ -169,12 +166,7 @@ def main():
     summary = {"small": summarize(bench.runs, SMALL, "program", "pool")}
     if options.large:
         summary["large"] = summarize(bench.runs, options.large_size, "loop", "program")
-    report = {
-        "schema": 1,
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "version": subprocess.run([bench.programs["froe"], "version"], capture_output=True, text=True,
-                                  check=True).stdout.strip(),
-        "machine": about,
+    report = report_of(bench.programs["froe"], about) | {
         "config": {"objects": options.objects, "size": SMALL, "large": options.large, "large_size": options.large_size,
                    "buckets": BUCKETS, "slots": SLOTS, "workers": WORKERS, "rounds": options.rounds},
         "summary": summary,

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from common import Failed, Mock, cell, client_environment, descendants, machine, print_rows, spread
+from common import Failed, Mock, cell, client_environment, descendants, machine, print_machine, print_rows, report_of, spread
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "tests/e2e"))
 from s3raw import RawS3  # noqa: E402
@@ -290,9 +290,7 @@ def print_table(report):
     names = {"ratio": "froe by bare libvips", "vipsthumbnail": "froe by vipsthumbnail", "convert": "froe by convert", "sharp": "froe by sharp"}
     for name, verdict in report["targets"].items():
         print(f"{names[name]:<30} {verdict['value']:8.4g}   target >= {verdict['target']:<5g} {'met' if verdict['met'] else 'MISSED'}")
-    one = report["machine"]
-    print(f"machine: {one['cpu']}, {one['cores']} cores, {one['memory_mib']} MiB, Linux {one['kernel']}, "
-          f"fdatasync p50 {one['fdatasync_p50_us']:.0f} us, load before {one['load_before']:.1f}")
+    print_machine(report["machine"])
 
 
 def main():
@@ -313,12 +311,8 @@ def main():
         return 1
     summary = summarize(bench.runs)
     formats = json.loads(subprocess.run([bench.image, "--formats"], capture_output=True, text=True, check=True).stdout)
-    report = {
-        "schema": 1,
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "version": subprocess.run([bench.froe, "version"], capture_output=True, text=True, check=True).stdout.strip(),
+    report = report_of(bench.froe, about) | {
         "libvips": formats["libvips"],
-        "machine": about,
         "config": {"images": options.images, "rounds": options.rounds, "mean_bytes": bench.bytes / options.images, "spec": SPEC},
         "summary": summary,
         "missing": bench.missing,

@@ -14,9 +14,8 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 
-from common import Failed, Mock, client_environment, descendants, machine, print_rows, run_client
+from common import Failed, Mock, client_environment, descendants, machine, print_machine, print_rows, report_of, run_client
 
 PREFIX = "bench-"
 BUCKETS = 4
@@ -166,9 +165,7 @@ def print_table(report):
     print()
     for name, verdict in report["targets"].items():
         print(f"{names[name]:<48} {verdict['value']:6.0f}   target <= {verdict['target']} {'met' if verdict['met'] else 'MISSED'}")
-    one = report["machine"]
-    print(f"machine: {one['cpu']}, {one['cores']} cores, {one['memory_mib']} MiB, Linux {one['kernel']}, "
-          f"load before {one['load_before']:.1f}")
+    print_machine(report["machine"])
 
 
 def main():
@@ -188,11 +185,7 @@ def main():
     except (Failed, OSError, subprocess.SubprocessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    report = {
-        "schema": 1,
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "version": subprocess.run([bench.froe, "version"], capture_output=True, text=True, check=True).stdout.strip(),
-        "machine": about,
+    report = report_of(bench.froe, about) | {
         "config": {"buckets": BUCKETS, "slots": SLOTS, "budget_mib": BUDGET_MIB},
         "targets": judge(bench.runs, options.size),
         "runs": bench.runs,
