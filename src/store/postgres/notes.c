@@ -67,8 +67,28 @@ int pg_value_put(struct postgres_store *store, struct bytes name, struct bytes v
     return 0;
 }
 
+/* What the batch has put so far; NULL: nothing under this name. */
+static const struct note *put_before(const struct postgres_store *store, struct bytes name) {
+    const struct note *last = NULL;
+    for (const struct note *note = store->rows.notes; note; note = note->next)
+        if (note->kind == NOTE_VALUE && bytes_equal(note->name, name))
+            last = note;
+    return last;
+}
+
+static int give_value(struct bytes value, struct buf *ret_value, struct err *err) {
+    buf_reset(ret_value);
+    int r = buf_add_bytes(ret_value, value);
+    return r == -E2BIG ? err_set(err, -EINVAL, "a value of %zu bytes does not fit into the buffer", value.n) : r;
+}
+
 int pg_value_get(struct postgres_store *store, struct bytes name, struct buf *ret_value, bool *ret_found,
                  struct err *err) {
+    const struct note *put = put_before(store, name);
+    if (put) {
+        *ret_found = put->value.n > 0;
+        return *ret_found ? give_value(put->value, ret_value, err) : 0;
+    }
     struct hash128 hash = hash128(&store->sched.hash_key, name);
     _cleanup_answer_ PGresult *answer = NULL;
     args_uuid(pg_want(store, SQL_VALUE_GET, NULL, NULL), &hash);
@@ -76,17 +96,8 @@ int pg_value_get(struct postgres_store *store, struct bytes name, struct buf *re
     int r = pg_look(store, err);
     if (r < 0)
         return r;
-    if (wire_rows(answer)) {
-        struct bytes value = wire_bytes(answer, 0, 0);
-        buf_reset(ret_value);
-        r = buf_add_bytes(ret_value, value);
-        if (r == -E2BIG)
-            return err_set(err, -EINVAL, "a value of %zu bytes does not fit into the buffer", value.n);
-        if (r < 0)
-            return r;
-    }
     *ret_found = wire_rows(answer) > 0;
-    return 0;
+    return *ret_found ? give_value(wire_bytes(answer, 0, 0), ret_value, err) : 0;
 }
 
 int pg_log_add(struct postgres_store *store, int64_t page, uint32_t index, int level, struct bytes text,

@@ -228,6 +228,18 @@ static void values_are_kept(void **state) {
     put_value(steps, BYTES("a"), BYTES_NONE);
     put_value(steps, BYTES("never"), BYTES_NONE);
     value_is(steps, BYTES("a"), NULL);
+    steps_begin(steps); /* a batch sees what it has put */
+    assert_int_equal(store_value_put(steps->store, BYTES("a"), BYTES("four"), NULL), 0);
+    value_is(steps, BYTES("a"), "four");
+    assert_int_equal(store_value_put(steps->store, BYTES("a"), BYTES("five"), NULL), 0);
+    assert_int_equal(store_value_put(steps->store, BYTES("a\0b"), BYTES_NONE, NULL), 0);
+    value_is(steps, BYTES("a"), "five");
+    value_is(steps, BYTES("a\0b"), NULL);
+    assert_int_equal(store_value_put(steps->store, BYTES("a\0b"), BYTES("two"), NULL), 0);
+    assert_int_equal(store_value_put(steps->store, BYTES("a"), BYTES_NONE, NULL), 0);
+    value_is(steps, BYTES("a"), NULL);
+    steps_commit(steps);
+    value_is(steps, BYTES("a"), NULL);
     steps_reopen(steps);
     value_is(steps, BYTES("a"), NULL);
     value_is(steps, BYTES("a\0b"), "two");
