@@ -440,7 +440,8 @@ enum {
 void froe_task_fail(froe_task *task, int flags,
                     const char *text); /* a failed attempt; text is kept (cut at 4096 bytes) */
 /* Not the run's fault: it is queued again after delay_us with the same attempt number. A short delay is sat out in
- * memory when there is nothing to be kept of the attempt; the run stays this worker's meanwhile. */
+ * memory when there is nothing to be kept of the attempt and the workflow has no chain of rules; the run stays this
+ * worker's meanwhile, and keeps its place in its group. */
 void froe_task_again(froe_task *task, int64_t delay_us, const char *text);
 
 /* ---- values ---- */

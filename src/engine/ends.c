@@ -131,9 +131,10 @@ static void asked(froe_task *task, struct store_settled *item, const char *more)
 static void put_back(froe_task *task, struct store_settled *item, int64_t delay_us, struct bytes text) {
     struct froe *engine = task->engine;
     struct event_node *event = tell(task, FROE_EVENT_RETRY, FROE_DEBUG, delay_us, text);
-    /* Of a rate limit another start needs another unit, which comes with another lease. */
-    if (!task->touched && !task->workflow->rated && delay_us <= AGAIN_IN_MEMORY_US && engine->state == WORKER_RUNNING &&
-        engine->n_waiting < 2 * (size_t)engine->slots) {
+    /* Where others wait for the tokens of the same rule they have their turn first; and of a rate limit another start
+     * needs another unit, which comes with another lease. */
+    if (!task->touched && !task->workflow->takes_turns && delay_us <= AGAIN_IN_MEMORY_US &&
+        engine->state == WORKER_RUNNING && engine->n_waiting < 2 * (size_t)engine->slots) {
         event_tell_later(engine, event);
         task_wait(task, delay_us);
         return;

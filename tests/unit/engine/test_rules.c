@@ -241,6 +241,24 @@ static void test_a_chain_of_rules(void **state) {
     assert_int_equal(fx->spawned.created, 4);
 }
 
+/* A run that is put back lets the others of a shared rule begin first, however short its pause. */
+static void test_put_back_lets_others_go_first(void **state) {
+    FX;
+    fx->run = NULL;
+    froe_rule rules[] = {{"input.bucket", 1, FROE_GROUP_ROUND_ROBIN}, {"'constant'", 1, FROE_GROUP_ROUND_ROBIN}};
+    fixture_workflow(fx, "w", rules, 2, NULL);
+    fixture_start(fx);
+    spawn_one(fx, "w", "{\"bucket\":\"a\"}");
+    UNTIL(fx, fx->n_held == 1);
+    spawn_one(fx, "w", "{\"bucket\":\"b\"}");
+    for (int turn = 0; turn < 20; turn++) {
+        UNTIL(fx, fx->n_held == 1);
+        assert_true(fixture_ran_in(fx, "a") <= fixture_ran_in(fx, "b") + 2);
+        assert_true(fixture_ran_in(fx, "b") <= fixture_ran_in(fx, "a"));
+        froe_task_again(fixture_release(fx, 0), turn % 3 == 0 ? 0 : US_PER_MS, "others first");
+    }
+}
+
 /* Two lanes must not keep the tokens of a shared rule from the third. */
 static void test_lanes_share_the_tokens_of_one_rule(void **state) {
     FX;
@@ -470,6 +488,7 @@ int main(int argc, char **argv) {
         T(test_groups_that_run_low_are_refilled_together),
         T(test_a_new_group_does_not_wait_for_a_big_one),
         T(test_a_chain_of_rules),
+        T(test_put_back_lets_others_go_first),
         T(test_lanes_share_the_tokens_of_one_rule),
         T(test_more_groups_than_may_be_held),
         T(test_slow_lanes_let_go),
