@@ -76,7 +76,8 @@ static json_t *sorted_values(json_t *object) {
     return array;
 }
 
-/* ---- the question's way: groups of the store, workers, then the pipeline or, bucket by bucket, its notes ---- */
+/* ---- the question's way: groups of objects and of listings in the store, workers, then the pipeline or, bucket by
+ * bucket, its notes ---- */
 
 struct status_request {
     struct question question;
@@ -179,7 +180,13 @@ static void add_info(void *arg, const froe_group_info *group) {
     json_object_set_new(request->groups, group->group, item);
 }
 
-static void groups_told(void *arg, uint64_t count, const froe_error *error) {
+/* Of a bucket in which all was left alone this is the only trace. */
+static void add_listing(void *arg, const froe_group_info *group) {
+    struct status_request *request = arg;
+    status_bucket(&request->status, group->group);
+}
+
+static void listings_told(void *arg, uint64_t count, const froe_error *error) {
     struct status_request *request = arg;
     (void)count;
     froe_error storage = {0};
@@ -188,6 +195,17 @@ static void groups_told(void *arg, uint64_t count, const froe_error *error) {
     else if (!request->question.admin->shared)
         all_known(request);
     else if (froe_workers_list(request->question.admin->engine, add_worker, workers_told, request, &storage) != FROE_OK)
+        status_end(request, admin_failed(&storage));
+}
+
+static void groups_told(void *arg, uint64_t count, const froe_error *error) {
+    struct status_request *request = arg;
+    (void)count;
+    froe_error storage = {0};
+    if (error)
+        status_end(request, admin_failed(error));
+    else if (froe_groups_list(request->question.admin->engine, PIPELINE_FETCH_OBJECTS, add_listing, listings_told,
+                              request, &storage) != FROE_OK)
         status_end(request, admin_failed(&storage));
 }
 

@@ -182,7 +182,16 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
 
 static void buckets_listed(void *arg, const struct s3_result *result, const struct s3_bucket_page *page);
 
-/* Of a bucket that no rule wants anything of a run would not even list the keys. */
+/* Of a bucket that no rule wants anything of a run counts the objects, if it may. */
+static void listed_to_count(void *arg, const struct s3_result *result, const struct s3_object_page *page) {
+    struct check *check = arg;
+    (void)page;
+    note(check, "left", "no rule wants anything of it", 0);
+    if (result->status != S3_OK)
+        note(check, "uncounted", result->text, 0);
+    end_bucket(check);
+}
+
 static bool is_wanted(const struct check *check, const char *name) {
     const struct config_rules *rules = check->options->rules;
     return !rules || rules_may_match(rules->matches, rules->n, bytes_str(name), NULL);
@@ -194,14 +203,11 @@ static void begin_bucket(struct check *check, const char *name) {
 }
 
 static void next_bucket(struct check *check) {
-    for (; check->at < check->n_names && !is_wanted(check, check->names[check->at]); check->at++) {
-        begin_bucket(check, check->names[check->at]);
-        note(check, "left", "no rule wants anything of it", 0);
-    }
     if (check->at < check->n_names) {
         const char *name = check->names[check->at];
         begin_bucket(check, name);
-        if (s3_list_objects(check->aws.s3, bytes_str(name), BYTES_NONE, BYTES_NONE, 1, listed, check, NULL) < 0)
+        if (s3_list_objects(check->aws.s3, bytes_str(name), BYTES_NONE, BYTES_NONE, 1,
+                            is_wanted(check, name) ? listed : listed_to_count, check, NULL) < 0)
             finish(check);
         return;
     }
@@ -256,10 +262,13 @@ static void print_bucket(json_t *bucket) {
     const char *deletes = json_string_value(json_object_get(bucket, "deletes"));
     const char *more = json_string_value(json_object_get(bucket, "note"));
     const char *left = json_string_value(json_object_get(bucket, "left"));
+    const char *uncounted = json_string_value(json_object_get(bucket, "uncounted"));
     bool tags = json_object_get(bucket, "write_tags") != NULL;
     bool good = true;
     if (left) {
         printf("ok    %s: left alone: %s\n", name, left);
+        if (uncounted)
+            printf("note  %s: it cannot be listed, so its objects are not counted: %s\n", name, uncounted);
         return;
     }
     for (size_t t = 0; t < sizeof tried / sizeof tried[0]; t++) {

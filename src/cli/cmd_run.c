@@ -177,6 +177,8 @@ static void engine_event(void *arg, const froe_event *event) {
             log_debug(&run->log, "listing goes on when there is room", bucket);
             break;
         }
+        if (strcmp(event->text, PIPELINE_NEXT_TURN) == 0)
+            break;
         if (event->level == FROE_DEBUG) { /* put back: overwritten meanwhile, throttled, S3 not reached ... */
             log_info(&run->log, "will be tried again; no attempt is counted", bucket, key,
                      LOG_INT("retry_in_ms", event->delay_us / US_PER_MS), error);
@@ -386,6 +388,11 @@ static bool deletes_all(const struct options *options) {
 
 static void dry_bucket(void *arg, const struct pipeline_bucket *bucket, const struct s3_result *failed) {
     struct run *run = arg;
+    if (failed && !pipeline_plan_wants(&run->dry_plan->pipeline, bucket->name, NULL)) {
+        printf("%s: no rule wants anything of it, and it cannot be counted: %s\n", bucket->name.p, failed->text);
+        fflush(stdout);
+        return;
+    }
     if (failed) {
         fprintf(stderr, "froe: %s\n", failed->text);
         run->exit_code = failed->status == S3_DENIED ? EXIT_DENIED : EXIT_UNREACHABLE;

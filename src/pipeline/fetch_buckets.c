@@ -1,4 +1,6 @@
-/* fetch_buckets.c - fetch_s3_buckets: pages through the buckets and spawns a fetch_s3_objects for each. */
+/* fetch_buckets.c - fetch_s3_buckets: pages through the buckets and spawns a fetch_s3_objects for each.
+ *
+ * Those that no rule can want anything of are listed for their number alone, so less often. */
 #include "private.h"
 
 #include "text.h"
@@ -32,13 +34,12 @@ static void fail(struct buckets_task *run, const char *text) {
         froe_task_fail(dispose(run), FROE_FAIL_FORGET, text);
 }
 
-/* A pattern that was mistyped would else show nowhere, as nothing of these buckets is counted. Said once for a number.
- */
+/* A pattern that was mistyped would else show in numbers alone. Said once for a number of buckets. */
 static void tell_unwanted(struct buckets_task *run) {
     struct pipeline *pipeline = run->pipeline;
     if (run->unwanted > 0 && run->unwanted != pipeline->unwanted_buckets)
         LOG_AT(pipeline->options.log, run->unwanted == run->found ? LOG_WARN : LOG_INFO,
-               "no rule wants anything of some buckets; their objects are left alone, and not counted",
+               "no rule wants anything of some buckets; their objects are left alone and counted",
                LOG_INT("buckets", (int64_t)run->unwanted), LOG_BYTES("first", buf_bytes(&run->first_unwanted)));
     pipeline->unwanted_buckets = run->unwanted;
 }
@@ -63,6 +64,18 @@ static void spawned(void *arg, const froe_spawned *result, const froe_error *err
     froe_task_succeed(dispose(run));
 }
 
+static bool is_due(struct bucket *bucket, bool wanted) {
+    struct pipeline *pipeline = bucket->pipeline;
+    int64_t now = pipeline_mono_us(pipeline);
+    if (pipeline->options.once && !pipeline->options.fleet &&
+        (bucket->lister_spawned || bucket->stats.listing != LISTING_NONE))
+        return false; /* --once lists each bucket once */
+    if (!wanted && now < bucket->count_due_mono_us)
+        return false;
+    bucket->count_due_mono_us = wanted ? 0 : now + COUNT_EVERY_US;
+    return true;
+}
+
 /* One item a bucket, each with its own input: the bucket is what the rules of fetch_s3_objects group by. */
 static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *page) {
     struct pipeline *pipeline = run->pipeline;
@@ -75,17 +88,14 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
     for (size_t i = 0; i < page->n; i++) {
         struct bytes name = page->buckets[i].name;
         run->found++;
-        if (!pipeline_plan_wants(pipeline->options.plan, name, NULL)) {
-            if (run->unwanted++ == 0 && buf_add_bytes(&run->first_unwanted, name) < 0)
-                return -ENOMEM;
-            continue;
-        }
+        bool wanted = pipeline_plan_wants(pipeline->options.plan, name, NULL);
+        if (!wanted && run->unwanted++ == 0 && buf_add_bytes(&run->first_unwanted, name) < 0)
+            return -ENOMEM;
         struct bucket *bucket = bucket_get(pipeline, name);
         if (!bucket)
             return -ENOMEM;
-        if (pipeline->options.once && !pipeline->options.fleet &&
-            (bucket->lister_spawned || bucket->stats.listing != LISTING_NONE))
-            continue; /* --once lists each bucket once */
+        if (!is_due(bucket, wanted))
+            continue;
         at[n] = inputs.n;
         if (buf_add_str(&inputs, "{\"bucket\":") < 0 || text_add_json(&inputs, name) < 0 ||
             buf_add(&inputs, "}", 2) < 0)

@@ -1,16 +1,22 @@
 /* fetch_objects.c - fetch_s3_objects: lists a bucket from its cursor while there is look-ahead, spawns a process_object
- * per key, and ends; it never waits for room on its slot.
+ * per key, and ends; it never waits for room on its slot. After PAGES_A_TURN pages it ends, too, so that buckets of
+ * which little is taken let others be listed.
  *
  * The saved value "cursor/<bucket>" is the key after which to go on; none means from the start. It is saved after the
  * spawns it stands for, and values become durable in order, so a crash lists some keys again but never skips one; those
  * that are live are duplicates and dropped by their child keys.
  *
- * When the look-ahead is full the lister ends, and this process spawns the next one when there is room. In a fleet that
- * would be lost with the process, and those who make room may be others: there the same run is put back into the queue
- * for a while. It holds no slot meanwhile, stays the bucket's only lister, and any host may go on with it. */
+ * When a lister ends before the last key this process spawns the next one when there is room. In a fleet that would be
+ * lost with the process, and those who make room may be others: there the same run is put back into the queue for a
+ * while. It holds no slot meanwhile, stays the bucket's only lister, and any host may go on with it.
+ *
+ * A bucket that no rule can want anything of is listed for the number of its objects. That it cannot be is worth a
+ * line, but no failure. */
 #include "private.h"
 
 #include "text.h"
+
+#define PAGES_A_TURN 50
 
 struct objects_task {
     struct pipeline *pipeline;
@@ -19,6 +25,7 @@ struct objects_task {
     struct s3_call *call;
     struct buf cursor; /* the last key whose page was spawned, or whose page is being spawned */
     bool truncated;    /* more follows it */
+    uint32_t pages;    /* of this turn */
     uint64_t skipped[SKIP_KINDS];
 };
 
@@ -44,10 +51,27 @@ static froe_task *dispose(struct objects_task *run) {
     return task;
 }
 
+static void uncounted(struct objects_task *run, const char *text) {
+    struct bucket *bucket = run->bucket;
+    if (!bucket->uncounted)
+        log_info(
+            run->pipeline->options.log,
+            "a bucket that no rule wants anything of cannot be listed; its objects are left alone, and not counted",
+            LOG_BYTES("bucket", bucket->stats.name), LOG_STR("error", text));
+    bucket->uncounted = true;
+    bucket->count_due_mono_us = 0;
+    bucket->stats.listing = LISTING_NONE; /* not to be gone on with before the next tick */
+    bucket->listing_failed = bucket->listing_denied = false;
+}
+
 static void fail(struct objects_task *run, const char *text) {
-    log_error(run->pipeline->options.log, "bucket cannot be listed", LOG_BYTES("bucket", run->bucket->stats.name),
-              LOG_STR("error", text));
-    run->bucket->listing_failed = true;
+    struct pipeline *pipeline = run->pipeline;
+    struct bytes name = run->bucket->stats.name;
+    if (pipeline_plan_wants(pipeline->options.plan, name, NULL)) {
+        log_error(pipeline->options.log, "bucket cannot be listed", LOG_BYTES("bucket", name), LOG_STR("error", text));
+        run->bucket->listing_failed = true;
+    } else
+        uncounted(run, text);
     _cleanup_buf_ struct buf copy = {0};
     const char *kept = buf_add_str(&copy, text) == 0 ? copy.p : "listing failed";
     froe_task_fail(dispose(run), FROE_FAIL_FORGET, kept); /* the next tick is the retry */
@@ -73,28 +97,28 @@ static void fail_for_now(struct objects_task *run, const char *text) {
     again(run, throttle_delay_us(run->bucket), text);
 }
 
-/* The whole bucket was seen: the next pass begins at its first key. */
-static void complete(struct objects_task *run) {
+static void settle_listing(struct objects_task *run, enum pipeline_listing listing, struct bytes cursor) {
     struct bucket *bucket = run->bucket;
-    save_cursor(run, BYTES_NONE);
-    bucket->stats.listing = LISTING_COMPLETE;
-    bucket->listing_failed = bucket->listing_denied = false;
+    save_cursor(run, cursor);
+    bucket->stats.listing = listing;
+    bucket->listing_failed = bucket->listing_denied = bucket->uncounted = false;
     bucket_set_skipped(bucket, run->skipped);
     bucket_note_listing(bucket);
+}
+
+/* The whole bucket was seen: the next pass begins at its first key. */
+static void complete(struct objects_task *run) {
+    settle_listing(run, LISTING_COMPLETE, BYTES_NONE);
     froe_task_succeed(dispose(run));
 }
 
-static void stop_at_look_ahead(struct objects_task *run) {
-    struct bucket *bucket = run->bucket;
-    save_cursor(run, buf_bytes(&run->cursor));
-    bucket->stats.listing = LISTING_PARTIAL;
-    bucket->listing_failed = bucket->listing_denied = false;
-    bucket_set_skipped(bucket, run->skipped);
-    bucket_note_listing(bucket);
+/* A later turn goes on with it, in a fleet after the delay. */
+static void end_turn(struct objects_task *run, int64_t delay_us, const char *text) {
     struct pipeline *pipeline = run->pipeline;
+    settle_listing(run, LISTING_PARTIAL, buf_bytes(&run->cursor));
     if (pipeline->options.fleet) {
         froe_task_set_checkpoint(run->task, begun, sizeof begun - 1); /* without memory: from the first key again */
-        froe_task_again(dispose(run), LIST_AGAIN_US, PIPELINE_NO_ROOM);
+        froe_task_again(dispose(run), delay_us, text);
         return;
     }
     froe_task_succeed(dispose(run));
@@ -157,6 +181,7 @@ static void list_failed(struct objects_task *run, const struct s3_result *result
     if (run->cursor.n > 0) { /* the pages before this one need not be listed again */
         save_cursor(run, buf_bytes(&run->cursor));
         bucket_set_skipped(run->bucket, run->skipped);
+        bucket_note_listing(run->bucket);
     }
     enum s3_status status = result->status;
     run->bucket->listing_denied = status == S3_DENIED;
@@ -239,21 +264,31 @@ static void listed(void *arg, const struct s3_result *result, const struct s3_ob
         fail_for_now(run, "out of memory");
 }
 
+static uint64_t room_of(const struct bucket *bucket) {
+    const struct pipeline_options *options = &bucket->pipeline->options;
+    froe_group group;
+    froe_group_get(options->engine, PIPELINE_PROCESS_OBJECT, bucket->name, &group);
+    return group.live < options->look_ahead ? options->look_ahead - group.live : 0;
+}
+
 static void next_page(struct objects_task *run) {
     struct pipeline *pipeline = run->pipeline;
-    froe_group group;
-    froe_group_get(pipeline->options.engine, PIPELINE_PROCESS_OBJECT, run->bucket->name, &group);
-    if (group.live >= pipeline->options.look_ahead || pipeline->ended) {
-        stop_at_look_ahead(run);
+    uint64_t room = room_of(run->bucket);
+    if (room == 0 || pipeline->ended) {
+        end_turn(run, LIST_AGAIN_US, PIPELINE_NO_ROOM);
         return;
     }
-    uint64_t room = pipeline->options.look_ahead - group.live;
+    if (run->pages == PAGES_A_TURN) {
+        end_turn(run, 0, PIPELINE_NEXT_TURN);
+        return;
+    }
     uint32_t keys = room < S3_LIST_MAX ? (uint32_t)room : S3_LIST_MAX;
     /* A page that is nearly empty costs as much as a full one: better to wait for the low mark than to list crumbs. */
     if (keys < S3_LIST_MAX && keys < pipeline->options.look_ahead / 4 && run->cursor.n > 0) {
-        stop_at_look_ahead(run);
+        end_turn(run, LIST_AGAIN_US, PIPELINE_NO_ROOM);
         return;
     }
+    run->pages++;
     if (s3_list_objects(pipeline->options.s3, run->bucket->stats.name, BYTES_NONE, buf_bytes(&run->cursor), keys,
                         listed, run, &run->call) < 0)
         fail_for_now(run, "out of memory, or a bucket name that cannot be sent");
@@ -268,6 +303,30 @@ static bool restart(const struct objects_task *run) {
     return run->bucket->restart;
 }
 
+static void counts_read(void *arg, const struct pipeline_bucket *noted) {
+    struct objects_task *run = arg;
+    memcpy(run->skipped, noted->skipped, sizeof run->skipped);
+    memcpy(run->bucket->late_skipped, run->bucket->late_unnoted, sizeof run->bucket->late_skipped);
+    next_page(run);
+}
+
+/* A pass that goes on goes on with its counts; it may have been another process that made them. */
+static void begin(struct objects_task *run) {
+    struct bucket *bucket = run->bucket;
+    struct pipeline *pipeline = run->pipeline;
+    bool goes_on = run->cursor.n > 0;
+    if (goes_on && (pipeline->options.fleet || bucket->stats.listing == LISTING_NONE)) {
+        if (pipeline_read_notes(pipeline->options.engine, bucket->name, counts_read, run) < 0)
+            fail_for_now(run, "the notes of the listing cannot be read");
+        return;
+    }
+    if (goes_on)
+        memcpy(run->skipped, bucket->stats.skipped, sizeof run->skipped);
+    memset(bucket->late_skipped, 0, sizeof bucket->late_skipped);
+    memset(bucket->late_unnoted, 0, sizeof bucket->late_unnoted);
+    next_page(run);
+}
+
 static void cursor_read(void *arg, const void *data, size_t n, const froe_error *error) {
     struct objects_task *run = arg;
     if (error) {
@@ -278,10 +337,7 @@ static void cursor_read(void *arg, const void *data, size_t n, const froe_error 
         fail_for_now(run, "out of memory");
         return;
     }
-    if (run->cursor.n > 0) /* the pass goes on, and so does its count */
-        memcpy(run->skipped, run->bucket->stats.skipped, sizeof run->skipped);
-    memset(run->bucket->late_skipped, 0, sizeof run->bucket->late_skipped);
-    next_page(run);
+    begin(run);
 }
 
 void fetch_objects_run(froe_task *task, void *arg) {
@@ -293,6 +349,10 @@ void fetch_objects_run(froe_task *task, void *arg) {
         return;
     }
     struct bucket *bucket = bucket_get(pipeline, bytes_of(name, n));
+    if (bucket && pipeline->options.fleet && room_of(bucket) == 0) {
+        froe_task_again(task, LIST_AGAIN_US, PIPELINE_NO_ROOM);
+        return;
+    }
     struct objects_task *run = bucket ? mem_zalloc(sizeof *run) : NULL;
     if (!run) {
         froe_task_again(task, US_PER_S, "out of memory");

@@ -31,19 +31,46 @@ void bucket_set_skipped(struct bucket *bucket, const uint64_t listed[SKIP_KINDS]
 void bucket_skip_late(struct bucket *bucket, enum pipeline_skip skip) {
     bucket->late_skipped[skip]++;
     bucket->stats.skipped[skip]++;
-    bucket->late_unnoted = true;
+    bucket->late_unnoted[skip]++;
 }
 
 /* Notes are for people: one that cannot be kept is no reason to stop. */
-void bucket_note_listing(struct bucket *bucket) {
-    bucket->late_unnoted = false;
+static void put_listing(struct bucket *bucket, const struct pipeline_bucket *numbers) {
+    memset(bucket->late_unnoted, 0, sizeof bucket->late_unnoted);
     _cleanup_buf_ struct buf value = {0};
-    int r = buf_add_str(&value, listing_names[bucket->stats.listing]);
+    int r = buf_add_str(&value, listing_names[numbers->listing]);
     for (int skip = SKIP_NOT + 1; skip < SKIP_KINDS && r == 0; skip++)
         r = buf_printf(&value, " %s=%llu", pipeline_skip_name((enum pipeline_skip)skip),
-                       (unsigned long long)bucket->stats.skipped[skip]);
+                       (unsigned long long)numbers->skipped[skip]);
     if (r == 0)
         put(bucket, "listing", buf_bytes(&value));
+}
+
+void bucket_note_listing(struct bucket *bucket) {
+    put_listing(bucket, &bucket->stats);
+}
+
+static void add_late(void *arg, const struct pipeline_bucket *noted) {
+    struct bucket *bucket = arg;
+    struct pipeline_bucket sum = *noted;
+    for (int skip = 0; skip < SKIP_KINDS; skip++)
+        sum.skipped[skip] += bucket->late_unnoted[skip];
+    bucket->late_noting = false;
+    put_listing(bucket, &sum);
+}
+
+/* In a fleet it may have been another host that listed the bucket, and what it counted must stay. */
+void bucket_note_late(struct bucket *bucket) {
+    struct pipeline *pipeline = bucket->pipeline;
+    uint64_t n = 0;
+    for (int skip = 0; skip < SKIP_KINDS; skip++)
+        n += bucket->late_unnoted[skip];
+    if (n == 0 || bucket->late_noting)
+        return;
+    if (pipeline->options.fleet)
+        bucket->late_noting = pipeline_read_notes(pipeline->options.engine, bucket->name, add_late, bucket) == 0;
+    else
+        bucket_note_listing(bucket);
 }
 
 void bucket_set_guard(struct bucket *bucket, enum pipeline_guard guard) {

@@ -13,6 +13,7 @@ static int add_workflows(struct pipeline *pipeline, struct err *err) {
     const struct pipeline_options *options = &pipeline->options;
     const froe_rule singleton = {"'singleton'", 1, FROE_CANCEL_NEWEST};
     const froe_rule pollers[] = {{"input.bucket", 1, FROE_CANCEL_NEWEST},
+                                 {"input.bucket", 1, FROE_GROUP_ROUND_ROBIN}, /* makes the bucket the group */
                                  {"'constant'", options->max_pollers, FROE_GROUP_ROUND_ROBIN}};
     const froe_rule per_bucket = {"input.bucket", options->max_runs_per_bucket, FROE_GROUP_ROUND_ROBIN};
     const froe_workflow workflows[] = {
@@ -33,7 +34,7 @@ static int add_workflows(struct pipeline *pipeline, struct err *err) {
             .cancel = fetch_objects_cancel,
             .arg = pipeline,
             .rules = pollers,
-            .n_rules = 2,
+            .n_rules = 3,
         },
         {
             .size = sizeof(froe_workflow),
@@ -136,7 +137,8 @@ void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struc
 }
 
 bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct bytes *key) {
-    if (bytes_starts(bucket, bytes_str(pipeline->prefix)) && pipeline_plan_wants(pipeline->options.plan, bucket, key))
+    if (bytes_starts(bucket, bytes_str(pipeline->prefix)) &&
+        (!key || pipeline_plan_wants(pipeline->options.plan, bucket, key)))
         return true;
     if (!pipeline->left_alone)
         log_info(pipeline->options.log,

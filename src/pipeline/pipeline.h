@@ -90,7 +90,9 @@ struct pipeline_plan {
 /* By what a listing tells; what can only be decided when the object is read is taken. */
 enum pipeline_skip pipeline_plan_object(const struct pipeline_plan *plan, struct bytes bucket,
                                         const struct s3_object *object, int64_t now_utc_us);
-/* Could it take an object of the bucket, with that key (NULL: any)? */
+/* Could it take an object of the bucket, with that key (NULL: any)? Where it could not the bucket is listed all the
+ * same, to count what is left alone, but without `once` at most every hour; that it may not be listed is no failure
+ * then. */
 bool pipeline_plan_wants(const struct pipeline_plan *plan, struct bytes bucket, const struct bytes *key);
 
 /* How deletes of a bucket are protected. */
@@ -181,8 +183,10 @@ void pipeline_buckets_each(struct pipeline *pipeline, void (*each)(void *arg, co
  * failed (-ENOMEM, or a code of froe.h). */
 int pipeline_read_notes(froe *engine, const char *bucket, void (*done)(void *arg, const struct pipeline_bucket *bucket),
                         void *arg);
-/* What a lister in a fleet says when it is put back because the bucket's look-ahead is full: all is well. */
+/* What a lister in a fleet says when it is put back and all is well: the bucket's look-ahead is full, or it has listed
+ * for so long that others should come to their turn. */
 #define PIPELINE_NO_ROOM "the look-ahead is full"
+#define PIPELINE_NEXT_TURN "the listing goes on after the others"
 /* True once a fetch_s3_buckets has told all buckets and none of them is still being listed: totals are final. Never in
  * a fleet, where others list too. */
 bool pipeline_listing_complete(const struct pipeline *pipeline);

@@ -25,7 +25,8 @@ struct bucket {
     struct buf cursor;
     struct throttle throttle;
     uint64_t late_skipped[SKIP_KINDS]; /* of stats.skipped: when they were read, since the pass began */
-    bool late_unnoted;                 /* the last of them are not remembered in the store yet */
+    uint64_t late_unnoted[SKIP_KINDS]; /* of these: not remembered in the store yet */
+    bool late_noting;                  /* fleet: they are being added to what it remembers */
     uint32_t running;                  /* process_object tasks */
     bool lister_spawned;    /* a fetch_s3_objects is queued or runs, as far as this process knows; fleet: runs here */
     bool listing_failed;    /* the last fetch_s3_objects gave up */
@@ -33,6 +34,8 @@ struct bucket {
     bool restart;           /* --once: listing starts at the first key, whatever cursor an earlier process saved. In a
                                fleet, where any host may go on with a listing, its run remembers that it has begun */
     uint32_t list_failures; /* --once: in a row */
+    int64_t count_due_mono_us; /* of a bucket that no rule can want anything of: not listed before */
+    bool uncounted;            /* likewise: its last listing failed, which was said */
 };
 
 /* Does the server honour If-Match on DELETE? Asked once per server, before the first delete that needs it. */
@@ -52,7 +55,7 @@ struct pipeline {
     struct guard guard;
     struct list free_objects;      /* object tasks to reuse */
     uv_timer_t timer;              /* looks whether all is drained, and whether a bucket may be listed further */
-    uint64_t unwanted_buckets;     /* of the last pass: those that no rule wants anything of */
+    uint64_t unwanted_buckets;     /* of the last pass: those that no rule can want anything of */
     bool buckets_listed;           /* a fetch_s3_buckets has come to its end */
     uint32_t bucket_list_failures; /* --once: in a row */
     enum { PASS_NONE, PASS_ASKED, PASS_SPAWNED } pass; /* --once in a fleet: its own fetch_s3_buckets */
@@ -80,16 +83,19 @@ static inline int64_t pipeline_mono_us(const struct pipeline *pipeline) {
 /* Notes how a call ended, for "can S3 be reached at all?" and for throttling. `bucket` may be NULL. */
 void pipeline_note(struct pipeline *pipeline, struct bucket *bucket, const struct s3_result *result);
 /* In a fleet a lister that has to wait for room stays live and comes again after so long, on whichever host. */
-#define LIST_AGAIN_US (500 * US_PER_MS)
+#define LIST_AGAIN_US US_PER_S
 /* --once: tries of a listing that the server fails before it is given up. */
 #define LIST_FAILURES_MAX 5
-/* A listing has stopped at the look-ahead: goes on with it when there is room again. */
+/* Keys are counted where no rule can want any of them, too, but not at each tick: a large bucket's listing has its
+ * price. */
+#define COUNT_EVERY_US (3600 * US_PER_S)
+/* A listing has stopped before its end: goes on with it when there is room. */
 void pipeline_watch(struct pipeline *pipeline);
 /* Tells the owner that the pipeline cannot or need not go on; the first call counts. */
 void pipeline_end(struct pipeline *pipeline, enum pipeline_end end, const char *text);
 
-/* An earlier froe may have queued, in the same store, what this one's prefix or globs leave out. `key` NULL: the bucket
- * alone. Says so, once, when it is not to be touched. */
+/* An earlier froe may have queued, in the same store, what this one's prefix, globs or rules leave out. `key` NULL: the
+ * bucket's listing, for which the prefix alone counts. Says so, once, when it is not to be touched. */
 bool pipeline_wants(struct pipeline *pipeline, struct bytes bucket, const struct bytes *key);
 
 /* An object is begun under the plan, and ends. */
@@ -107,6 +113,7 @@ int bucket_set_cursor(struct bucket *bucket, struct bytes cursor);
 void bucket_set_skipped(struct bucket *bucket, const uint64_t listed[SKIP_KINDS]); /* so far in the pass */
 void bucket_skip_late(struct bucket *bucket, enum pipeline_skip skip);
 void bucket_note_listing(struct bucket *bucket); /* stats.listing and stats.skipped, as they are */
+void bucket_note_late(struct bucket *bucket);    /* those of the late ones that are not there yet */
 void bucket_set_guard(struct bucket *bucket, enum pipeline_guard guard);
 /* Spawns fetch_s3_objects for a bucket whose listing stopped at the look-ahead, when its backlog is low again. Nothing
  * in a fleet, where the lister itself comes again. */

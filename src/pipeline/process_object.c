@@ -38,8 +38,8 @@ static froe_task *put_back(struct object_task *run) {
     struct pipeline *pipeline = run->pipeline;
     froe_task *task = run->task;
     run->bucket->running--;
-    if (run->bucket->running == 0 && run->bucket->late_unnoted)
-        bucket_note_listing(run->bucket);
+    if (run->bucket->running == 0)
+        bucket_note_late(run->bucket);
     results_free(TAKE_PTR(run->results));
     plan_end(pipeline, run->plan);
     run->plan = NULL;

@@ -37,7 +37,7 @@ def test_rules(server, froe, prefix, folder, write, once):
          "handler": to(folder / "events")},
     ]))
     [summary] = once(config).said("drained")
-    assert (summary["objects"], summary["skipped"], summary["no_rule"]) == (6, 2, 2)
+    assert (summary["objects"], summary["skipped"], summary["no_rule"]) == (6, 3, 3)
     assert noted(folder / "big") == ["big.jpg"]
     assert noted(folder / "small") == ["small.jpg"]
     assert noted(folder / "typed") == ["typed"]
@@ -46,6 +46,7 @@ def test_rules(server, froe, prefix, folder, write, once):
     assert server.keys(events) == []
     assert server.keys(other) == ["small.jpg"]  # no rule wants anything of that bucket
     assert froe.status_of(photos)["skipped"]["no_rule"] == 2
+    assert froe.status_of(other)["skipped"]["no_rule"] == 1
     assert froe.status_of(events)["skipped"]["no_rule"] == 0
     assert froe.status_of(photos)["failed"] == 0  # to be left alone is no failure
     assert froe.parked() == []
@@ -257,22 +258,6 @@ def test_the_command_line_beside_rules(fake, froe, prefix, folder, write, once):
     config = write(base(froe, prefix, retries=0, backoff="1ms", program=fails, rules=[{"keys": "own", "retries": 1}, {}]))
     once(config, "--retries", 2, expect=PARKED)
     assert noted(folder / "tries") == 3 * ["general"] + 2 * ["own"]
-
-
-def test_buckets_that_no_rule_wants(fake, froe, prefix, write, once):
-    """They are not even listed, so nothing of them is counted: it is said, by a run and before."""
-    for name in ("one", "two", "three"):
-        fake.make_bucket(prefix + name)
-        fake.raw.put(prefix + name, "key", b"x")
-    config = write(base(froe, prefix, rules=[{"buckets": prefix + "t*", "handler": "discard"}]))
-    checked = froe.run("check", "--config", config, plain=True)
-    assert checked.code == DRAINED and f"ok    {prefix}one: left alone: no rule wants anything of it\n" in checked.stdout
-    unwanted = "no rule wants anything of some buckets; their objects are left alone, and not counted"
-    [said] = once(config).said(unwanted)
-    assert (said["level"], said["buckets"], said["first"]) == ("info", 1, prefix + "one")
-    assert [fake.keys(prefix + name) for name in ("one", "two", "three")] == [["key"], [], []]
-    [said] = once(write(base(froe, prefix, rules=[{"buckets": prefix + "x", "handler": "discard"}]))).said(unwanted)
-    assert (said["level"], said["buckets"]) == ("warn", 3)
 
 
 def test_check_looks_for_handlers(fake, froe, prefix, folder, write):

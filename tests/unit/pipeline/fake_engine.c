@@ -279,8 +279,7 @@ static void spawn_one(froe *engine, struct fake_workflow *workflow, const froe_i
     set(&task->input, own, strlen(own));
     if (!singleton) {
         struct bytes bucket = input_bucket(own);
-        bool object = strcmp(workflow->def.name, "process_object") == 0;
-        set(&task->group, object ? bucket.p : "constant", object ? bucket.n : strlen("constant"));
+        set(&task->group, bucket.p, bucket.n);
     }
     list_push_back(&engine->runs, &task->link);
     counts->created++;

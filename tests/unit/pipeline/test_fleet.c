@@ -176,13 +176,80 @@ static void test_buckets_that_may_not_be_listed_are_shown_to_all(void **state) {
     assert_int_equal(fake_count(&world->engine, PIPELINE_FETCH_BUCKETS, FAKE_QUEUED), 1);
 }
 
+/* ---- what is counted ---- */
+
+static const char *const left_out[] = {"x*"};
+
+static void leave_out(struct world *world) {
+    world->plan.filter = (struct pipeline_filter){.exclude = left_out, .n_exclude = 1};
+}
+
+static void test_a_turn_goes_on_with_its_counts_on_any_host(void **state) {
+    struct world *world = *state;
+    leave_out(world);
+    opened(state, true);
+    begin(world);
+    struct s3_call *listing = one_bucket(world);
+    froe_task *task = lister(world, FAKE_RUNNING);
+    char key[16];
+    unsigned pages = 0;
+    for (; listing && task->state == FAKE_RUNNING && pages < 1000; pages++) {
+        snprintf(key, sizeof key, "x%04u", pages);
+        fake_objects(listing, LIST(key), true);
+        listing = task->state == FAKE_RUNNING ? fake_call(&world->s3, FAKE_LIST_OBJECTS) : NULL;
+    }
+    assert_in_range(pages, 10, 999);
+    assert_int_equal(task->end, FAKE_AGAIN);
+    /* Another host has seen nothing of it but what the store knows. */
+    struct bucket *bucket = world_bucket(world, "bucket-1");
+    memset(bucket->stats.skipped, 0, sizeof bucket->stats.skipped);
+    world_settle(world);
+    world_settle(world);
+    listing = fake_call(&world->s3, FAKE_LIST_OBJECTS);
+    assert_non_null(listing);
+    assert_string_equal(listing->after, key);
+    fake_objects(listing, LIST("xx"), false);
+    world_settle(world);
+    assert_int_equal(bucket->stats.skipped[SKIP_EXCLUDED], pages + 1);
+}
+
+static void test_what_is_left_late_is_added_to_what_others_noted(void **state) {
+    static const char noted[] = "complete marker=0 archived=0 excluded=3 too_young=0 no_rule=40 kept=0";
+    struct world *world = opened(state, false);
+    begin(world);
+    struct bucket *bucket = bucket_get(world->pipeline, BYTES("bucket-1"));
+    froe_value_put(&world->engine, "listing/bucket-1", noted, sizeof noted - 1, NULL, NULL, NULL);
+    bucket_skip_late(bucket, SKIP_NO_RULE);
+    bucket_note_late(bucket);
+    bucket_note_late(bucket); /* one at a time */
+    bucket_skip_late(bucket, SKIP_NO_RULE);
+    world_settle(world);
+    assert_string_equal(fake_value(&world->engine, "listing/bucket-1").p,
+                        "complete marker=0 archived=0 excluded=3 too_young=0 no_rule=42 kept=0");
+    bucket_note_late(bucket); /* nothing is left to be added */
+    world_settle(world);
+    assert_non_null(strstr(fake_value(&world->engine, "listing/bucket-1").p, "no_rule=42"));
+    /* What is not noted yet stays counted when this host goes on with the listing. */
+    bucket_skip_late(bucket, SKIP_NO_RULE);
+    froe_value_put(&world->engine, "cursor/bucket-1", "k", 1, NULL, NULL, NULL);
+    fake_objects(one_bucket(world), NOTHING, false);
+    world_settle(world);
+    assert_non_null(strstr(fake_value(&world->engine, "listing/bucket-1").p, "no_rule=43"));
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, world_up, world_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_a_lister_without_room_stays_live),  TEST(test_a_lister_of_another_host_is_not_waited_for),
-        TEST(test_once_begins_at_the_first_key_once), TEST(test_without_once_it_goes_on_at_the_cursor),
-        TEST(test_once_waits_for_what_others_do),     TEST(test_once_makes_a_pass_of_its_own),
-        TEST(test_once_asks_again_when_it_could_not), TEST(test_buckets_that_may_not_be_listed_are_shown_to_all),
+        TEST(test_a_lister_without_room_stays_live),
+        TEST(test_a_lister_of_another_host_is_not_waited_for),
+        TEST(test_once_begins_at_the_first_key_once),
+        TEST(test_without_once_it_goes_on_at_the_cursor),
+        TEST(test_once_waits_for_what_others_do),
+        TEST(test_once_makes_a_pass_of_its_own),
+        TEST(test_once_asks_again_when_it_could_not),
+        TEST(test_buckets_that_may_not_be_listed_are_shown_to_all),
+        TEST(test_a_turn_goes_on_with_its_counts_on_any_host),
+        TEST(test_what_is_left_late_is_added_to_what_others_noted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

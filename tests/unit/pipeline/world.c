@@ -10,9 +10,12 @@ static int64_t utc(void *arg) {
 }
 
 static void line(void *arg, enum log_level level, struct bytes text) {
+    struct world *world = arg;
     (void)level;
-    (void)arg;
     assert_true(text.n > 0);
+    size_t room = sizeof world->lines - 1 - world->n_lines, n = text.n < room ? text.n : room;
+    memcpy(world->lines + world->n_lines, text.p, n);
+    world->n_lines += n;
 }
 
 static void ended(void *arg, enum pipeline_end end, const char *text) {

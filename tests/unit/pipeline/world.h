@@ -39,7 +39,8 @@ struct world {
     struct clock clock;
     int64_t mono_us, utc_us;
     struct log log;
-    struct buf lines;
+    char lines[16384]; /* what was logged first */
+    size_t n_lines;
     froe engine;
     struct s3_client s3;
     struct fake_handler handler;
