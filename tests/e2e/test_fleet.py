@@ -46,6 +46,21 @@ def test_four_workers(server, fleet, patience):
         assert max(peaks.values()) <= 12, f"GETs at once: {peaks}"
 
 
+def test_a_listing_without_room_lets_others_go_first(fake, fleet):
+    """A bucket whose look-ahead is full has a poller only while it looks whether there is room."""
+    fleet.fill({"a": 400})
+    fleet.options |= {"max_pollers": 1, "look_ahead": 40, "slots": 4, "lease": "15s"}
+    fleet.takes = ["20"]
+    fleet.start(2)
+    fleet.until_ended(60)  # its listing has been put back more than once
+    fleet.add_bucket("b", 5)
+    fleet.until("the new one is drained", lambda: not fake.keys(fleet.froe.prefix + "b"))
+    left = len(fake.keys(fleet.froe.prefix + "a"))
+    assert left > 150, f"{left} of the first one are left"
+    fleet.stop()
+    fleet.begun_once()
+
+
 def test_a_buckets_own_cap(fake, fleet, folder):
     """A rule's cap is the whole fleet's too, and beside it the general one holds."""
     fleet.fill({"a": 120, "b": 200})
