@@ -64,16 +64,23 @@ static void spawned(void *arg, const froe_spawned *result, const froe_error *err
     froe_task_succeed(dispose(run));
 }
 
-static bool is_due(struct bucket *bucket, bool wanted) {
-    struct pipeline *pipeline = bucket->pipeline;
-    int64_t now = pipeline_mono_us(pipeline);
+static bool is_wanted(const struct pipeline *pipeline, struct bytes bucket) {
+    return pipeline_plan_wants(pipeline->options.plan, bucket, NULL);
+}
+
+static bool is_due(const struct bucket *bucket, bool wanted) {
+    const struct pipeline *pipeline = bucket->pipeline;
     if (pipeline->options.once && !pipeline->options.fleet &&
         (bucket->lister_spawned || bucket->stats.listing != LISTING_NONE))
         return false; /* --once lists each bucket once */
-    if (!wanted && now < bucket->count_due_mono_us)
-        return false;
-    bucket->count_due_mono_us = wanted ? 0 : now + COUNT_EVERY_US;
-    return true;
+    return wanted || pipeline_mono_us(pipeline) >= bucket->count_due_mono_us;
+}
+
+static void note_lister(struct bucket *bucket) {
+    const struct pipeline *pipeline = bucket->pipeline;
+    bucket->lister_spawned |= !pipeline->options.fleet;
+    bucket->count_due_mono_us =
+        is_wanted(pipeline, bucket->stats.name) ? 0 : pipeline_mono_us(pipeline) + COUNT_EVERY_US;
 }
 
 /* One item a bucket, each with its own input: the bucket is what the rules of fetch_s3_objects group by. */
@@ -88,7 +95,7 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
     for (size_t i = 0; i < page->n; i++) {
         struct bytes name = page->buckets[i].name;
         run->found++;
-        bool wanted = pipeline_plan_wants(pipeline->options.plan, name, NULL);
+        bool wanted = is_wanted(pipeline, name);
         if (!wanted && run->unwanted++ == 0 && buf_add_bytes(&run->first_unwanted, name) < 0)
             return -ENOMEM;
         struct bucket *bucket = bucket_get(pipeline, name);
@@ -112,8 +119,8 @@ static int spawn_page(struct buckets_task *run, const struct s3_bucket_page *pag
     froe_spawn spawn = {
         .size = sizeof spawn, .workflow = PIPELINE_FETCH_OBJECTS, .parent = run->task, .items = items, .n = n};
     int r = froe_spawn_many(pipeline->options.engine, &spawn, spawned, run, NULL);
-    for (size_t i = 0; r == FROE_OK && i < n && !pipeline->options.fleet; i++)
-        bucket_get(pipeline, bytes_of(items[i].child_key, items[i].child_key_n))->lister_spawned = true;
+    for (size_t i = 0; r == FROE_OK && i < n; i++)
+        note_lister(bucket_get(pipeline, bytes_of(items[i].child_key, items[i].child_key_n)));
     return r;
 }
 
