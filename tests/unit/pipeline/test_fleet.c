@@ -2,9 +2,6 @@
  * drain has come to its end. */
 #include "world.h"
 
-#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define NOTHING ((const char *const[]){NULL})
-
 static struct world *opened(void **state, bool once) {
     struct world *world = *state;
     world->options.once = once;
@@ -192,13 +189,7 @@ static void test_a_turn_goes_on_with_its_counts_on_any_host(void **state) {
     struct s3_call *listing = one_bucket(world);
     froe_task *task = lister(world, FAKE_RUNNING);
     char key[16];
-    unsigned pages = 0;
-    for (; listing && task->state == FAKE_RUNNING && pages < 1000; pages++) {
-        snprintf(key, sizeof key, "x%04u", pages);
-        fake_objects(listing, LIST(key), true);
-        listing = task->state == FAKE_RUNNING ? fake_call(&world->s3, FAKE_LIST_OBJECTS) : NULL;
-    }
-    assert_in_range(pages, 10, 999);
+    unsigned pages = world_list_turn(world, listing, "x", key);
     assert_int_equal(task->end, FAKE_AGAIN);
     /* Another host has seen nothing of it but what the store knows. */
     struct bucket *bucket = world_bucket(world, "bucket-1");

@@ -12,9 +12,6 @@ static struct world *opened(void **state, bool once) {
     return world;
 }
 
-#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
-#define NOTHING ((const char *const[]){NULL})
-
 /* One bucket is found, and its lister has asked for its first page. */
 static struct s3_call *one_bucket(struct world *world) {
     fake_buckets(fake_call(&world->s3, FAKE_LIST_BUCKETS), LIST("bucket-1"), "");

@@ -256,6 +256,17 @@ void world_process(struct world *world, const char *etag, const char *version_id
     world_job_end(world, job, HANDLER_OK, "");
 }
 
+unsigned world_list_turn(struct world *world, struct s3_call *listing, const char *first, char ret_key[16]) {
+    unsigned pages = 0;
+    for (; listing && pages < 1000; pages++) {
+        snprintf(ret_key, 16, "%s%04u", first, pages);
+        fake_objects(listing, LIST(ret_key), true);
+        listing = fake_call(&world->s3, FAKE_LIST_OBJECTS);
+    }
+    assert_in_range(pages, 10, 999);
+    return pages;
+}
+
 struct bucket *world_bucket(struct world *world, const char *name) {
     struct bucket *bucket = map_get(&world->pipeline->buckets, bytes_str(name));
     assert_non_null(bucket);

@@ -13,6 +13,10 @@
 
 #include <cmocka.h>
 
+/* Names and keys for fake_buckets and fake_objects. */
+#define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define NOTHING ((const char *const[]){NULL})
+
 struct fake_job {
     struct handler_job job;
     struct list link;
@@ -74,4 +78,7 @@ void world_job_makes(struct world *world, struct fake_job *job, struct handler_p
 size_t world_processed(const struct world *world, const char *object_and_etag);
 /* GET, body and job of the run that was just started, up to the delete. */
 void world_process(struct world *world, const char *etag, const char *version_id);
+/* Answers a listing with pages of one key each, `first` and a number, until its lister asks for no more: its turn is
+ * over. Gives the number of pages, and the last key. */
+unsigned world_list_turn(struct world *world, struct s3_call *listing, const char *first, char ret_key[16]);
 struct bucket *world_bucket(struct world *world, const char *name);
